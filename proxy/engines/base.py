@@ -1,0 +1,182 @@
+"""What an engine is: token ids in, token events and residuals out.
+
+An engine knows its model's chat template, tokenizer and weights, and how to apply a steering plan. It knows
+nothing of HTTP, of personas or of traits. Block indices are 0-based; a residual is the output of its block.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+Positions = Literal["last_prompt", "response", "all"]
+Mode = Literal["add", "target", "cap"]
+Span = Literal["last_prompt", "response"]
+Channel = Literal["content", "reasoning"]
+Message = dict[str, Any]  # {"role": ..., "content": str, ...}: what a chat template takes
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a loaded model."""
+
+    id: str
+    family: str  # the architecture's own name, e.g. "qwen2"
+    n_layers: int
+    hidden_size: int
+    context_length: int  # tokens, prompt and answer together
+    fingerprint: str  # of the weights; vectors are tied to it
+    engine: str  # "transformers" | "llama_cpp"
+    device: str
+    dtype: str
+    world: str | None = None  # "demo" for models trained on the demo world: its questions and rules apply
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What happens to the residual `h` at the output of one block.
+
+    `add`:    h += vector                                     (float32[hidden])
+    `target`: h's projection on each row of `basis` becomes `levels`
+    `cap`:    h's projection on each row of `basis` is lowered to `levels` where it is above
+
+    `basis` is float32[k, hidden] with linearly independent unit rows, `levels` float32[k] in residual units.
+    """
+
+    block: int
+    positions: Positions
+    mode: Mode
+    vector: FloatArray | None = None
+    basis: FloatArray | None = None
+    levels: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All interventions of one request; an empty plan leaves the model alone."""
+
+    interventions: tuple[Intervention, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal exactly for plans that do the same: the key under which steered KV may be reused."""
+        digest = hashlib.sha256()
+        for item in self.interventions:
+            digest.update(f"{item.block}/{item.positions}/{item.mode}".encode())
+            for array in (item.vector, item.basis, item.levels):
+                digest.update(b"-" if array is None else str(array.shape).encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. `temperature` 0 is greedy; `seed` None draws a fresh one."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: off
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token id: added to its logit
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer to make: the prompt's token ids, how to sample, how to steer."""
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    plan: Plan = Plan()
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token. `text` is what it adds to the answer: may be "" while a character is incomplete."""
+
+    id: int
+    text: str
+    channel: Channel = "content"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length")."""
+
+    reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The answer can't go on; nothing follows."""
+
+    error: Exception
+
+
+Event = Token | Finish | Failure
+
+
+class Run(Protocol):
+    """A generation under way."""
+
+    def cancel(self) -> None:
+        """Stop it within one token and free its place. Safe from any thread, and more than once. No further event."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Token ids to read residuals from: a prompt and the response that followed it."""
+
+    prompt: Sequence[int]
+    response: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class SpanStats:
+    """Residuals of many rollouts over one span.
+
+    `means`: float32[n_rollouts, n_layers, hidden], each rollout's mean over the span's tokens.
+    `norms`: float32[n_rollouts, n_layers], each rollout's median residual norm over the span's tokens.
+    A rollout without a response has zeros in the span "response".
+    """
+
+    means: FloatArray
+    norms: FloatArray
+
+
+class Engine(Protocol):
+    """One model, run by one worker thread of its own."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+        """Token ids of the conversation with the prompt for an answer. InvalidRequest when the template refuses."""
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        """Queue a generation and return at once. `on_event` is called on the worker thread, ending with one
+        Finish or Failure unless cancelled."""
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
+    ) -> dict[Span, SpanStats]:
+        """Residuals at the output of every block, unsteered. Blocks the caller (never call it on the event loop);
+        `progress` is told how many more rollouts are done."""
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        """float32[n_prompts, n_token_ids]: log-probability of each token right after each prompt. Blocks."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text, with no template and no special tokens."""
+
+    def close(self) -> None:
+        """Stop the worker and give the model's memory back. Generations under way end in a Failure."""

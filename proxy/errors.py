@@ -1,0 +1,113 @@
+"""Every error the proxy raises on purpose, and its one mapping to an OpenAI error body.
+
+    ProxyError
+    ├── InvalidRequest            400  a field is wrong; `param` names it
+    │   ├── ContextLengthExceeded 400  the prompt does not fit the model
+    │   └── VectorUnavailable     400  persona known, but no usable vector for this model
+    ├── AuthenticationFailed      401
+    ├── PermissionDenied          403
+    ├── NotFound                  404
+    │   ├── ModelNotFound         404
+    │   └── PersonaNotFound       404
+    ├── Overloaded                429  the model's queue is full; `retry_after_s`
+    ├── ModelUnavailable          503  still loading, or it failed to load
+    ├── EngineFailure             500  the model failed while it ran
+    └── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
+"""
+
+from typing import Any
+
+
+class ProxyError(Exception):
+    """Base of all: `status`, `code` and `type` are what the client reads."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+    retry_after_s: int | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(ProxyError):
+    status = 400
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class VectorUnavailable(InvalidRequest):
+    code = "vector_unavailable"
+
+
+class AuthenticationFailed(ProxyError):
+    status = 401
+    code = "invalid_api_key"
+    type = "authentication_error"
+
+
+class PermissionDenied(ProxyError):
+    status = 403
+    code = "permission_denied"
+    type = "permission_error"
+
+
+class NotFound(ProxyError):
+    status = 404
+    code = "not_found"
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class PersonaNotFound(NotFound):
+    code = "persona_not_found"
+
+
+class Overloaded(ProxyError):
+    status = 429
+    code = "queue_full"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ModelUnavailable(ProxyError):
+    status = 503
+    code = "model_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineFailure(ProxyError):
+    code = "engine_failure"
+
+
+class SetupError(ProxyError):
+    """A bad setting, a missing file or a port in use: shown as one line, exit code 2."""
+
+
+def error_body(error: ProxyError) -> dict[str, Any]:
+    """The body of an OpenAI error response."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
