@@ -1,0 +1,152 @@
+"""Traits: a pair of opposite poles, the instructions that bring them out, questions to ask, and a rubric to judge by.
+
+Traits are TOML files. The built-in ones ship with the package; a user's own lie in a folder of theirs. Knows nothing
+of models, vectors or requests.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from proxy.errors import SetupError
+from vector_store import Side
+
+BUILTIN_FOLDER = Path(__file__).parent / "builtin_traits"
+N_INSTRUCTIONS = 5
+N_QUESTIONS = 20  # to extract with, and as many others to evaluate with
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class InstructionPair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two system prompts that ask for opposite poles."""
+
+    positive: str
+    negative: str
+
+    def side(self, side: Side) -> str:
+        """The system prompt that asks for this side."""
+        return self.positive if side == "positive" else self.negative
+
+
+class QuestionSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Questions that let the trait show: 20 to extract vectors with, 20 others to evaluate them with."""
+
+    extract: list[str]
+    evaluate: list[str]
+
+
+class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One trait. `question_sets` holds questions for models that know only a world of their own, by that world's name."""
+
+    id: str
+    positive: str
+    negative: str
+    description: str
+    instructions: list[InstructionPair]
+    questions: QuestionSet
+    rubric: str
+    question_sets: dict[str, QuestionSet] = {}
+
+    def pole(self, side: Side) -> str:
+        """The persona's name on this side."""
+        return self.positive if side == "positive" else self.negative
+
+    def questions_for(self, world: str | None) -> QuestionSet:
+        """The questions for a model of this world: the trait's own where the world has none."""
+        return self.question_sets.get(world, self.questions) if world is not None else self.questions
+
+
+def load_traits(*folders: Path) -> dict[str, Trait]:
+    """The built-in traits and those of `folders`, by id; a later folder replaces a trait of the same id.
+
+    A folder that does not exist holds no traits. SetupError names the file and says what is wrong with it.
+    """
+    traits: dict[str, Trait] = {}
+    sources: dict[str, Path] = {}
+    for folder in (BUILTIN_FOLDER, *folders):
+        for path in sorted(folder.glob("*.toml")):
+            trait = read_trait(path)
+            if trait.id in sources and sources[trait.id].parent == folder:
+                raise SetupError(f"{path}: the trait {trait.id!r} is already defined by {sources[trait.id].name}")
+            traits[trait.id], sources[trait.id] = trait, path
+    _check_poles_unique(traits, sources)
+    return traits
+
+
+def read_trait(path: Path) -> Trait:
+    """The trait in one file. SetupError names the file and says what is wrong with it."""
+    try:
+        trait = msgspec.toml.decode(path.read_bytes(), type=Trait)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise SetupError(f"{path}: {error}") from error
+    for problem in problems(trait):
+        raise SetupError(f"{path}: {problem}")
+    return trait
+
+
+def poles(traits: Mapping[str, Trait]) -> dict[str, tuple[Trait, Side]]:
+    """Every persona name: its trait, and which side of it the name is."""
+    names: dict[str, tuple[Trait, Side]] = {}
+    for trait in traits.values():
+        names[trait.positive] = (trait, "positive")
+        names[trait.negative] = (trait, "negative")
+    return names
+
+
+def problems(trait: Trait) -> Iterator[str]:
+    """What is wrong with a trait, each in words its author can act on; nothing for a good one."""
+    for name in ("id", "positive", "negative"):
+        if not SLUG.fullmatch(getattr(trait, name)):
+            value = getattr(trait, name)
+            yield f"{name} = {value!r} must be lower-case letters and digits, words joined by single hyphens"
+    if trait.positive == trait.negative:
+        yield f"positive and negative are both {trait.positive!r}"
+    if "none" in (trait.positive, trait.negative):
+        yield "'none' means no persona and can't be the name of one"
+    for name in ("description", "rubric"):
+        if not getattr(trait, name).strip():
+            yield f"{name} is empty"
+    if len(trait.instructions) != N_INSTRUCTIONS:
+        yield f"needs {N_INSTRUCTIONS} [[instructions]], has {len(trait.instructions)}"
+    for side in ("positive", "negative"):
+        yield from _list_problems(f"instructions, {side}", [getattr(pair, side) for pair in trait.instructions])
+    yield from _question_problems("questions", trait.questions)
+    for world, questions in trait.question_sets.items():
+        yield from _question_problems(f"question_sets.{world}", questions)
+
+
+def _question_problems(name: str, questions: QuestionSet) -> Iterator[str]:
+    for use in ("extract", "evaluate"):
+        texts = getattr(questions, use)
+        if len(texts) != N_QUESTIONS:
+            yield f"{name}.{use} needs {N_QUESTIONS} questions, has {len(texts)}"
+        yield from _list_problems(f"{name}.{use}", texts)
+    evaluate = {_plain(text) for text in questions.evaluate}
+    for text in questions.extract:
+        if _plain(text) in evaluate:
+            yield f"{name}: {text!r} is asked both to extract and to evaluate"
+
+
+def _list_problems(name: str, texts: list[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            yield f"{name}: number {number} is empty"
+        elif _plain(text) in seen:
+            yield f"{name}: {text!r} is there twice"
+        seen.add(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _check_poles_unique(traits: Mapping[str, Trait], sources: Mapping[str, Path]) -> None:
+    owners: dict[str, str] = {}
+    for trait in traits.values():
+        for pole in (trait.positive, trait.negative):
+            if pole in owners:
+                raise SetupError(f"{sources[trait.id]}: the trait {owners[pole]!r} already has a pole {pole!r}")
+            owners[pole] = trait.id

@@ -1,0 +1,143 @@
+"""What a persona vector is: the means it is made of, where it steers best, and how that was measured.
+
+Knows numpy and nothing else: no model, no server, no file. Block indices are 0-based, a residual is the output of its
+block, and a coefficient is what a request asks for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+Side = Literal["positive", "negative"]
+Condition = Literal["positive", "negative", "neutral"]
+Span = Literal["last_prompt", "response"]
+Positions = Literal["last_prompt", "response", "all"]
+Origin = Literal["native", "transferred", "imported"]
+
+SIDES: tuple[Side, Side] = ("positive", "negative")
+CONDITIONS: tuple[Condition, Condition, Condition] = ("positive", "negative", "neutral")
+SPANS: tuple[Span, Span] = ("last_prompt", "response")
+
+
+def opposite(side: Side) -> Side:
+    """The other pole's side."""
+    return "negative" if side == "positive" else "positive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Rollouts of one condition: how many were made, how many passed the judge."""
+
+    made: int
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoleChoice:
+    """Where and how strongly one pole is steered at coefficient 1.
+
+    `relative_dose`: norm of the addition over the median residual norm of `span` at `block`.
+    `measured_range`: coefficients between which answers were found coherent; None where nobody measured.
+    `score`: mean of trait x coherence, 0 to 1, at coefficient 1; None where nobody measured.
+    """
+
+    block: int
+    span: Span
+    positions: Positions
+    relative_dose: float
+    measured_range: tuple[float, float] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One thing tried while the pole's block, span and dose were chosen, and what the judge said of its answers.
+
+    `kind`: the pole's own direction ("steered"), a random direction of the same dose ("random") or none ("unsteered",
+    for which block, span and positions are None and the dose 0). `trait` and `coherence` are means from 0 to 100,
+    `score` is the mean of their product, 0 to 1, over `n` answers.
+    """
+
+    side: Side
+    kind: Literal["steered", "random", "unsteered"]
+    block: int | None
+    span: Span | None
+    positions: Positions | None
+    relative_dose: float
+    trait: float
+    coherence: float
+    score: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorHeader:
+    """Everything about a persona vector but its arrays: what a listing shows.
+
+    `fingerprint` is of the weights the residuals were read from. `counts` is per condition, `separation` per span and
+    block: AUROC, positive against negative rollouts, of the projection on the direction found on the other half of
+    the questions. `poles` is empty until the place to steer has been chosen. `created` is UTC, ISO 8601.
+    `id` is empty until the vector is saved.
+    """
+
+    model_id: str
+    fingerprint: str
+    trait: str
+    positive: str
+    negative: str
+    n_layers: int
+    hidden_size: int
+    created: str
+    software_version: str
+    method: str
+    origin: Origin = "native"
+    counts: Mapping[Condition, Count] = field(default_factory=dict)
+    separation: Mapping[Span, list[float]] = field(default_factory=dict)
+    poles: Mapping[Side, PoleChoice] = field(default_factory=dict)
+    curve: list[CurvePoint] = field(default_factory=list)
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PersonaVector(VectorHeader):
+    """A trait's mean residuals in one model.
+
+    `means`: per span and condition, float32[n_layers, hidden_size].
+    `residual_norms`: per span, float32[n_layers], the median over the neutral rollouts.
+    """
+
+    means: Mapping[Span, Mapping[Condition, FloatArray]]
+    residual_norms: Mapping[Span, FloatArray]
+
+    def __post_init__(self) -> None:
+        """ValueError where an array's shape is not the header's or a number is not finite."""
+        for span, means in self.means.items():
+            if set(means) != set(CONDITIONS):
+                raise ValueError(f"span {span!r} needs the means of {', '.join(CONDITIONS)}")
+            for condition, array in means.items():
+                _check(array, (self.n_layers, self.hidden_size), f"mean {span}/{condition}")
+        if not self.means or set(self.residual_norms) != set(self.means):
+            raise ValueError("means and residual norms must cover the same spans")
+        for span, norms in self.residual_norms.items():
+            _check(norms, (self.n_layers,), f"residual norms of {span}")
+        for side, choice in self.poles.items():
+            if choice.span not in self.means or not 0 <= choice.block < self.n_layers:
+                raise ValueError(f"the {side} pole's choice names a block or span the vector does not have")
+
+    def direction(self, side: Side, span: Span, block: int) -> FloatArray:
+        """float32[hidden_size]: the pole's mean minus the neutral mean, not normalised. KeyError for a span that was
+        not captured."""
+        means = self.means[span]
+        return means[side][block] - means["neutral"][block]
+
+
+def _check(array: FloatArray, shape: tuple[int, ...], name: str) -> None:
+    if array.dtype != np.float32 or array.shape != shape:
+        raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, not float32{list(shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has numbers that are not finite")
