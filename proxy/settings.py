@@ -1,0 +1,313 @@
+"""What an operator can set, and where from: defaults < a TOML file < PERSONA_PROXY_* < the command line's flags.
+
+Everything wrong with a setting ends here, in a SetupError of one line that names its place and what is possible.
+It knows nothing of engines, traits or HTTP; `describe_settings` writes the table of settings that the README shows.
+"""
+
+import difflib
+import importlib.resources
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from proxy.errors import SetupError
+
+ENVIRONMENT_PREFIX = "PERSONA_PROXY_"
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_T = TypeVar("_T")
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model to serve. `source` is a Hugging Face hub name or a folder."""
+
+    id: Annotated[str, Meta(min_length=1, description="The name clients ask for; by default the hub or folder name")]
+    source: Annotated[str, Meta(min_length=1, description="A Hugging Face hub name, a folder, or a demo model's id")]
+    engine: Annotated[Literal["transformers"], Meta(description="What runs it: `transformers`")] = "transformers"
+    device: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            description="`auto` (CUDA, else Apple's MPS, else the CPU), `cuda`, `cuda:1`, `mps` or `cpu`",
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="`auto` (what suits model and device), `float32`, `bfloat16` or `float16`"),
+    ] = "auto"
+    context_length: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Tokens of prompt and answer together, 1 or more; by default the model's own limit"),
+    ] = None
+
+
+def demo_models() -> list[ModelSettings]:
+    """The two small models that come with the package and need no download."""
+    folder = Path(str(importlib.resources.files("proxy"))) / "demo" / "models"
+    return [ModelSettings(f"demo-{name}", str(folder / name)) for name in ("qwen2", "gpt-oss")]
+
+
+def _data_dir(name: str) -> Path:
+    return platformdirs.user_data_path("persona-proxy", appauthor=False) / name
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the server can be told. All fields have defaults: `Settings()` serves the demo models."""
+
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on; `0.0.0.0` is every one")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port, 0 to 65535; 0 takes a free one")] = 8000
+    models: Annotated[
+        list[ModelSettings],
+        Meta(min_length=1, description="The models to serve, at least one; in the file a `[[models]]` table each"),
+    ] = msgspec.field(default_factory=demo_models)
+    api_keys: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(description="Keys that open `/v1`; with none it is open to everyone who can reach it"),
+    ] = msgspec.field(default_factory=list)
+    admin_key: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="The key that opens `/api`; with none `/api` takes the `api_keys`"),
+    ] = None
+    cors_origins: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(description="Web origins whose pages may call the server, e.g. `https://chat.example`; `*` is any"),
+    ] = msgspec.field(default_factory=list)
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest request body in bytes, 1024 or more; beyond it 413")
+    ] = 4 * 1024 * 1024
+    max_queue: Annotated[
+        int, Meta(ge=1, description="Requests a model lets wait, 1 or more; beyond it 429 with `Retry-After`")
+    ] = 64
+    max_batch: Annotated[int, Meta(ge=1, description="Requests a model works on at once, 1 or more")] = 16
+    default_model: Annotated[
+        str | None, Meta(description="The id of the model for requests that name none; by default the first")
+    ] = None
+    default_persona: Annotated[
+        str | None, Meta(description="The persona of requests that ask for none, e.g. `silly`; by default none")
+    ] = None
+    key_personas: Annotated[
+        dict[str, str], Meta(description="API key to persona: what its requests get when they ask for none")
+    ] = msgspec.field(default_factory=dict)
+    vectors_dir: Annotated[Path, Meta(description="Folder where extracted persona vectors are kept")] = msgspec.field(
+        default_factory=lambda: _data_dir("vectors")
+    )
+    traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
+        default_factory=lambda: _data_dir("traits")
+    )
+
+
+def load_settings(
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings of one run. `flags` maps a setting's name to what the command line gave for it.
+
+    Relative folders mean: relative to the file they stand in, else to the working directory.
+    Raises SetupError naming the file, variable or flag, the setting, and what is possible.
+    """
+    merged: dict[str, object] = {}
+    if config is not None:
+        merged |= _layer(_read_toml(config), str(config), config.absolute().parent)
+    for variable in sorted(environ):
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            merged |= _layer(_from_environment(variable, environ[variable]), variable, Path.cwd(), text=True)
+    for name, value in (flags or {}).items():
+        flag = "--" + name.removesuffix("s").replace("_", "-")
+        merged |= _layer({name: value}, flag, Path.cwd(), text=True)
+    settings = Settings(**merged)  # type: ignore[arg-type]  # each layer was checked on its own
+    _check_together(settings)
+    return settings
+
+
+def model_settings(
+    source: str, *, device: str | None = None, dtype: str | None = None, base: Path | None = None
+) -> ModelSettings:
+    """The model meant by `NAME_OR_FOLDER` or `ID=NAME_OR_FOLDER` on the command line. Raises SetupError."""
+    model = _model(source, "--model", base or Path.cwd())
+    return override_models([model], device=device, dtype=dtype)[0]
+
+
+def override_models(
+    models: Sequence[ModelSettings], *, device: str | None = None, dtype: str | None = None
+) -> list[ModelSettings]:
+    """The models with the device and dtype of the command line, where given. Raises SetupError naming the flag."""
+    given: dict[str, str] = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+    for name, value in given.items():
+        _convert({"id": "any", "source": "any", name: value}, ModelSettings, f"--{name}", named=False)
+    return [msgspec.structs.replace(model, **given) for model in models]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SetupError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SetupError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"{path}: is not text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{path}: is not valid TOML: {error}") from None
+
+
+def _from_environment(variable: str, value: str) -> dict[str, object]:
+    """The one setting a variable gives. Lists are separated by commas, `key_personas` is `key=persona,...`."""
+    name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+    if name not in Settings.__struct_fields__:
+        raise SetupError(_unknown(variable, variable, [_variable(field) for field in Settings.__struct_fields__]))
+    if name == "key_personas":
+        pairs = [item.partition("=") for item in _split(value)]
+        if not all(separator and persona for _, separator, persona in pairs):
+            raise SetupError(f"{variable}: expected key=persona pairs separated by commas")
+        return {name: {key.strip(): persona.strip() for key, _, persona in pairs}}
+    if name in ("models", "api_keys", "cors_origins"):
+        return {name: _split(value)}
+    return {name: value}
+
+
+def _split(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = False) -> dict[str, object]:
+    """What one place sets, checked. `text`: it could only give text, so "8000" is a number."""
+    values = dict(raw)
+    models = values.get("models")
+    if isinstance(models, list):
+        values["models"] = [_model(item, where, base, "" if text else f"models[{i}]") for i, item in enumerate(models)]
+    checked = _convert(values, Settings, where, strict=not text, named=not text)
+    layer = {name: getattr(checked, name) for name in values}
+    for name in ("vectors_dir", "traits_dir"):
+        if name in layer:
+            layer[name] = base / layer[name]
+    return layer
+
+
+def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
+    """A model from a table, or from text: `source` or `id=source`."""
+    if isinstance(raw, str):
+        id_, separator, source = raw.rpartition("=")
+        if separator and not id_:
+            raise SetupError(f"{where}: {raw!r} has no name before '='; write id=source")
+        raw = {"id": id_, "source": source} if separator else {"source": raw}
+    if not isinstance(raw, dict):
+        raise SetupError(f"{where}: {key}: expected a table with a source, got {raw!r}")
+    fields = dict(raw)
+    source = fields.get("source")
+    if isinstance(source, str):
+        id_, fields["source"] = _locate(source, f"{where}: {key}.source" if key and "source" in raw else where, base)
+        fields.setdefault("id", id_)
+    return _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
+
+
+def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
+    """A source's id and where it is: a demo model's folder, a folder made absolute, or a hub name as it stands."""
+    for demo in demo_models():
+        if source == demo.id:
+            return demo.id, demo.source
+    folder = base / Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise SetupError(f"{where}: the folder {folder} holds no model: it has no config.json")
+        return folder.resolve().name, str(folder.resolve())
+    if source.startswith((".", "~")) or Path(source).is_absolute():
+        raise SetupError(f"{where}: no such model folder: {source}")
+    if not _HUB_NAME.fullmatch(source):
+        raise SetupError(f"{where}: {source!r} is neither a folder nor a hub name such as Qwen/Qwen2.5-7B-Instruct")
+    return source, source
+
+
+def _convert(raw: object, type_: type[_T], where: str, *, strict: bool = True, named: bool = True) -> _T:
+    try:
+        return msgspec.convert(raw, type_, strict=strict, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise SetupError(_explain(str(error), type_, where, named)) from None
+
+
+def _decode_path(type_: type, value: object) -> Path:
+    if type_ is Path and isinstance(value, str) and value:
+        return Path(value).expanduser()
+    raise ValueError("Expected the path of a folder")
+
+
+def _explain(message: str, type_: type, where: str, named: bool) -> str:
+    """msgspec's message in the words of a settings file: where, which setting, what is wrong, what is possible."""
+    what, _, path = message.partition(" - at `$")
+    path = path.rstrip("`").removeprefix(".")
+    what = (what[:1].lower() + what[1:]).replace("`", "")
+    what = re.sub(r"expected str matching regex .*|invalid enum value.*", "not a possible value", what)
+    if unknown := re.search(r"unknown field (\w+)", what):
+        return _unknown(where, unknown[1], list(type_.__struct_fields__))  # type: ignore[attr-defined]
+    fields = {name: meaning for name, _, meaning in _fields(type_)}
+    name = re.split(r"[.\[]", path)[0]
+    possible = f" ({fields[name]})" if name in fields else ""
+    return f"{where}: {path + ': ' if named and path else ''}{what}{possible}"
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    place = "" if where == name else f"{name}: "
+    return f"{where}: {place}unknown setting; {hint}possible: {', '.join(known)}"
+
+
+def _check_together(settings: Settings) -> None:
+    """What no single setting can get wrong."""
+    ids = [model.id for model in settings.models]
+    for id_ in ids:
+        if ids.count(id_) > 1:
+            raise SetupError(f"models: two have the id {id_!r}; tell them apart with id=source or an id of their own")
+    if settings.default_model is not None and settings.default_model not in ids:
+        raise SetupError(f"default_model: no model {settings.default_model!r}; possible: {', '.join(ids)}")
+    if settings.api_keys and (strays := set(settings.key_personas) - set(settings.api_keys)):
+        raise SetupError(f"key_personas: {len(strays)} of the keys are not among the api_keys, which alone are let in")
+
+
+def _fields(type_: type) -> list[tuple[str, object, str]]:
+    """Name, default and meaning of each field of a settings struct, in its order."""
+    info = msgspec.inspect.type_info(type_)
+    assert isinstance(info, msgspec.inspect.StructType)
+    rows = []
+    for field in info.fields:
+        assert isinstance(field.type, msgspec.inspect.Metadata)
+        rows.append((field.name, field.default, (field.type.extra_json_schema or {})["description"]))
+    return rows
+
+
+_SHOWN_DEFAULTS = {
+    "models": "the two demo models",
+    "vectors_dir": "`vectors` in the user's data folder",
+    "traits_dir": "`traits` in the user's data folder",
+    "id": "from the source",
+    "source": "required",
+}
+
+
+def describe_settings() -> str:
+    """Two Markdown tables, of all settings and of those of one model: name, variable, default, meaning."""
+    lines = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, default, meaning in _fields(Settings):
+        lines.append(f"| `{name}` | `{_variable(name)}` | {_shown(name, default)} | {meaning} |")
+    lines += ["", "Of each model, in its `[[models]]` table:", "", "| key | default | meaning |", "| --- | --- | --- |"]
+    for name, default, meaning in _fields(ModelSettings):
+        lines.append(f"| `{name}` | {_shown(name, default)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _shown(name: str, default: object) -> str:
+    if name in _SHOWN_DEFAULTS:
+        return _SHOWN_DEFAULTS[name]
+    return "none" if default in (None, msgspec.NODEFAULT) else f"`{default}`"
