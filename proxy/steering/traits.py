@@ -38,7 +38,7 @@ class QuestionSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One trait. `question_sets` holds questions for models that know only a world of their own, by that world's name."""
+    """One trait. `question_sets`, by the name of a world: questions for models that know nothing but that world."""
 
     id: str
     positive: str
