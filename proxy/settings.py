@@ -199,17 +199,17 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
 def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
     """A model from a table, or from text: `source` or `id=source`."""
     if isinstance(raw, str):
-        id_, separator, source = raw.rpartition("=")
-        if separator and not id_:
+        name, separator, place = raw.rpartition("=")
+        if separator and not name:
             raise SetupError(f"{where}: {raw!r} has no name before '='; write id=source")
-        raw = {"id": id_, "source": source} if separator else {"source": raw}
+        raw = {"id": name, "source": place} if separator else {"source": raw}
     if not isinstance(raw, dict):
         raise SetupError(f"{where}: {key}: expected a table with a source, got {raw!r}")
     fields = dict(raw)
     source = fields.get("source")
     if isinstance(source, str):
-        id_, fields["source"] = _locate(source, f"{where}: {key}.source" if key and "source" in raw else where, base)
-        fields.setdefault("id", id_)
+        own_id, fields["source"] = _locate(source, f"{where}: {key}.source" if key else where, base)
+        fields.setdefault("id", own_id)
     return _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
 
 
@@ -252,7 +252,7 @@ def _explain(message: str, type_: type, where: str, named: bool) -> str:
     if unknown := re.search(r"unknown field (\w+)", what):
         return _unknown(where, unknown[1], list(type_.__struct_fields__))  # type: ignore[attr-defined]
     fields = {name: meaning for name, _, meaning in _fields(type_)}
-    name = re.split(r"[.\[]", path)[0]
+    name = path.partition(".")[0].partition("[")[0]
     possible = f" ({fields[name]})" if name in fields else ""
     return f"{where}: {path + ': ' if named and path else ''}{what}{possible}"
 
