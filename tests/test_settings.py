@@ -1,0 +1,198 @@
+"""What the settings promise: an order of precedence, and one helpful line for everything that is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings, Settings, demo_models, describe_settings, load_settings, model_settings
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "proxy.toml"
+
+
+def model_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_load_settings_when_nothing_is_given_then_demo_models_are_served_locally() -> None:
+    settings = load_settings(environ={})
+    assert settings == Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert [model.id for model in settings.models] == ["demo-qwen2", "demo-gpt-oss"]
+    assert [Path(model.source).name for model in settings.models] == ["qwen2", "gpt-oss"]
+    assert settings.cors_origins == [] and settings.api_keys == []
+
+
+def test_load_settings_when_every_place_sets_a_value_then_flag_wins_over_environment_over_file(config: Path) -> None:
+    config.write_text('host = "file"\nport = 1\nmax_queue = 1\n')
+    environ = {"PERSONA_PROXY_HOST": "environment", "PERSONA_PROXY_PORT": "2", "HOME": "/somewhere"}
+    settings = load_settings(config, environ, {"host": "flag"})
+    assert (settings.host, settings.port, settings.max_queue) == ("flag", 2, 1)
+
+
+def test_load_settings_when_file_lists_models_then_they_replace_the_demo_models(config: Path) -> None:
+    local = model_folder(config.parent / "models" / "mine")
+    config.write_text(
+        '[[models]]\nid = "qwen"\nsource = "Qwen/Qwen2.5-7B-Instruct"\ndevice = "cuda:1"\ndtype = "bfloat16"\n'
+        '[[models]]\nsource = "./models/mine"\ncontext_length = 512\n'
+        '[[models]]\nsource = "demo-qwen2"\n'
+    )
+    assert load_settings(config, {}).models == [
+        ModelSettings("qwen", "Qwen/Qwen2.5-7B-Instruct", device="cuda:1", dtype="bfloat16"),
+        ModelSettings("mine", str(local), context_length=512),
+        demo_models()[0],
+    ]
+
+
+def test_load_settings_when_folders_in_file_are_relative_then_they_start_at_the_file(config: Path) -> None:
+    config.write_text('vectors_dir = "v"\ntraits_dir = "~/t"\n')
+    settings = load_settings(config, {})
+    assert settings.vectors_dir == config.parent / "v"
+    assert settings.traits_dir == Path.home() / "t"
+
+
+def test_load_settings_when_environment_gives_lists_then_commas_separate() -> None:
+    environ = {
+        "PERSONA_PROXY_API_KEYS": "alpha, beta",
+        "PERSONA_PROXY_MODELS": "small=org/small-model,org/big-model",
+        "PERSONA_PROXY_KEY_PERSONAS": "alpha=silly,beta=serious",
+        "PERSONA_PROXY_ADMIN_KEY": "secret",
+    }
+    settings = load_settings(environ=environ)
+    assert settings.api_keys == ["alpha", "beta"]
+    assert settings.models == [
+        ModelSettings("small", "org/small-model"),
+        ModelSettings("org/big-model", "org/big-model"),
+    ]
+    assert settings.key_personas == {"alpha": "silly", "beta": "serious"}
+    assert settings.admin_key == "secret"
+
+
+BAD_FILES = {
+    "prot = 1": ["prot", "did you mean port?", "possible: host, port"],
+    "port = 'x'": ["port: expected int, got str", "0 to 65535"],
+    "port = 70000": ["port: expected int <= 65535"],
+    "port = true": ["port: expected int, got bool"],
+    "port = [": ["is not valid TOML"],
+    "max_body_bytes = 10": ["max_body_bytes: expected int >= 1024"],
+    "max_queue = 0": ["max_queue: expected int >= 1"],
+    "max_batch = 1.5": ["max_batch: expected int, got float"],
+    "models = []": ["models: expected array of length >= 1"],
+    "models = 'x'": ["models: expected array, got str"],
+    "models = [3]": ["models[0]: expected a table"],
+    "vectors_dir = 3": ["vectors_dir: expected the path of a folder"],
+    "api_keys = ['']": ["api_keys[0]: expected str of length >= 1"],
+    "[[models]]\nid = 'a'": ["models[0]: object missing required field source"],
+    "[[models]]\nsource = 'a/b'\ndevise = 'cpu'": ["models[0]: devise", "did you mean device?"],
+    "[[models]]\nsource = 'a/b'\ndevice = 'gpu'": ["models[0]: device: not a possible value", "`cuda:1`"],
+    "[[models]]\nsource = 'a/b'\ndtype = 'int8'": ["models[0]: dtype: not a possible value", "`bfloat16`"],
+    "[[models]]\nsource = 'a/b'\nengine = 'other'": ["models[0]: engine: not a possible value", "`transformers`"],
+    "[[models]]\nsource = 'a/b'\ncontext_length = 0": ["models[0]: context_length: expected int >= 1"],
+    "[[models]]\nsource = './missing'": ["models[0].source: no such model folder: ./missing"],
+    "[[models]]\nsource = 'a/b/c'": ["models[0].source: 'a/b/c' is neither a folder nor a hub name"],
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_load_settings_when_file_is_wrong_then_one_line_names_file_key_and_what_is_possible(
+    text: str, config: Path
+) -> None:
+    config.write_text(text)
+    with pytest.raises(SetupError) as caught:
+        load_settings(config, {})
+    message = caught.value.message
+    assert message.startswith(f"{config}: ") and "\n" not in message
+    for part in BAD_FILES[text]:
+        assert part in message
+
+
+def test_load_settings_when_file_is_missing_or_unreadable_then_setup_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"nowhere\.toml: no such file"):
+        load_settings(tmp_path / "nowhere.toml", {})
+    with pytest.raises(SetupError, match="can't be read"):
+        load_settings(tmp_path, {})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SetupError, match=r"binary\.toml: is not text in UTF-8"):
+        load_settings(tmp_path / "binary.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("PERSONA_PROXY_PORT", "http", "PERSONA_PROXY_PORT: expected int, got str (The port, 0 to 65535"),
+        ("PERSONA_PROXY_PROT", "1", "PERSONA_PROXY_PROT: unknown setting; did you mean PERSONA_PROXY_PORT?"),
+        ("PERSONA_PROXY_KEY_PERSONAS", "alpha", "PERSONA_PROXY_KEY_PERSONAS: expected key=persona pairs"),
+        ("PERSONA_PROXY_MODELS", "=a/b", "PERSONA_PROXY_MODELS: '=a/b' has no name before '='"),
+    ],
+)
+def test_load_settings_when_variable_is_wrong_then_it_is_named(variable: str, value: str, expected: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        load_settings(environ={variable: value})
+    assert caught.value.message.startswith(expected)
+
+
+def test_load_settings_when_flag_is_wrong_then_it_is_named() -> None:
+    with pytest.raises(SetupError, match="^--port: expected int <= 65535"):
+        load_settings(environ={}, flags={"port": "70000"})
+    with pytest.raises(SetupError, match="^--api-key: expected str of length >= 1"):
+        load_settings(environ={}, flags={"api_keys": [""]})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("default_model = 'gpt-9'", "default_model: no model 'gpt-9'; possible: demo-qwen2, demo-gpt-oss"),
+        ("models = ['a/b', 'a/b']", "models: two have the id 'a/b'"),
+        ("api_keys = ['alpha']\n[key_personas]\nbeta = 'silly'", "key_personas: 1 of the keys"),
+    ],
+)
+def test_load_settings_when_settings_contradict_each_other_then_setup_error(
+    text: str, expected: str, config: Path
+) -> None:
+    config.write_text(text)
+    with pytest.raises(SetupError) as caught:
+        load_settings(config, {})
+    assert caught.value.message.startswith(expected)
+
+
+def test_model_settings_when_folder_name_or_id_is_given_then_it_says_where_and_what_to_call_it(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "mine")
+    assert model_settings(str(folder)) == ModelSettings("mine", str(folder))
+    assert model_settings(f"short={folder}", device="cpu", dtype="float32") == ModelSettings(
+        "short", str(folder), device="cpu", dtype="float32"
+    )
+    assert model_settings("Qwen/Qwen2.5-7B-Instruct").source == "Qwen/Qwen2.5-7B-Instruct"
+    assert model_settings("demo-gpt-oss") == demo_models()[1]
+
+
+def test_model_settings_when_it_can_not_be_a_model_then_setup_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="^--model: no such model folder: /nowhere/at/all"):
+        model_settings("/nowhere/at/all")
+    with pytest.raises(SetupError, match=r"holds no model: it has no config\.json"):
+        model_settings(str(tmp_path))
+    with pytest.raises(SetupError, match="^--device: not a possible value"):
+        model_settings("a/b", device="gpu")
+    with pytest.raises(SetupError, match="^--dtype: not a possible value"):
+        model_settings("a/b", dtype="int4")
+
+
+def test_describe_settings_when_read_then_every_setting_has_a_row() -> None:
+    table = describe_settings()
+    for name in Settings.__struct_fields__:
+        assert f"| `{name}` | `PERSONA_PROXY_{name.upper()}` |" in table
+    for name in ModelSettings.__struct_fields__:
+        assert re.search(rf"^\| `{name}` \|", table, re.MULTILINE)
+
+
+def test_readme_when_settings_change_then_its_table_is_theirs() -> None:
+    match = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert match, "README.md has no settings between its markers"
+    assert match[1].strip() == describe_settings(), "put the output of `persona-proxy settings` between the markers"
