@@ -1,0 +1,40 @@
+# make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
+# make test    the tests          make lint    ruff and mypy
+# PYTHON=python3.12 picks the interpreter that .venv is made with.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+SOURCES := proxy vector_store tests
+
+.PHONY: serve test lint
+
+serve: $(VENV)/.installed
+	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
+
+test: $(VENV)/.installed-for-tests
+	@$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-for-tests
+	@$(VENV)/bin/ruff check $(SOURCES)
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/mypy
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not that; try PYTHON=python3.12 make serve" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
+	@# Debian's and older pythons' own pip does not know dependency groups.
+	@$(PIP) install 'pip>=25.1'
+
+# The stamps are older than pyproject.toml when something new may be needed.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing persona-proxy into $(VENV): a few minutes the first time ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-for-tests: $(VENV)/.installed
+	@echo "Installing what the tests need: some minutes the first time, llama.cpp is built from source ..."
+	@$(PIP) install --editable '.[llama-cpp]' --group test
+	@touch $@
