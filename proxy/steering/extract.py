@@ -1,0 +1,240 @@
+"""Extraction: a trait's persona vector from a model's own answers.
+
+Rollouts under the positive, the negative and no instruction; a judge says which show what they were asked to; the mean
+residuals of those that do, at every block, over the last prompt token and over the response. After Chen et al. 2025,
+section 2, with the neutral condition added. Knows nothing of where the vector is to be used or kept.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+import proxy
+from proxy.engines.base import Engine, FloatArray, Generation, Message, Rollout, Sampling, SpanStats
+from proxy.engines.batch import Completion, generate_all
+from proxy.errors import SetupError
+from proxy.steering.judge import Answer, Judge, Score
+from proxy.steering.traits import Trait
+from vector_store import CONDITIONS, SPANS, Condition, Count, PersonaVector, Side, Span
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+MAX_TOKENS = 200  # of a rollout
+MIN_COHERENCE = 50.0
+TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
+MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
+METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One rollout: what was asked for, under which instruction pair, of which question, and what came back."""
+
+    condition: Condition
+    instruction: int
+    question: int
+    rollout: int
+    prompt: Sequence[int]
+    completion: Completion
+
+    @property
+    def pair(self) -> tuple[int, int, int]:
+        """What a positive and a negative rollout share when they are a pair."""
+        return self.instruction, self.question, self.rollout
+
+
+def extract(
+    engine: Engine,
+    trait: Trait,
+    judge: Judge,
+    *,
+    rollouts: int,
+    questions: int,
+    seed: int,
+    progress: Progress,
+) -> PersonaVector:
+    """A trait's persona vector in this model, with no poles chosen yet (see layers.py). Blocks for minutes.
+
+    `rollouts` answers at temperature 1 to each of the first `questions` extract questions (1 to 20), under each of
+    the five instruction pairs and as often without one. SetupError where too few answers were fit to be used.
+    """
+    texts = trait.questions_for(engine.info.world).extract[:questions]
+    samples = _roll_out(engine, trait, texts, rollouts, seed, progress)
+    kept = _keep(samples, _judge(samples, texts, trait, judge, progress))
+    _check_kept(samples, kept, trait, engine.info.id)
+    stats = {condition: _capture(engine, condition, kept[condition], progress) for condition in CONDITIONS}
+    halves = {condition: np.array([s.question % 2 for s in kept[condition]]) for condition in CONDITIONS}
+    info = engine.info
+    return PersonaVector(
+        model_id=info.id,
+        fingerprint=info.fingerprint,
+        trait=trait.id,
+        positive=trait.positive,
+        negative=trait.negative,
+        n_layers=info.n_layers,
+        hidden_size=info.hidden_size,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software_version=proxy.__version__,
+        method=METHOD,
+        counts={
+            condition: Count(made=sum(s.condition == condition for s in samples), kept=len(kept[condition]))
+            for condition in CONDITIONS
+        },
+        means={
+            span: {condition: stats[condition][span].means.mean(axis=0) for condition in CONDITIONS} for span in SPANS
+        },
+        residual_norms={span: np.median(stats["neutral"][span].norms, axis=0) for span in SPANS},
+        separation={
+            span: split_half_auroc(
+                stats["positive"][span].means, stats["negative"][span].means, halves["positive"], halves["negative"]
+            )
+            for span in SPANS
+        },
+    )
+
+
+def split_half_auroc(
+    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+) -> list[float]:
+    """Per block, how well the direction found on one half of the questions tells the other half's rollouts apart.
+
+    `positive` and `negative` are float32[n, n_layers, hidden], the halves int[n] of 0 and 1. Each half's mean
+    difference is a direction; the AUROC of the other half's projections on it, averaged over both ways: 0.5 is
+    chance, 1 is perfect.
+    """
+    scores = []
+    for block in range(positive.shape[1]):
+        ways = []
+        for half in (0, 1):
+            direction = positive[positive_half == half, block].mean(axis=0) - negative[
+                negative_half == half, block
+            ].mean(axis=0)
+            ways.append(
+                auroc(
+                    positive[positive_half != half, block] @ direction,
+                    negative[negative_half != half, block] @ direction,
+                )
+            )
+        scores.append(float(np.mean(ways)))
+    return scores
+
+
+def auroc(positive: FloatArray, negative: FloatArray) -> float:
+    """The probability that a positive value is above a negative one; a tie counts half."""
+    above = positive[:, None] > negative[None, :]
+    equal = positive[:, None] == negative[None, :]
+    return float(above.mean() + 0.5 * equal.mean())
+
+
+def messages(instruction: str | None, question: str) -> list[Message]:
+    """A conversation of one question, under a system prompt or none."""
+    system: list[Message] = [] if instruction is None else [{"role": "system", "content": instruction}]
+    return [*system, {"role": "user", "content": question}]
+
+
+def answer_tokens(engine: Engine, prompt: Sequence[int], limit: int) -> int:
+    """How many tokens an answer may have: `limit`, or what the context leaves. SetupError where it leaves none."""
+    room = engine.info.context_length - len(prompt)
+    if room < 1:
+        raise SetupError(f"a prompt of {len(prompt)} tokens leaves {engine.info.id} no room to answer")
+    return min(limit, room)
+
+
+def counter(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    """A callback that is told how many more are done, and reports how many are done in all."""
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(what, done, total)
+
+    progress(what, 0, total)
+    return advance
+
+
+def _roll_out(
+    engine: Engine, trait: Trait, questions: Sequence[str], rollouts: int, seed: int, progress: Progress
+) -> list[Sample]:
+    wanted: list[tuple[Condition, int, int, int, list[int]]] = []
+    for instruction, pair in enumerate(trait.instructions):
+        systems: Mapping[Condition, str | None] = {
+            "positive": pair.positive,
+            "negative": pair.negative,
+            "neutral": None,
+        }
+        for number, question in enumerate(questions):
+            for condition, system in systems.items():
+                prompt = engine.render(messages(system, question))
+                wanted += [(condition, instruction, number, rollout, prompt) for rollout in range(rollouts)]
+    generations = [
+        Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
+        for index, (*_, prompt) in enumerate(wanted)
+    ]
+    completions = generate_all(
+        engine, generations, progress=counter(progress, f"{trait.id}: answering", len(generations))
+    )
+    return [Sample(*item, completion) for item, completion in zip(wanted, completions, strict=True)]
+
+
+def _judge(
+    samples: Sequence[Sample], questions: Sequence[str], trait: Trait, judge: Judge, progress: Progress
+) -> list[Score | None]:
+    """Instructed answers are judged for the positive pole, which the negative ones must lack; the others are ordinary
+    answers, so what makes sense of the negative, unaffected pole makes sense of them."""
+    progress(f"{trait.id}: judging", 0, len(samples))
+    sides: Mapping[Condition, Side] = {"positive": "positive", "negative": "positive", "neutral": "negative"}
+    scores = judge.score([Answer(questions[s.question], s.completion.text, trait, sides[s.condition]) for s in samples])
+    progress(f"{trait.id}: judging", len(samples), len(samples))
+    return scores
+
+
+def _keep(samples: Sequence[Sample], scores: Sequence[Score | None]) -> dict[Condition, list[Sample]]:
+    """Pairs of which both do what they were asked to, and neutral answers that make sense."""
+    fit: dict[Condition, list[Sample]] = {condition: [] for condition in CONDITIONS}
+    for sample, score in zip(samples, scores, strict=True):
+        if score is not None and sample.completion.token_ids and _fits(sample.condition, score):
+            fit[sample.condition].append(sample)
+    both = _pairs(fit["positive"]) & _pairs(fit["negative"])
+    return {
+        "positive": [sample for sample in fit["positive"] if sample.pair in both],
+        "negative": [sample for sample in fit["negative"] if sample.pair in both],
+        "neutral": fit["neutral"],
+    }
+
+
+def _fits(condition: Condition, score: Score) -> bool:
+    if score.coherence < MIN_COHERENCE:
+        return False
+    if condition == "positive":
+        return score.trait > TRAIT_SHOWN
+    return condition == "neutral" or score.trait < TRAIT_SHOWN
+
+
+def _pairs(samples: Iterable[Sample]) -> set[tuple[int, int, int]]:
+    return {sample.pair for sample in samples}
+
+
+def _check_kept(
+    samples: Sequence[Sample], kept: Mapping[Condition, Sequence[Sample]], trait: Trait, model_id: str
+) -> None:
+    pairs, neutral = len(kept["positive"]), len(kept["neutral"])
+    made = sum(sample.condition == "positive" for sample in samples)
+    halves = {sample.question % 2 for sample in kept["positive"]}
+    if pairs >= MIN_KEPT and neutral >= MIN_KEPT and len(halves) == 2:
+        return
+    raise SetupError(
+        f"too little to make a vector of {trait.id!r} for {model_id} from: of {made} pairs of answers, {pairs} were "
+        f"coherent and showed {trait.positive!r} where they were asked to and only there, and of {made} answers "
+        f"without instruction {neutral} were coherent; at least {MIN_KEPT} of each are needed, spread over the "
+        "questions. Try more rollouts, more questions, or instructions that this model follows better."
+    )
+
+
+def _capture(
+    engine: Engine, condition: Condition, samples: Sequence[Sample], progress: Progress
+) -> dict[Span, SpanStats]:
+    rollouts = [Rollout(sample.prompt, sample.completion.token_ids) for sample in samples]
+    return engine.capture(rollouts, SPANS, counter(progress, f"reading residuals, {condition}", len(rollouts)))
