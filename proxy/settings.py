@@ -47,10 +47,12 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+DEMO_FOLDER = Path(str(importlib.resources.files("proxy"))) / "demo"
+
+
 def demo_models() -> list[ModelSettings]:
     """The two small models that come with the package and need no download."""
-    folder = Path(str(importlib.resources.files("proxy"))) / "demo" / "models"
-    return [ModelSettings(f"demo-{name}", str(folder / name)) for name in ("qwen2", "gpt-oss")]
+    return [ModelSettings(f"demo-{name}", str(DEMO_FOLDER / "models" / name)) for name in ("qwen2", "gpt-oss")]
 
 
 def _data_dir(name: str) -> Path:
@@ -102,6 +104,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
         default_factory=lambda: _data_dir("traits")
     )
+
+    @property
+    def vector_folders(self) -> tuple[Path, Path]:
+        """Where persona vectors are looked for: the operator's folder, then the one that came with the package."""
+        return self.vectors_dir, DEMO_FOLDER / "vectors"
 
 
 def load_settings(
