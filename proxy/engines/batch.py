@@ -1,0 +1,66 @@
+"""Many answers at once, for code that may block: extraction and measurement."""
+
+import queue
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
+
+
+@dataclass
+class Completion:
+    """One whole answer. `token_ids` are those of all channels, without the end token."""
+
+    text: str = ""
+    reasoning: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    finish_reason: Literal["stop", "length"] = "stop"
+
+
+def generate_all(
+    engine: Engine,
+    generations: Sequence[Generation],
+    progress: Callable[[int], None] | None = None,
+    max_running: int = 32,
+) -> list[Completion]:
+    """The answers, in the order of `generations`. Blocks; at most `max_running` are handed to the engine at a time.
+
+    `progress` is told, on this thread, how many more are done. The first Failure is raised, and whatever makes this
+    function end early cancels the rest.
+    """
+    events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
+    completions = [Completion() for _ in generations]
+    running: dict[int, Run] = {}
+    following = 0
+    try:
+        while running or following < len(generations):
+            while following < len(generations) and len(running) < max_running:
+                running[following] = engine.start(generations[following], _tell(events, following))
+                following += 1
+            index, event = events.get()
+            if isinstance(event, Failure):
+                raise event.error
+            if isinstance(event, Finish):
+                completions[index].finish_reason = event.reason
+                del running[index]
+                if progress is not None:
+                    progress(1)
+            else:
+                _extend(completions[index], event)
+    finally:
+        for run in running.values():
+            run.cancel()
+    return completions
+
+
+def _tell(events: "queue.SimpleQueue[tuple[int, Event]]", index: int) -> Callable[[Event], None]:
+    return lambda event: events.put((index, event))
+
+
+def _extend(completion: Completion, token: Token) -> None:
+    completion.token_ids.append(token.id)
+    if token.channel == "content":
+        completion.text += token.text
+    else:
+        completion.reasoning += token.text

@@ -1,0 +1,166 @@
+"""From a model's settings to its weights in memory: where they are, on what device, in which dtype, and whose.
+
+Everything that can be wrong with a model folder or a hub name ends here, in a SetupError of one line.
+"""
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+
+from proxy.errors import SetupError
+
+_NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
+_UNNEEDED = ["*/*", "consolidated*"]
+_SAMPLE_BYTES = 64 * 1024
+_GROWING_ROPE = ("dynamic", "longrope")  # frequencies change with the longest sequence of a forward
+
+
+def resolve_folder(source: str) -> Path:
+    """The folder that holds the model: `source` itself, or a hub name's files, downloaded unless already there."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or source.startswith((".", "~")):
+        raise SetupError(f"{source}: there is no such folder")
+    try:
+        return Path(snapshot_download(source, allow_patterns=_NEEDED, ignore_patterns=_UNNEEDED))
+    except HFValidationError:
+        raise SetupError(f"{source}: neither a folder nor a name on the Hugging Face hub") from None
+    except GatedRepoError:
+        raise SetupError(f"{source}: the hub wants you to accept its terms and log in (hf auth login)") from None
+    except RepositoryNotFoundError:
+        raise SetupError(f"{source}: there is no such folder, and no such model on the Hugging Face hub") from None
+    except LocalEntryNotFoundError:
+        raise SetupError(f"{source}: not downloaded yet, and the Hugging Face hub can't be reached") from None
+    except (HfHubHTTPError, OSError) as error:
+        raise SetupError(f"{source}: the download failed: {_first_line(error)}") from None
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is CUDA, else Apple's MPS, else the CPU. SetupError for one that is not there."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SetupError(f"device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SetupError("device mps: not available on this machine")
+    return device
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the device has it, else float16; float32 on the CPU, where halves are slow."""
+    if wanted != "auto":
+        named: torch.dtype = getattr(torch, wanted)
+        return named
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    try:
+        torch.zeros(1, dtype=torch.bfloat16, device=device)
+    except (TypeError, RuntimeError):
+        return torch.float16
+    return torch.bfloat16
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The model's configuration."""
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise SetupError(f"{folder}: its config.json can't be used: {_first_line(error)}") from None
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The model's tokenizer, which must bring a chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise SetupError(f"{folder}: its tokenizer can't be read: {_first_line(error)}") from None
+    if not tokenizer.chat_template:
+        raise SetupError(f"{folder}: its tokenizer has no chat template; only chat models can be served")
+    return tokenizer
+
+
+def load_network(folder: Path, config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The weights, on their device."""
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, device_map={"": device}, use_safetensors=True, trust_remote_code=False
+        )
+    except torch.OutOfMemoryError:
+        raise SetupError(f"{folder}: does not fit into the memory of {device}") from None
+    except Exception as error:  # broken files surface as whatever their reader raises
+        raise SetupError(f"{folder}: its weights can't be loaded: {_first_line(error)}") from None
+    if network.config._attn_implementation not in ("sdpa", "eager"):
+        network.set_attn_implementation("eager")
+    assert isinstance(network, PreTrainedModel)
+    return network
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of the model, by name. SetupError where there are none, or one is missing."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    else:
+        files = [folder / "model.safetensors"]
+    for file in files:
+        if not file.is_file():
+            raise SetupError(f"{folder}: {file.name} is missing; models are read from safetensors files")
+    return files
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Hex digest of the stored weights, whatever dtype and device they are loaded to: each file's header and three
+    samples of its data, which is quick for any size."""
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as stream:
+            prefix = stream.read(8)
+            size = file.stat().st_size
+            header_size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+            if header_size > size - 8:
+                raise SetupError(f"{file}: is cut off or no safetensors file")
+            digest.update(prefix + stream.read(header_size))
+            begin, end = 8 + header_size, max(8 + header_size, size - _SAMPLE_BYTES)
+            for at in (begin, (begin + end) // 2, end):
+                stream.seek(at)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def context_length(config: PretrainedConfig, wanted: int | None) -> int:
+    """Tokens of prompt and answer together. A rotary embedding whose frequencies would change with the longest
+    sequence in a batch is used up to its original length only, so that answers don't depend on their neighbours."""
+    text = config.get_text_config()
+    limit: int | None = getattr(text, "max_position_embeddings", None)
+    rope = getattr(text, "rope_parameters", None) or {}
+    if limit is not None and rope.get("rope_type") in _GROWING_ROPE:
+        limit = min(limit, rope.get("original_max_position_embeddings") or limit)
+    if limit is None and wanted is None:
+        raise SetupError("the model doesn't say how long its context is; set context_length")
+    if limit is not None and wanted is not None and wanted > limit:
+        raise SetupError(f"context_length {wanted} is more than the model's {limit}")
+    return wanted or limit or 0
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

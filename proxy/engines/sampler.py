@@ -1,0 +1,129 @@
+"""Draws the next token of every row of a batch, each by its own rules and from its own generator.
+
+Every row's draw depends on its own logits, history and seed alone, never on its neighbours, and the global generator
+is never touched. Knows nothing of models or requests.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from proxy.engines.base import Sampling
+
+
+class Sampler:
+    """One answer's rules and history: its seed's generator and the counts the penalties need."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary: int, device: torch.device) -> None:
+        self.sampling = sampling
+        seed = None if sampling.seed is None else sampling.seed % 2**64
+        self._generator = np.random.default_rng(seed)
+        self._counts = self._seen = self._bias = None
+        if sampling.frequency_penalty or sampling.presence_penalty:
+            self._counts = torch.zeros(vocabulary, device=device)
+        if sampling.repetition_penalty != 1.0:
+            self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
+            self._seen[torch.tensor(list(prompt), device=device)] = True
+        if sampling.logit_bias:
+            self._bias = torch.zeros(vocabulary, device=device)
+            ids = torch.tensor(list(sampling.logit_bias), device=device)
+            self._bias[ids] = torch.tensor(list(sampling.logit_bias.values()), dtype=torch.float32, device=device)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the logits change before the draw."""
+        return self._counts is not None or self._seen is not None or self._bias is not None
+
+    def adjust(self, logits: torch.Tensor) -> None:
+        """Apply penalties and bias to float32[vocabulary], in place.
+
+        The repetition penalty is that of Keskar et al. 2019 over prompt and answer; frequency and presence are
+        OpenAI's, over the answer alone.
+        """
+        rules = self.sampling
+        if self._seen is not None:
+            factor = rules.repetition_penalty
+            punished = torch.where(logits > 0, logits / factor, logits * factor)
+            torch.where(self._seen, punished, logits, out=logits)
+        if self._counts is not None:
+            logits -= rules.frequency_penalty * self._counts + rules.presence_penalty * (self._counts > 0)
+        if self._bias is not None:
+            logits += self._bias
+
+    def record(self, token: int) -> None:
+        """The token was drawn: the next draw's penalties count it."""
+        if self._counts is not None:
+            self._counts[token] += 1
+        if self._seen is not None:
+            self._seen[token] = True
+
+    def uniform(self) -> float:
+        """The next number in [0, 1) of this answer's own sequence."""
+        return float(self._generator.random())
+
+
+class Draw:
+    """The vectorised draw for one batch of samplers; make a new one whenever the batch changes."""
+
+    def __init__(self, samplers: Sequence[Sampler], device: torch.device) -> None:
+        self._samplers = samplers
+        rules = [sampler.sampling for sampler in samplers]
+        self._adjusted = [row for row, sampler in enumerate(samplers) if sampler.adjusts]
+        self._drawn = [row for row, rule in enumerate(rules) if rule.temperature > 0]
+        self._all_drawn = len(self._drawn) == len(rules)
+        drawn = [rules[row] for row in self._drawn]
+        self._rows = torch.tensor(self._drawn, dtype=torch.long, device=device)
+        self._temperature = _column([rule.temperature for rule in drawn], device)
+        cut = [row for row, rule in enumerate(drawn) if rule.top_p < 1 or rule.top_k > 0 or rule.min_p > 0]
+        self._cut = torch.tensor(cut, dtype=torch.long, device=device)
+        self._top_p = _column([drawn[row].top_p for row in cut], device)
+        self._min_p = _column([drawn[row].min_p for row in cut], device)
+        top_k = [drawn[row].top_k or torch.iinfo(torch.int64).max for row in cut]
+        self._top_k = torch.tensor(top_k, dtype=torch.long, device=device)[:, None]
+        self._precision = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+
+    def __call__(self, logits: torch.Tensor) -> list[int]:
+        """One token id a row from [n_rows, vocabulary]; -1 where the logits hold a number that is not finite."""
+        logits = logits.float()
+        if self._adjusted:
+            logits = logits.clone()
+            for row in self._adjusted:
+                self._samplers[row].adjust(logits[row])
+        best, tokens = logits.max(dim=-1)
+        if self._drawn:
+            scaled = (logits if self._all_drawn else logits[self._rows]) / self._temperature
+            tokens[self._rows] = self._invert(self._trim(scaled))
+        ids: list[int] = torch.where(torch.isfinite(best), tokens, -1).tolist()
+        for sampler, token in zip(self._samplers, ids, strict=True):
+            if token >= 0:
+                sampler.record(token)
+        return ids
+
+    def _trim(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits with what top_k, then top_p, then min_p leave out at minus infinity. A tie at the edge stays."""
+        if not len(self._cut):
+            return logits
+        concerned = logits[self._cut]
+        ranked = concerned.sort(dim=-1, descending=True).values
+        rank = torch.arange(ranked.shape[-1], device=ranked.device)
+        ranked = ranked.masked_fill(rank >= self._top_k, -torch.inf)
+        shares = ranked.softmax(dim=-1)
+        kept = (shares.cumsum(dim=-1) - shares < self._top_p) & (shares >= self._min_p * shares[:, :1])
+        kept &= ranked > -torch.inf
+        kept[:, 0] = True
+        edge = ranked.gather(1, kept.sum(dim=-1, keepdim=True) - 1)
+        logits[self._cut] = concerned.masked_fill(concerned < edge, -torch.inf)
+        return logits
+
+    def _invert(self, logits: torch.Tensor) -> torch.Tensor:
+        """Draw by inverting the distribution in the order of token ids, which rounding can't reorder."""
+        mass = logits.to(self._precision).softmax(dim=-1).cumsum(dim=-1)
+        highest = 1 - 4 * torch.finfo(self._precision).eps
+        numbers = [min(self._samplers[row].uniform(), highest) for row in self._drawn]
+        goal = torch.tensor(numbers, dtype=self._precision, device=logits.device)[:, None] * mass[:, -1:]
+        return torch.searchsorted(mass, goal, right=True).squeeze(1).clamp_(max=logits.shape[-1] - 1)
+
+
+def _column(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None]

@@ -1,0 +1,144 @@
+"""The engine that runs Hugging Face models in this process, each request with its own steering, all in one batch."""
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jinja2
+
+from proxy.engines import loading
+from proxy.engines.base import (
+    Event,
+    FloatArray,
+    Generation,
+    Intervention,
+    Message,
+    ModelInfo,
+    Rollout,
+    Run,
+    Span,
+    SpanStats,
+)
+from proxy.engines.capture import capture_steps, logprob_steps
+from proxy.engines.decoding import Answer, Batch
+from proxy.engines.runner import ModelRunner
+from proxy.engines.speech import Speaker
+from proxy.engines.worker import Worker
+from proxy.errors import ContextLengthExceeded, InvalidRequest
+from proxy.settings import ModelSettings
+
+
+def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
+    """Load a model and start its worker; takes seconds to minutes. Raises SetupError in one line."""
+    folder = loading.resolve_folder(settings.source)
+    config = loading.load_config(folder)
+    context_length = loading.context_length(config, settings.context_length)
+    fingerprint = loading.weights_fingerprint(folder)
+    device = loading.choose_device(settings.device)
+    dtype = loading.choose_dtype(settings.dtype, device)
+    tokenizer = loading.load_tokenizer(folder)
+    runner = ModelRunner(loading.load_network(folder, config, device, dtype))
+    info = ModelInfo(
+        id=settings.id,
+        family=config.model_type,
+        n_layers=runner.n_layers,
+        hidden_size=runner.hidden_size,
+        context_length=context_length,
+        fingerprint=fingerprint,
+        engine="transformers",
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        world=getattr(config, "persona_world", None),
+    )
+    return TransformersEngine(info, runner, tokenizer, max_batch)
+
+
+class TransformersEngine:
+    """See Engine. At most `max_batch` answers run at once; the others wait their turn."""
+
+    def __init__(self, info: ModelInfo, runner: ModelRunner, tokenizer: Any, max_batch: int) -> None:
+        eos = runner.network.generation_config.eos_token_id
+        self._info = info
+        self._tokenizer = tokenizer
+        self._encoding = threading.Lock()  # a fast tokenizer can't be used by two threads at once
+        self._speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
+        self._vocabulary = runner.vocabulary
+        batch = Batch(runner, self._speaker.stops, info.context_length, max_batch)
+        self._worker = Worker(info.id, runner, batch)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+        """See Engine.render."""
+        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        try:
+            with self._encoding:
+                ids: list[int] = self._tokenizer.apply_chat_template(
+                    list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **extra
+                )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
+        if not ids:
+            raise InvalidRequest("the model's chat template makes nothing of these messages", param="messages")
+        return ids
+
+    def encode(self, text: str) -> list[int]:
+        """See Engine.encode."""
+        with self._encoding:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""
+        self._check_tokens(generation.prompt)
+        for token in generation.sampling.logit_bias:
+            if not 0 <= token < self._vocabulary:
+                raise InvalidRequest(f"token {token} is not one of the model's {self._vocabulary}", param="logit_bias")
+        for item in generation.plan.interventions:
+            self._check_intervention(item)
+        answer = Answer(generation, on_event, self._speaker.speech(generation.prompt))
+        self._worker.start(answer)
+        return answer
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
+    ) -> dict[Span, SpanStats]:
+        """See Engine.capture. Raises EngineFailure when the model fails."""
+        for rollout in rollouts:
+            self._check_tokens([*rollout.prompt, *rollout.response], room=0)
+        return self._worker.run(lambda runner: capture_steps(runner, rollouts, spans, progress))
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
+        for prompt in prompts:
+            self._check_tokens(prompt)
+        return self._worker.run(lambda runner: logprob_steps(runner, prompts, token_ids))
+
+    def close(self) -> None:
+        """See Engine.close."""
+        self._worker.close()
+
+    def _check_tokens(self, tokens: Sequence[int], room: int = 1) -> None:
+        """They fit, with `room` for more, and every one exists: a single bad id would fail the whole batch."""
+        if not tokens:
+            raise InvalidRequest("the prompt has no tokens", param="messages")
+        if len(tokens) + room > self._info.context_length:
+            raise ContextLengthExceeded(
+                f"the prompt has {len(tokens)} tokens, which leaves no room for an answer: the model's context is "
+                f"{self._info.context_length} tokens",
+                param="messages",
+            )
+        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
+            raise InvalidRequest(f"a token is not one of the model's {self._vocabulary}", param="messages")
+
+    def _check_intervention(self, item: Intervention) -> None:
+        """A plan for another model must not reach the batch."""
+        arrays = [item.vector] if item.mode == "add" else [item.basis, item.levels]
+        width = self._info.hidden_size
+        if not 0 <= item.block < self._info.n_layers or any(array is None for array in arrays):
+            raise ValueError(f"no such intervention: {item.mode} at block {item.block} of {self._info.n_layers}")
+        if arrays[0] is not None and arrays[0].shape[-1] != width:
+            raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {width}")

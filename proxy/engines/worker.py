@@ -1,0 +1,115 @@
+"""The one thread that runs a model: steps of the shared batch in turn with steps of longer tasks.
+
+Everything that touches the model happens on this thread; other threads only leave messages. Knows nothing of what an
+answer or a task is about.
+"""
+
+import gc
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import torch
+
+from proxy.engines.decoding import Answer, Batch
+from proxy.engines.runner import ModelRunner
+from proxy.errors import EngineFailure, ModelUnavailable
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+Steps = Callable[[ModelRunner], Generator[None, None, T]]
+
+
+class Worker:
+    """Owns a model until `close`. Answers and tasks may be handed in from any thread."""
+
+    def __init__(self, name: str, runner: ModelRunner, batch: Batch) -> None:
+        self._inbox: queue.SimpleQueue[Answer | tuple[Steps[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
+        self._closed = False
+        self._device = runner.device.type
+        self._thread = threading.Thread(
+            target=_work, args=(runner, batch, self._inbox), name=f"model {name}", daemon=True
+        )
+        self._thread.start()
+
+    def start(self, answer: Answer) -> None:
+        """Run an answer. ModelUnavailable after `close`."""
+        self._hand_in(answer)
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run a task, a step at a time, and wait for its result. ModelUnavailable after `close`."""
+        future: Future[T] = Future()
+        self._hand_in((steps, future))
+        return future.result()
+
+    def _hand_in(self, item: Answer | tuple[Steps[Any], Future[Any]]) -> None:
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            self._inbox.put(item)
+
+    def close(self) -> None:
+        """End everything, wait for the thread, give the memory back."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(None)
+        self._thread.join()
+        gc.collect()
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _closed() -> ModelUnavailable:
+    return ModelUnavailable("the model was shut down")
+
+
+def _work(runner: ModelRunner, batch: Batch, inbox: "queue.SimpleQueue[Any]") -> None:
+    """The thread: the model lives in its arguments and goes when it ends."""
+    tasks: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
+    with torch.inference_mode():
+        while True:
+            for item in _received(inbox, wait=not (batch.busy or tasks)):
+                if item is None:
+                    batch.fail_all(_closed())
+                    for _, future in tasks:
+                        future.set_exception(_closed())
+                    return
+                if isinstance(item, Answer):
+                    batch.add(item)
+                else:
+                    steps, future = item
+                    tasks.append((steps(runner), future))
+            batch.step()
+            if tasks and _task_step(*tasks[0]):
+                tasks.popleft()
+
+
+def _received(inbox: "queue.SimpleQueue[Any]", wait: bool) -> list[Any]:
+    items = [inbox.get()] if wait else []
+    while True:
+        try:
+            items.append(inbox.get_nowait())
+        except queue.Empty:
+            return items
+
+
+def _task_step(steps: Generator[None, None, Any], future: "Future[Any]") -> bool:
+    """Whether the task is over."""
+    try:
+        next(steps)
+    except StopIteration as done:
+        future.set_result(done.value)
+    except Exception as error:
+        logger.error("a task on the model failed", exc_info=error)
+        failure = EngineFailure(f"the model failed while it ran ({type(error).__name__})")
+        failure.__cause__ = error
+        future.set_exception(failure)
+    else:
+        return False
+    return True
