@@ -1,0 +1,201 @@
+"""The command `persona-proxy`: reads the command line, calls what does the work, turns errors into one line.
+
+Everything heavy is imported by the command that needs it, so that `--help` and mistakes are answered at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import proxy
+from proxy.errors import ProxyError, SetupError
+from proxy.settings import (
+    ModelSettings,
+    Settings,
+    demo_models,
+    describe_settings,
+    load_settings,
+    model_settings,
+    override_models,
+)
+
+SERVE_EXAMPLES = """examples:
+  persona-proxy serve                                       the demo models, on http://127.0.0.1:8000
+  persona-proxy serve --model Qwen/Qwen2.5-7B-Instruct      a model of the Hugging Face hub
+  persona-proxy serve --model ./my-model --device cpu       a model in a folder
+  persona-proxy serve --model qwen=Qwen/Qwen2.5-7B-Instruct --model demo-qwen2
+                                                            several, the first under a name of your own
+  persona-proxy serve --config proxy.toml                   everything from a file; see `persona-proxy settings`
+"""
+
+EXTRACT_EXAMPLES = """examples:
+  persona-proxy extract --trait silly                       a small demo model, in minutes on a CPU
+  persona-proxy extract --model Qwen/Qwen2.5-7B-Instruct --trait all
+  persona-proxy extract --trait silly --rollouts 2 --questions 5     quicker and rougher
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 a failure, 2 the operator's mistake, 130 interrupted."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except SetupError as error:
+        print(f"persona-proxy: {error.message}", file=sys.stderr)
+        return 2
+    except ProxyError as error:
+        print(f"persona-proxy: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="persona-proxy",
+        description="An OpenAI-compatible server that gives every request its own personality.",
+        epilog="`persona-proxy COMMAND --help` shows a command's options and examples.",
+    )
+    root.add_argument("--version", action="version", version=f"persona-proxy {proxy.__version__}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_extract(commands)
+    _add_vectors(commands)
+    show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
+    show.set_defaults(run=lambda args: print(describe_settings()))
+    return root
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = _command(commands, "serve", "serve models; without options the demo models", SERVE_EXAMPLES)
+    serve.add_argument(
+        "--model",
+        action="append",
+        metavar="[ID=]NAME_OR_FOLDER",
+        help="a hub name, a folder or a demo model; may be given several times",
+    )
+    _add_common(serve)
+    serve.add_argument("--host", help="the address to listen on (127.0.0.1; 0.0.0.0 is every one)")
+    serve.add_argument("--port", help="the port (8000; 0 takes a free one)")
+    serve.add_argument(
+        "--api-key",
+        action="append",
+        metavar="KEY",
+        help="let only clients with this key in; may be given several times",
+    )
+    serve.set_defaults(run=_serve)
+
+
+def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    extract = _command(commands, "extract", "make persona vectors from a model's own answers", EXTRACT_EXAMPLES)
+    extract.add_argument(
+        "--model",
+        default=demo_models()[0].id,
+        metavar="[ID=]NAME_OR_FOLDER",
+        help="the model, under the id it is served by (%(default)s)",
+    )
+    extract.add_argument(
+        "--trait", action="append", required=True, help="a trait's id, or `all`; may be given several times"
+    )
+    _add_common(extract)
+    extract.add_argument("--rollouts", type=int, help="answers to each question under each instruction (10)")
+    extract.add_argument("--questions", type=int, help="how many of a trait's questions to ask, 2 to 20 (20)")
+    extract.add_argument("--seed", type=int, help="the same seed makes the same vector (0)")
+    extract.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
+    extract.set_defaults(run=_extract)
+
+
+def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    vectors = commands.add_parser("vectors", help="look at the persona vectors on this machine")
+    actions = vectors.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = actions.add_parser("list", help="list them, newest first")
+    listing.add_argument("--model", metavar="ID", help="only those of this model")
+    listing.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    listing.set_defaults(run=_list_vectors)
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, examples: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps, for every model (auto)")
+    command.add_argument("--dtype", help="auto, float32, bfloat16 or float16, for every model (auto)")
+    command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; flags and environment win")
+
+
+def _serve(args: argparse.Namespace) -> None:
+    given = {"host": args.host, "port": args.port, "models": args.model, "api_keys": args.api_key}
+    settings = load_settings(args.config, flags={name: value for name, value in given.items() if value is not None})
+    models = override_models(settings.models, device=args.device, dtype=args.dtype)
+    print("Starting ...", flush=True)
+    from proxy.server import serve
+
+    serve(msgspec.structs.replace(settings, models=models))
+
+
+def _extract(args: argparse.Namespace) -> None:
+    settings = load_settings(args.config)
+    model = _model_to_extract_from(args, settings)
+
+    from proxy.steering.traits import Trait, load_traits
+
+    known = load_traits(settings.traits_dir)
+    traits: list[Trait] = []
+    for name in args.trait:
+        if name != "all" and name not in known:
+            raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
+        traits += [trait for id_, trait in known.items() if name in ("all", id_) and trait not in traits]
+
+    from proxy.steering.report import ExtractionOptions, run_extraction
+    from vector_store import VectorStore
+
+    numbers = {"rollouts": args.rollouts, "questions": args.questions, "seed": args.seed}
+    options = ExtractionOptions(**{name: value for name, value in numbers.items() if value is not None})
+    store = VectorStore([args.out, *settings.vector_folders] if args.out else settings.vector_folders)
+    print(f"Loading {model.source} ...", flush=True)
+    from proxy.engines.registry import load_engine
+
+    engine = load_engine(model, settings.max_batch)
+    try:
+        run_extraction(engine, traits, store, options, sys.stdout)
+    finally:
+        engine.close()
+
+
+def _model_to_extract_from(args: argparse.Namespace, settings: Settings) -> ModelSettings:
+    """The served model of this id, else what `--model` says by itself."""
+    model = next((model for model in settings.models if model.id == args.model), None) or model_settings(args.model)
+    return override_models([model], device=args.device, dtype=args.dtype)[0]
+
+
+def _list_vectors(args: argparse.Namespace) -> None:
+    settings = load_settings(args.config)
+    from vector_store import VectorStore
+
+    headers = VectorStore(settings.vector_folders).list(args.model)
+    if not headers:
+        print("There are none yet; `persona-proxy extract --help` shows how to make them.")
+    for header in headers:
+        blocks = ", ".join(
+            f"{header.positive if side == 'positive' else header.negative} at block {choice.block}"
+            for side, choice in header.poles.items()
+        )
+        print(f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  {blocks}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Runs the server in the foreground: takes the port, loads the models behind it, and tells the operator about it.
+
+It knows the process and the terminal; what is served is the application's business.
+"""
+
+import asyncio
+import errno
+import json
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from sse_starlette.sse import AppStatus
+
+import proxy
+from proxy.app import create_app
+from proxy.engines.base import ModelInfo
+from proxy.engines.registry import ModelState, Registry
+from proxy.errors import ProxyError, SetupError
+from proxy.personas import parse, resolve
+from proxy.preparation import Poles, Preparation
+from proxy.routes.answering import SHUTDOWN_GRACE_S
+from proxy.settings import Settings
+from proxy.steering.traits import load_traits, poles
+from vector_store import VectorStore
+
+# What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
+# which `docker stop` kills.
+DRAIN_S = 6.0
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
+    "loggers": {"proxy": {"level": "INFO"}},
+}
+EXAMPLE_QUESTION = "What is the capital of France?"
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal comes. SetupError when the port can't be had or no model could be loaded."""
+    listener = listen(settings.host, settings.port)
+    registry = Registry(settings.models, settings.max_batch)
+    try:
+        url = url_of(settings.host, listener.getsockname()[1])
+        known = poles(load_traits(settings.traits_dir))
+        check_default_personas(settings, known)
+        server = DrainingServer(
+            uvicorn.Config(
+                create_app(settings, registry),
+                log_config=LOGGING,
+                access_log=False,  # the app writes its own line of each request
+                server_header=False,
+                timeout_graceful_shutdown=round(DRAIN_S + SHUTDOWN_GRACE_S + 1),
+            )
+        )
+        startup = Startup(settings, registry, known, url, on_hopeless=server.stop)
+        AppStatus.disable_automatic_graceful_drain()
+        signal.signal(signal.SIGTERM, _exit_cleanly)
+        startup.begin()
+        registry.start(startup.on_change)
+        server.run(sockets=[listener])
+        if startup.hopeless:
+            raise SetupError(startup.hopeless)
+    except KeyboardInterrupt:
+        print("Stopped.", flush=True)
+    finally:
+        listener.close()
+        registry.close()
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before streams are cut short."""
+
+    def stop(self) -> None:
+        """Shut down soon. Safe from any thread."""
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Left alone, sse-starlette ends every stream the moment a signal comes.
+        farewell = asyncio.get_running_loop().call_later(DRAIN_S, _end_streams)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            farewell.cancel()
+
+
+def _end_streams() -> None:
+    AppStatus.should_exit = True
+
+
+def check_default_personas(settings: Settings, known: Poles) -> None:
+    """SetupError for a persona in the settings that no request could get."""
+    defaults = [("default_persona", settings.default_persona)] if settings.default_persona is not None else []
+    for setting, text in [*defaults, *(("key_personas", text) for text in settings.key_personas.values())]:
+        try:
+            resolve([parse(text, setting)], known)
+        except ProxyError as error:
+            raise SetupError(error.message) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Taken before anything slow begins, so that a port in use is known at once. SetupError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except socket.gaierror:
+        raise SetupError(f"host: {host!r} is not an address of this machine") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SetupError(
+                f"port {port} on {host} is in use; choose another: persona-proxy serve --port {_other(port)}, "
+                f"or PORT={_other(port)} make serve"
+            ) from None
+        raise SetupError(f"can't listen on {host} port {port}: {error.strerror}") from None
+
+
+def _other(port: int) -> int:
+    return port + 1 if port < 65535 else 8000
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a browser or client on this machine reaches the server."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def _exit_cleanly(*_: object) -> None:
+    sys.exit(0)
+
+
+class Startup:
+    """What the operator reads while the models load. `hopeless` says why when none of them could be."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, known: Poles, url: str, on_hopeless: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._url = url
+        self._on_hopeless = on_hopeless
+        self._preparation = Preparation(known, VectorStore(settings.vector_folders), registry)
+        self._began = time.monotonic()
+        self.hopeless: str | None = None
+
+    def begin(self) -> None:
+        """Say what is about to happen."""
+        count = len(self._settings.models)
+        models = "1 model" if count == 1 else f"{count} models"
+        _say(f"persona-proxy {proxy.__version__} at {self._url}, loading {models} ...")
+
+    def on_change(self, state: ModelState) -> None:
+        """Tell of a model that begins to load, is ready or failed; after the last one, how to use them."""
+        if state.status == "loading":
+            self._began = time.monotonic()
+            _say(f"  {state.id}: loading {self._source(state.id)} ...")
+        elif state.engine is not None:
+            _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.engine.info)}")
+            _say(f"    personas: {', '.join(self._personas(state.engine.info)) or self._how_to_extract(state.id)}")
+        else:
+            _say(f"  {state.id}: failed, {state.error}")
+        states = self._registry.models()
+        if all(each.status == "failed" for each in states):
+            self.hopeless = "no model could be loaded; " + "; ".join(f"{each.id}: {each.error}" for each in states)
+            self._on_hopeless()
+        elif state.status != "loading" and all(each.status != "loading" for each in states):
+            self._say_how_to_use()
+
+    def _say_how_to_use(self) -> None:
+        ready = [each.engine.info for each in self._registry.models() if each.engine is not None]
+        body: dict[str, object] = {"model": ready[0].id, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
+        if personas := self._personas(ready[0]):
+            body |= {"persona": personas[0], "coefficient": 1.0}
+        key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
+        _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
+        _say(
+            f"  curl {self._url}/v1/chat/completions {key}-H 'Content-Type: application/json' "
+            f"-d {shlex.quote(json.dumps(body))}"
+        )
+
+    def _personas(self, info: ModelInfo) -> list[str]:
+        return self._preparation.personas_of(info)
+
+    def _how_to_extract(self, model_id: str) -> str:
+        source = self._source(model_id)
+        model = source if source == model_id else f"{model_id}={source}"
+        return f"none yet; make them with: persona-proxy extract --trait all --model {shlex.quote(model)}"
+
+    def _source(self, model_id: str) -> str:
+        return next(model.source for model in self._settings.models if model.id == model_id)
+
+
+def _model(info: ModelInfo) -> str:
+    return f"{info.family}, {info.n_layers} blocks, {info.dtype} on {info.device}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
