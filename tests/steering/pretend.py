@@ -1,0 +1,159 @@
+"""A small pretend model with a planted personality: numpy, no weights, answers in three words.
+
+An answer is ten words, "ha" (silly), "hm" (serious), "so" (neither) or "#" (gibberish), drawn from the seed. How many
+of each depends on the system prompt and on the plan: steering works along one hidden direction, best at one block and
+span, and too much of it turns words to gibberish.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proxy.engines.base import (
+    Event,
+    Finish,
+    FloatArray,
+    Generation,
+    Message,
+    ModelInfo,
+    Plan,
+    Rollout,
+    Run,
+    Span,
+    SpanStats,
+    Token,
+)
+from proxy.steering.judge import Answer, Score
+from proxy.steering.traits import InstructionPair, QuestionSet, Trait
+
+N_LAYERS, HIDDEN = 3, 24
+BEST_BLOCK: int = 1
+BEST_SPAN: Span = "last_prompt"
+RESIDUAL_NORM = 10.0
+WORDS = ("ha", "hm", "so", "#")
+
+
+@dataclass
+class FinishedRun:
+    def cancel(self) -> None: ...
+
+
+@dataclass
+class PretendEngine:
+    """`obedience`: how much of a pole an instruction brings out, 0 to 1. `broken`: all words are gibberish."""
+
+    obedience: float = 1.0
+    broken: bool = False
+    world: str | None = None
+    started: list[Generation] = field(default_factory=list)
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            "org/pretend", "pretend", N_LAYERS, HIDDEN, 500, "f" * 16, "transformers", "cpu", "float32", self.world
+        )
+
+    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+        return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        self.started.append(generation)
+        level, noise = self._asked(generation.prompt), float(self.broken)
+        for item in generation.plan.interventions:
+            assert item.vector is not None
+            along = float(item.vector @ hidden_direction()) / RESIDUAL_NORM
+            level += along if (item.block, item.positions) == (BEST_BLOCK, BEST_SPAN) else 0.1 * along
+            noise += max(0.0, float(np.linalg.norm(item.vector)) / RESIDUAL_NORM - 1.2)
+        rng = np.random.default_rng((generation.sampling.seed or 0, sum(generation.prompt)))
+        shares = np.array([max(level, 0.0), max(-level, 0.0), max(0.0, 1 - abs(level)), 4 * noise])
+        words = [WORDS[index] for index in rng.choice(4, 10, p=shares / shares.sum())]
+        for character in " ".join(words):
+            on_event(Token(ord(character), character))
+        on_event(Finish("stop"))
+        return FinishedRun()
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
+    ) -> dict[Span, SpanStats]:
+        rng = np.random.default_rng(len(rollouts))
+        levels: dict[Span, list[float]] = {
+            "last_prompt": [self._asked(rollout.prompt) for rollout in rollouts],
+            "response": [(text.count("ha") - text.count("hm")) / 10 for text in map(_text, rollouts)],
+        }
+        strength = np.array([0.0, 1.0, 0.5])[:, None]  # block 0 knows nothing of personality
+        stats: dict[Span, SpanStats] = {}
+        for span in spans:
+            means = rng.normal(0, 0.1, (len(rollouts), N_LAYERS, HIDDEN))
+            means += np.array(levels[span])[:, None, None] * strength * hidden_direction()
+            norms = np.full((len(rollouts), N_LAYERS), RESIDUAL_NORM)
+            stats[span] = SpanStats(means.astype(np.float32), norms.astype(np.float32))
+        if progress is not None:
+            progress(len(rollouts))
+        return stats
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        raise AssertionError("the pretend model is no judge")
+
+    def close(self) -> None: ...
+
+    def _asked(self, prompt: Sequence[int]) -> float:
+        text = "".join(map(chr, prompt))
+        asked = text.partition("\nuser:")[0] if text.startswith("system:") else ""
+        return self.obedience * (("be silly" in asked) - ("be serious" in asked))
+
+
+class PretendJudge:
+    """Counts words. Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Answer] = []
+
+    def score(self, answers: Sequence[Answer]) -> list[Score | None]:
+        self.seen += answers
+        scores: list[Score | None] = []
+        for answer in answers:
+            words = answer.text.split()
+            word = "ha" if answer.side == "positive" else "hm"
+            scores.append(Score(10.0 * words.count(word), 10.0 * (len(words) - words.count("#"))))
+        return scores
+
+
+def hidden_direction() -> FloatArray:
+    """float32[HIDDEN], unit."""
+    direction = np.random.default_rng(7).standard_normal(HIDDEN)
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
+
+
+def question_set(name: str) -> QuestionSet:
+    return QuestionSet([f"{name} extract {i}?" for i in range(20)], [f"{name} evaluate {i}?" for i in range(20)])
+
+
+def make_trait(trait_id: str = "silly", positive: str = "silly", negative: str = "serious") -> Trait:
+    return Trait(
+        id=trait_id,
+        positive=positive,
+        negative=negative,
+        description="Jokes against gravity.",
+        instructions=[InstructionPair(f"{i}: be silly", f"{i}: be serious") for i in range(5)],
+        questions=question_set("plain"),
+        rubric="Count the laughs.",
+        question_sets={"demo": question_set("demo")},
+    )
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    assert 0 <= done <= total and what
+
+
+def steered_level(plan: Plan) -> float:
+    """How strongly a plan pushes along the hidden direction, in residual norms."""
+    vectors = [item.vector for item in plan.interventions if item.vector is not None]
+    return float(sum(vector @ hidden_direction() for vector in vectors)) / RESIDUAL_NORM
+
+
+def _text(rollout: Rollout) -> str:
+    return "".join(map(chr, rollout.response))

@@ -1,0 +1,138 @@
+"""Built-in traits are complete, a user's traits join them, and a mistake in a file is named and explained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import SetupError
+from proxy.steering.traits import BUILTIN_FOLDER, Trait, load_traits, poles, problems
+
+BUILTIN_POLES = {
+    "silly": "serious",
+    "dishonest": "honest",
+    "superficial": "deep",
+    "inattentive": "focused",
+}
+
+
+def trait_file(**changes: Any) -> str:
+    """A valid trait in TOML, with top-level values or whole lists replaced."""
+    values: dict[str, Any] = {
+        "id": "pirate",
+        "positive": "pirate",
+        "negative": "landlubber",
+        "description": "Salt.",
+        "rubric": "Count the arrs.",
+        "positives": [f"Talk like a pirate, way {i}." for i in range(5)],
+        "negatives": [f"Talk like a clerk, way {i}." for i in range(5)],
+        "extract": [f"What is {i}?" for i in range(20)],
+        "evaluate": [f"Why is {i}?" for i in range(20)],
+        "more": "",
+        **changes,
+    }
+    lines = [f'{name} = "{values[name]}"' for name in ("id", "positive", "negative", "description", "rubric")]
+    for positive, negative in zip(values["positives"], values["negatives"], strict=True):
+        lines += ["[[instructions]]", f'positive = "{positive}"', f'negative = "{negative}"']
+    lines += ["[questions]", f"extract = {values['extract']}", f"evaluate = {values['evaluate']}", values["more"]]
+    return "\n".join(lines)
+
+
+def write(folder: Path, name: str = "pirate.toml", **changes: Any) -> Path:
+    path = folder / name
+    path.write_text(trait_file(**changes))
+    return path
+
+
+def test_builtin_traits_are_the_four_with_both_poles() -> None:
+    traits = load_traits()
+    assert {trait.positive: trait.negative for trait in traits.values()} == BUILTIN_POLES
+    assert all(trait_id == trait.id for trait_id, trait in traits.items())
+    assert set(poles(traits)) == set(BUILTIN_POLES) | set(BUILTIN_POLES.values())
+    assert poles(traits)["serious"] == (traits["silly"], "negative")
+    assert poles(traits)["silly"] == (traits["silly"], "positive")
+
+
+@pytest.mark.parametrize("trait", load_traits().values(), ids=lambda trait: trait.id)
+def test_no_builtin_question_names_its_trait(trait: Trait) -> None:
+    for question in trait.questions.extract + trait.questions.evaluate:
+        assert trait.positive not in question.lower() and trait.negative not in question.lower()
+
+
+def test_builtin_questions_are_asked_once_over_all_traits() -> None:
+    asked = [q for trait in load_traits().values() for q in trait.questions.extract + trait.questions.evaluate]
+    assert len(asked) == len(set(asked))
+
+
+def test_a_users_trait_joins_the_builtin_ones(tmp_path: Path) -> None:
+    write(tmp_path)
+    traits = load_traits(tmp_path, tmp_path / "missing")
+    assert len(traits) == 5
+    assert traits["pirate"].pole("negative") == "landlubber"
+    assert traits["pirate"].instructions[2].side("negative") == "Talk like a clerk, way 2."
+
+
+def test_a_users_trait_replaces_a_builtin_one_of_the_same_id(tmp_path: Path) -> None:
+    source = (BUILTIN_FOLDER / "silly.toml").read_text()
+    (tmp_path / "mine.toml").write_text(source.replace('negative = "serious"', 'negative = "grave"', 1))
+    traits = load_traits(tmp_path)
+    assert len(traits) == 4 and traits["silly"].negative == "grave"
+
+
+def test_questions_of_a_world_are_used_there_and_only_there(tmp_path: Path) -> None:
+    extract, evaluate = [f"Dust {i}?" for i in range(20)], [f"Rock {i}?" for i in range(20)]
+    write(tmp_path, more=f"[question_sets.moon]\nextract = {extract}\nevaluate = {evaluate}")
+    trait = load_traits(tmp_path)["pirate"]
+    assert trait.questions_for("moon").extract[0] == "Dust 0?"
+    assert trait.questions_for(None) == trait.questions_for("mars") == trait.questions
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"positive": "Pirate!"}, "positive = 'Pirate!' must be lower-case"),
+        ({"id": "../up"}, "id = '../up' must be lower-case"),
+        ({"negative": "pirate"}, "both 'pirate'"),
+        ({"negative": "none"}, "'none' means no persona"),
+        ({"rubric": " "}, "rubric is empty"),
+        ({"positives": ["a", "b"], "negatives": ["c", "d"]}, "needs 5 [[instructions]], has 2"),
+        ({"positives": ["same"] * 5}, "instructions, positive: 'same' is there twice"),
+        ({"negatives": ["a", "b", "c", "d", ""]}, "instructions, negative: number 5 is empty"),
+        ({"extract": ["one?"]}, "questions.extract needs 20 questions, has 1"),
+        ({"evaluate": [f"Why is {i // 2}?" for i in range(20)]}, "questions.evaluate: 'Why is 0?' is there twice"),
+        ({"evaluate": [f"what  is {i}?" for i in range(20)]}, "asked both to extract and to evaluate"),
+        ({"more": "[question_sets.moon]\nextract = []\nevaluate = []"}, "question_sets.moon.extract needs 20"),
+        ({"more": "[colour]"}, "colour"),
+        ({"more": "= ="}, "pirate.toml"),
+    ],
+)
+def test_a_mistake_is_explained_with_the_files_name(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    path = write(tmp_path, **changes)
+    with pytest.raises(SetupError) as caught:
+        load_traits(tmp_path)
+    assert str(path) in caught.value.message and said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_no_text_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SetupError, match="bad.toml"):
+        load_traits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["silly", "honest"])
+def test_a_pole_belongs_to_one_trait(tmp_path: Path, name: str) -> None:
+    write(tmp_path, positive=name)
+    with pytest.raises(SetupError, match=f"already has a pole '{name}'"):
+        load_traits(tmp_path)
+
+
+def test_an_id_is_defined_once_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path, "one.toml")
+    write(tmp_path, "two.toml")
+    with pytest.raises(SetupError, match=r"two.toml: the trait 'pirate' is already defined by one.toml"):
+        load_traits(tmp_path)
+
+
+def test_a_good_trait_has_no_problems(trait: Trait) -> None:
+    assert list(problems(trait)) == []
