@@ -112,7 +112,7 @@ class Search:
 
     def run(self) -> tuple[PoleChoice, list[CurvePoint]]:
         """The pole's choice, with its measured range and score, and everything that was tried."""
-        coarse = self.measure(coarse_trials(self.vector), 1, "every block")
+        coarse = self.measure(coarse_trials(self.vector, self.side), 1, "every block")
         fine = self.measure(fine_trials(coarse), N_SAMPLES, "the best blocks")
         best = pick(fine)
         choice = best.trial.choice
@@ -178,10 +178,18 @@ class Search:
         return build_plan({pole: trial.coefficient}, {pole: (vector, self.side)}, options, self.engine.info)[0]
 
 
-def coarse_trials(vector: PersonaVector) -> list[Trial]:
-    """Every block and both spans, each steered at its own positions, at every coarse dose."""
+def coarse_trials(vector: PersonaVector, side: Side) -> list[Trial]:
+    """Every block and both spans, each steered at its own positions, at every coarse dose. Places where the pole's
+    mean is exactly the neutral one have no direction and are left out; SetupError where that is so everywhere."""
     spans: tuple[Span, Span] = ("last_prompt", "response")
-    places = [Place(block, span, span) for block in range(vector.n_layers) for span in spans]
+    places = [
+        Place(block, span, span)
+        for block in range(vector.n_layers)
+        for span in spans
+        if vector.direction(side, span, block).any()
+    ]
+    if not places:
+        raise SetupError(f"the {side} instructions of {vector.trait!r} change nothing in {vector.model_id}")
     return [_trial(place, dose) for place in places for dose in COARSE_DOSES]
 
 

@@ -79,7 +79,7 @@ class PretendEngine:
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
     ) -> dict[Span, SpanStats]:
-        rng = np.random.default_rng(len(rollouts))
+        rng = np.random.default_rng(sum(sum(rollout.prompt) + sum(rollout.response) for rollout in rollouts))
         levels: dict[Span, list[float]] = {
             "last_prompt": [self._asked(rollout.prompt) for rollout in rollouts],
             "response": [(text.count("ha") - text.count("hm")) / 10 for text in map(_text, rollouts)],

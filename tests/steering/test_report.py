@@ -1,0 +1,80 @@
+"""Extraction as a command: vectors are saved as they are made, and what is printed is what was measured."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import SetupError
+from proxy.steering import report
+from proxy.steering.report import ExtractionOptions, ProgressBar, run_extraction
+from tests.steering.pretend import PretendEngine, PretendJudge, make_trait
+from vector_store import VectorStore
+
+OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _pretend_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "judge_for", lambda engine: PretendJudge())
+
+
+def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
+    store, console = VectorStore([tmp_path]), io.StringIO()
+    traits = [make_trait(), make_trait("merry", "merry", "glum")]
+    ids = run_extraction(PretendEngine(), traits, store, OPTIONS, console)
+
+    assert sorted(header.id for header in store.list("org/pretend")) == sorted(ids)
+    vector = store.latest("org/pretend", "silly")
+    assert vector is not None and set(vector.poles) == {"positive", "negative"} and vector.curve
+    printed = console.getvalue()
+    for said in (
+        "silly / serious in org/pretend",
+        "answers kept: 40 of 40 positive, 40 of 40 negative, 40 of 40 neutral",
+        "separation of the poles by block",
+        f"    {1:5}{vector.separation['last_prompt'][1]:14.2f}{vector.separation['response'][1]:14.2f}",
+        "serious: taken from the last prompt at block 1",
+        f"relative dose {vector.poles['positive'].relative_dose:.2f} at coefficient 1",
+        "not steered",
+        "random vector",
+        f"saved as {ids[1]}",
+    ):
+        assert said in printed
+    assert "shows no more of" not in printed
+
+
+def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
+    class Selective(PretendEngine):
+        def _asked(self, prompt: list[int]) -> float:  # type: ignore[override]
+            return 0.0 if "serenade" in "".join(map(chr, prompt)) else super()._asked(prompt)
+
+    bad = make_trait("lyrical", "lyrical", "prosaic")
+    bad.questions.extract[:] = [f"serenade {i}?" for i in range(20)]
+    store = VectorStore([tmp_path])
+    with pytest.raises(SetupError, match="a vector of 'lyrical' for org/pretend"):
+        run_extraction(Selective(), [bad, make_trait()], store, OPTIONS, io.StringIO())
+    assert [header.trait for header in store.list()] == ["silly"]
+
+
+def test_the_same_seed_saves_the_same_arrays(tmp_path: Path) -> None:
+    stores = [VectorStore([tmp_path / name]) for name in ("one", "two")]
+    for store in stores:
+        run_extraction(PretendEngine(0.8), [make_trait()], store, OPTIONS, io.StringIO())
+    one, two = (store.latest("org/pretend", "silly") for store in stores)
+    assert one is not None and two is not None
+    assert one.poles == two.poles and (one.means["response"]["positive"] == two.means["response"]["positive"]).all()
+
+
+def test_the_progress_line_says_what_is_done_and_how_far() -> None:
+    console = io.StringIO()
+    with ProgressBar(console) as progress:
+        progress("answering", 0, 4)
+        progress("answering", 4, 4)
+        progress("judging", 0, 2)
+    assert "answering" in console.getvalue() and "judging" in console.getvalue()
+
+
+@pytest.mark.parametrize("bad", [{"rollouts": 0}, {"questions": 1}, {"questions": 21}, {"seed": -1}])
+def test_options_out_of_range_are_named(bad: dict[str, int]) -> None:
+    with pytest.raises(SetupError, match=next(iter(bad))):
+        ExtractionOptions(**bad)
