@@ -1,0 +1,201 @@
+"""What a server in a real process promises: it says what it does, serves while it loads, and stops cleanly."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from proxy.errors import SetupError
+from proxy.server import check_default_personas, listen, url_of
+from proxy.settings import Settings
+from proxy.steering.traits import load_traits, poles
+from tests.fakes import save_vector
+
+ROOT = Path(__file__).parent.parent
+
+
+class Process:
+    """`persona-proxy serve` on a free port, in front of fake engines."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        environ = os.environ | {
+            "PERSONA_PROXY_VECTORS_DIR": str(folder / "vectors"),
+            "PERSONA_PROXY_TRAITS_DIR": str(folder / "traits"),
+        }
+        command = [sys.executable, "-W", "error::ResourceWarning", "-m", "tests.serve_fake", "serve", *flags]
+        self.popen = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, cwd=ROOT
+        )
+        self.output = ""
+
+    def read_until(self, text: str) -> str:
+        """The output up to a line with `text`."""
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.output += line
+            if text in line:
+                return self.output
+        raise AssertionError(f"no {text!r} in:\n{self.output}\n{self.popen.communicate()[1]}")
+
+    @property
+    def url(self) -> str:
+        match = re.search(r"http://\S+:\d+", self.output)
+        assert match, self.output
+        return match[0]
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Exit code and what stood on stderr."""
+        self.popen.send_signal(number)
+        return self.end()
+
+    def end(self) -> tuple[int, str]:
+        more, errors = self.popen.communicate(timeout=15)
+        self.output += more
+        return self.popen.returncode, errors
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.communicate()
+
+
+@pytest.fixture
+def served(processes: list[Process], tmp_path: Path) -> Process:
+    """One fake model with one vector, ready."""
+    save_vector(tmp_path / "vectors", "silly", "silly", "serious")
+    processes.append(Process(tmp_path, "--port", "0", "--model", "fake=a/b"))
+    processes[0].read_until("curl ")
+    return processes[0]
+
+
+def test_serve_when_started_then_it_says_what_is_ready_and_its_example_works(served: Process) -> None:
+    assert "fake: loading a/b ..." in served.output
+    assert "fake: ready after" in served.output
+    assert "personas: silly, serious" in served.output
+    curl = served.output.strip().splitlines()[-1].strip()
+    arguments = shlex.split(curl)
+    url, body = arguments[1], arguments[-1]
+    answer = httpx.post(url, content=body, headers={"content-type": "application/json"}).json()
+    assert answer["steering"]["personas"] == {"silly": 1.0}
+    assert answer["choices"][0]["message"]["content"].startswith("[+1.00] You said: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_when_told_to_stop_then_it_ends_quietly(number: int, served: Process) -> None:
+    httpx.get(f"{served.url}/health").raise_for_status()
+    code, errors = served.stop(number)
+    assert code == 0
+    assert "Traceback" not in errors and "Error" not in errors
+
+
+def test_serve_when_told_to_stop_during_an_answer_then_the_answer_is_finished(served: Process) -> None:
+    words = " ".join(f"word{i}" for i in range(60))
+    body = {"stream": True, "messages": [{"role": "user", "content": words}]}
+    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=20) as response:
+        lines = response.iter_lines()
+        next(lines)
+        served.popen.send_signal(signal.SIGTERM)
+        rest = "\n".join(lines)
+    assert "word59" in rest and '"finish_reason":"stop"' in rest and rest.strip().endswith("data: [DONE]")
+    assert served.end()[0] == 0
+
+
+def test_serve_when_an_answer_outlasts_the_grace_then_it_ends_in_an_error_and_the_server_stops(served: Process) -> None:
+    body = {"stream": True, "messages": [{"role": "user", "content": "!forever"}]}
+    began = time.monotonic()
+    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=20) as response:
+        lines = response.iter_lines()
+        next(lines)
+        served.popen.send_signal(signal.SIGTERM)
+        rest = "\n".join(lines)
+    assert "The server is shutting down." in rest and rest.strip().endswith("data: [DONE]")
+    assert served.end()[0] == 0
+    assert time.monotonic() - began < 10
+
+
+def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Process], tmp_path: Path) -> None:
+    process = Process(tmp_path, "--port", "0", "--model", "broken=a/b", "--model", "fake=a/b", "--api-key", "alpha")
+    processes.append(process)
+    output = process.read_until("curl ")
+    assert "broken: failed, its weights are missing" in output
+    assert "personas: none yet; make them with: persona-proxy extract --trait all --model fake=a/b" in output
+    assert "Authorization: Bearer YOUR_KEY" in output
+    models = httpx.get(f"{process.url}/v1/models", headers={"authorization": "Bearer alpha"}).json()["data"]
+    assert "fake" in [model["id"] for model in models]
+
+
+def test_serve_when_no_model_loads_then_exit_2_with_the_reason(processes: list[Process], tmp_path: Path) -> None:
+    process = Process(tmp_path, "--port", "0", "--model", "broken=a/b")
+    processes.append(process)
+    code, errors = process.end()
+    assert (code, errors) == (2, "persona-proxy: no model could be loaded; broken: its weights are missing\n")
+
+
+def test_serve_when_the_port_is_in_use_then_one_line_says_which_and_what_to_do(
+    processes: list[Process], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = Process(tmp_path, "--port", str(port), "--model", "fake=a/b")
+        processes.append(process)
+        code, errors = process.end()
+    assert code == 2
+    assert errors.startswith(f"persona-proxy: port {port} on 127.0.0.1 is in use; choose another: ")
+    assert "--port" in errors and "PORT=" in errors and errors.count("\n") == 1
+
+
+def test_serve_when_the_model_folder_holds_no_usable_model_then_a_real_load_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    command = [sys.executable, "-m", "proxy.cli", "serve", "--port", "0", "--model", str(tmp_path / "empty")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("persona-proxy: no model could be loaded; empty: ")
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stdout
+
+
+def test_listen_when_the_host_is_not_this_machines_then_setup_error() -> None:
+    with pytest.raises(SetupError, match="is not an address"):
+        listen("no.such.host.invalid", 0)
+    with pytest.raises(SetupError, match=r"can't listen on 192\.0\.2\.1 port 0"):
+        listen("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("box.local", "http://box.local:80"),
+    ],
+)
+def test_url_of_when_the_host_is_every_address_then_it_is_one_that_can_be_opened(host: str, url: str) -> None:
+    assert url_of(host, 80) == url
+
+
+@pytest.mark.parametrize("persona", ["silly", "serious@-0.5", "none"])
+def test_check_default_personas_when_requests_could_get_them_then_nothing(persona: str) -> None:
+    check_default_personas(Settings(default_persona=persona, key_personas={"alpha": persona}), poles(load_traits()))
+
+
+def test_check_default_personas_when_one_is_unknown_or_out_of_range_then_setup_error_names_the_setting() -> None:
+    known = poles(load_traits())
+    with pytest.raises(SetupError, match="^default_persona: there is no persona 'sily'; possible: .*silly"):
+        check_default_personas(Settings(default_persona="sily"), known)
+    with pytest.raises(SetupError, match="^key_personas: the coefficient 9 is out of range"):
+        check_default_personas(Settings(key_personas={"alpha": "silly@9"}), known)
