@@ -9,6 +9,8 @@
     ├── NotFound                  404
     │   ├── ModelNotFound         404
     │   └── PersonaNotFound       404
+    ├── MethodNotAllowed          405
+    ├── BodyTooLarge              413
     ├── Overloaded                429  the model's queue is full; `retry_after_s`
     ├── ModelUnavailable          503  still loading, or it failed to load
     ├── EngineFailure             500  the model failed while it ran
@@ -72,6 +74,18 @@ class ModelNotFound(NotFound):
 
 class PersonaNotFound(NotFound):
     code = "persona_not_found"
+
+
+class MethodNotAllowed(ProxyError):
+    status = 405
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+
+
+class BodyTooLarge(ProxyError):
+    status = 413
+    code = "body_too_large"
+    type = "invalid_request_error"
 
 
 class Overloaded(ProxyError):

@@ -14,6 +14,10 @@ Method = Literal["auto", "activation", "sampling", "prompt"]
 OnExceed = Literal["report", "clamp", "reject"]
 BlockIndex = Annotated[int, msgspec.Meta(ge=0)]
 
+MIN_COEFFICIENT = -2.0
+MAX_COEFFICIENT = 2.0
+Coefficient = Annotated[float, msgspec.Meta(ge=MIN_COEFFICIENT, le=MAX_COEFFICIENT)]
+
 
 class SteeringOptions(msgspec.Struct, frozen=True):
     """The request's `steering` object. `positions` None is the vector's own, `layers` "best" its measured block;

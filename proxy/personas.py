@@ -1,0 +1,129 @@
+"""Which personas a request gets, at which coefficients: names, the places they may stand in, and their precedence.
+
+Pure, and knows nothing of HTTP, vectors or models. The places, first to last: the body, the headers, the metadata, the
+model id's suffix, the API key's default, the server's default. The first that names a persona decides. A coefficient
+belongs to the personas of its own place and of the later ones, never to those of an earlier place: a client whose
+headers always say -2 does not turn around the persona another caller puts in the body.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.errors import InvalidRequest, PersonaNotFound
+from proxy.protocol.steering import MAX_COEFFICIENT, MIN_COEFFICIENT
+
+NONE = "none"
+DEFAULT_COEFFICIENT = 1.0
+MAX_PERSONAS = 8
+MAX_TOTAL = 4.0  # of the coefficients' absolute values
+RANGE = f"a number from {MIN_COEFFICIENT:g} to {MAX_COEFFICIENT:g}"
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one place of a request says. The fields' names are what an error calls them."""
+
+    persona: str | Mapping[str, float] | None = None
+    coefficient: float | None = None
+    persona_field: str = "persona"
+    coefficient_field: str = "coefficient"
+
+
+def resolve(places: Sequence[Place], known: Collection[str]) -> dict[str, float]:
+    """Persona to coefficient, without those at 0; empty for "none", for 0, and where nothing is asked.
+
+    `places` come first to last. Raises PersonaNotFound, or InvalidRequest naming the field and what is possible.
+    """
+    coefficient: Place | None = None
+    for place in places:
+        if place.coefficient is not None and coefficient is None:
+            _check(place.coefficient, place.coefficient_field)
+            coefficient = place
+        if place.persona is not None:
+            return _chosen(place, coefficient, known)
+    if coefficient is not None and coefficient.coefficient != 0:
+        raise InvalidRequest(
+            f"{coefficient.coefficient_field} is given but no persona; possible personas: {_names(known)}",
+            param="persona",
+        )
+    return {}
+
+
+def _chosen(place: Place, coefficient: Place | None, known: Collection[str]) -> dict[str, float]:
+    if isinstance(place.persona, str):
+        if place.persona == NONE:
+            return {}
+        _check_known(place.persona, known, place.persona_field)
+        value = DEFAULT_COEFFICIENT if coefficient is None else coefficient.coefficient
+        return {place.persona: value} if value else {}
+    assert place.persona is not None
+    if coefficient is not None:
+        raise InvalidRequest(
+            f"{coefficient.coefficient_field} goes with one persona given by name; "
+            f"where {place.persona_field} is an object each persona has its own coefficient",
+            param=coefficient.coefficient_field,
+        )
+    return _several(place.persona, place.persona_field, known)
+
+
+def _several(personas: Mapping[str, float], field: str, known: Collection[str]) -> dict[str, float]:
+    for name, value in personas.items():
+        _check_known(name, known, field)
+        _check(value, f"{field}.{name}")
+    if len(personas) > MAX_PERSONAS:
+        raise InvalidRequest(f"{field} names {len(personas)} personas; possible: up to {MAX_PERSONAS}", param=field)
+    total = sum(abs(value) for value in personas.values())
+    if total > MAX_TOTAL:
+        raise InvalidRequest(
+            f"the coefficients in {field} come to {total:g} without their signs; "
+            f"possible: up to {MAX_TOTAL:g} together",
+            param=field,
+        )
+    return {name: value for name, value in personas.items() if value != 0}
+
+
+def split_model(model: str, models: Collection[str]) -> tuple[str, Place]:
+    """A model id and what its suffix says: `model`, `model:persona` or `model:persona@-1.5`.
+
+    One of `models` wins over splitting; what can't be split into one of them comes back whole.
+    """
+    if model in models:
+        return model, Place()
+    base, separator, suffix = model.rpartition(":")
+    if not separator or base not in models:
+        return model, Place()
+    return base, parse(suffix, "model")
+
+
+def parse(text: str, field: str) -> Place:
+    """`persona` or `persona@coefficient`, as in a model id's suffix and in the settings' default personas."""
+    persona, separator, number = text.partition("@")
+    coefficient = parse_coefficient(number, field) if separator else None
+    return Place(persona, coefficient, persona_field=field, coefficient_field=field)
+
+
+def parse_coefficient(text: str, field: str) -> float:
+    """A coefficient written as text. InvalidRequest names the field and the range."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise InvalidRequest(f"{field}: {text!r} is no coefficient; possible: {RANGE}", param=field)
+    value = float(text)
+    _check(value, field)
+    return value
+
+
+def _check(value: float, field: str) -> None:
+    # Written so that NaN fails it too.
+    if not MIN_COEFFICIENT <= value <= MAX_COEFFICIENT:
+        raise InvalidRequest(f"{field}: the coefficient {value:g} is out of range; possible: {RANGE}", param=field)
+
+
+def _check_known(name: str, known: Collection[str], field: str) -> None:
+    if name not in known:
+        raise PersonaNotFound(f"{field}: there is no persona {name!r}; possible: {_names(known)}", param=field)
+
+
+def _names(known: Collection[str]) -> str:
+    return ", ".join([*sorted(known), NONE])

@@ -1,0 +1,172 @@
+"""From a resolved request to what an engine needs: prompt tokens, plan, report and room for the answer.
+
+Everything here may block (templates, tokenisers, files) and runs in a thread, never on the event loop. It knows
+nothing of HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.engines.base import Engine, Message, ModelInfo, Plan
+from proxy.engines.registry import Registry
+from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
+from proxy.protocol.chat import ChatMessage
+from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
+from proxy.steering.plan import build_plan
+from proxy.steering.traits import Trait
+from vector_store import PersonaVector, Side, VectorStore, opposite
+
+Poles = Mapping[str, tuple[Trait, Side]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`prompt` in token ids; `max_tokens` is what the client asked for, or all that fits."""
+
+    prompt: list[int]
+    plan: Plan
+    report: SteeringReport
+    max_tokens: int
+
+
+class Preparation:
+    """Prepares requests with the server's traits and vectors."""
+
+    def __init__(self, poles: Poles, store: VectorStore, registry: Registry) -> None:
+        self._poles = poles
+        self._store = store
+        self._registry = registry
+
+    def prepare(
+        self,
+        engine: Engine,
+        messages: Sequence[Message],
+        personas: Mapping[str, float],
+        options: SteeringOptions,
+        *,
+        max_tokens: int | None,
+        reasoning_effort: str | None = None,
+    ) -> Prepared:
+        """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field."""
+        check_options(options)
+        plan, report = Plan(), UNSTEERED
+        if personas and options.method == "prompt":
+            messages = with_instruction(messages, self._instruction(personas))
+            report = prompt_report(personas)
+        elif personas:
+            vectors = {name: (self._vector(name, engine.info), self._poles[name][1]) for name in personas}
+            plan, report = build_plan(personas, vectors, options, engine.info)
+        prompt = engine.render(messages, reasoning_effort=reasoning_effort)
+        return Prepared(prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length))
+
+    def personas_of(self, info: ModelInfo) -> list[str]:
+        """The personas this model has vectors of its own weights for."""
+        traits = {
+            header.trait
+            for header in self._store.list(info.id)
+            if header.fingerprint == info.fingerprint and header.poles
+        }
+        return [name for name, (trait, _) in self._poles.items() if trait.id in traits]
+
+    def _instruction(self, personas: Mapping[str, float]) -> str:
+        sides = [(*self._poles[name], value) for name, value in personas.items()]
+        return "\n".join(
+            trait.instructions[0].side(side if value > 0 else opposite(side)) for trait, side, value in sides
+        )
+
+    def _vector(self, persona: str, info: ModelInfo) -> PersonaVector:
+        vector = self._store.latest(info.id, self._poles[persona][0].id)
+        if vector is None:
+            raise VectorUnavailable(
+                f"persona: there is no vector for {persona!r} and the model {info.id}; {self._possible(persona, info)}",
+                param="persona",
+            )
+        if vector.fingerprint != info.fingerprint:
+            raise VectorUnavailable(
+                f"persona: the vector for {persona!r} was taken from other weights than those {info.id} has now; "
+                f"extract it again; {self._possible(persona, info)}",
+                param="persona",
+            )
+        return vector
+
+    def _possible(self, persona: str, info: ModelInfo) -> str:
+        engines = [state.engine for state in self._registry.models() if state.engine is not None]
+        models = [engine.info.id for engine in engines if persona in self.personas_of(engine.info)]
+        return (
+            f"models with this persona: {', '.join(models) or 'none'}; "
+            f"personas of this model: {', '.join(self.personas_of(info)) or 'none'}"
+        )
+
+
+def check_options(options: SteeringOptions) -> None:
+    """InvalidRequest for options that exist on the wire but that no engine here can follow."""
+    if options.method == "sampling":
+        raise InvalidRequest(
+            "steering.method: 'sampling' is not available for this model's engine; possible: auto, activation, prompt",
+            param="steering.method",
+        )
+    if options.trace:
+        raise InvalidRequest("steering.trace: traces are not available; possible: false", param="steering.trace")
+
+
+def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
+    """Tokens the answer may have. ContextLengthExceeded when prompt and answer don't fit; nothing is ever cut off."""
+    free = context_length - prompt_tokens
+    if free < 1:
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {context_length} tokens, of which at least one is for the answer. "
+            f"However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
+            param="messages",
+        )
+    if max_tokens is not None and max_tokens > free:
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {context_length} tokens. However, you requested "
+            f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the messages, {max_tokens} in the completion). "
+            f"Possible: up to {free} in the completion.",
+            param="max_tokens",
+        )
+    return free if max_tokens is None else max_tokens
+
+
+def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+    """The messages as chat templates take them: text only, with OpenAI's `developer` under its older name `system`,
+    which every template knows. InvalidRequest names what can't be read."""
+    return [
+        {"role": "system" if message.role == "developer" else message.role, "content": _text(message, f"messages[{i}]")}
+        for i, message in enumerate(messages)
+    ]
+
+
+def _text(message: ChatMessage, field: str) -> str:
+    for name in ("tool_calls", "function_call"):
+        if getattr(message, name):
+            raise InvalidRequest(f"{field}.{name}: tools are not supported", param=f"{field}.{name}")
+    if message.content is None:
+        raise InvalidRequest(f"{field}.content is missing; possible: text", param=f"{field}.content")
+    if isinstance(message.content, str):
+        return message.content
+    texts = []
+    for i, part in enumerate(message.content):
+        if part.type != "text" or part.text is None:
+            where = f"{field}.content[{i}]"
+            raise InvalidRequest(
+                f'{where}: a part of type {part.type!r} can\'t be read; possible: {{"type": "text", "text": "..."}}',
+                param=f"{where}.type",
+            )
+        texts.append(part.text)
+    return "\n".join(texts)
+
+
+def with_instruction(messages: Sequence[Message], instruction: str) -> list[Message]:
+    """The messages with an instruction before everything else the system prompt says."""
+    if messages and messages[0]["role"] == "system":
+        first = {**messages[0], "content": f"{instruction}\n\n{messages[0]['content']}"}
+        return [first, *messages[1:]]
+    return [{"role": "system", "content": instruction}, *messages]
+
+
+def prompt_report(personas: Mapping[str, float]) -> SteeringReport:
+    """The report of personas asked for in words: nothing was added to the model's residuals."""
+    return SteeringReport(
+        personas=dict(personas), method="prompt", layers=[], relative_dose=0.0, clamped=False, vectors=[]
+    )

@@ -1,0 +1,115 @@
+"""The /api family: models, traits and vectors as this server sees them, and steering tried at several strengths."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from proxy.protocol.chat import ChatMessage, FinishReason, Usage
+from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
+
+
+class ModelDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A served model. All but the first three fields are absent until it is loaded; `personas` are those it has
+    vectors for, `context_length` is in tokens, `world` is "demo" for the demo models."""
+
+    id: str
+    status: Literal["loading", "ready", "failed"]
+    created: int
+    error: str | None = None
+    family: str | None = None
+    n_layers: int | None = None
+    hidden_size: int | None = None
+    context_length: int | None = None
+    fingerprint: str | None = None
+    engine: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    world: str | None = None
+    personas: list[str] | None = None
+
+
+class ModelDetailsList(msgspec.Struct):
+    data: list[ModelDetails]
+
+
+class TraitSummary(msgspec.Struct):
+    """A pair of personas. `models` are the loaded models that have a vector for it."""
+
+    id: str
+    positive: str
+    negative: str
+    description: str
+    models: list[str]
+
+
+class TraitList(msgspec.Struct):
+    data: list[TraitSummary]
+
+
+class PoleDetails(msgspec.Struct):
+    """Where a pole is steered at coefficient 1; see the vector store's PoleChoice."""
+
+    block: int
+    span: Literal["last_prompt", "response"]
+    positions: Literal["last_prompt", "response", "all"]
+    relative_dose: float
+    measured_range: tuple[float, float] | None
+    score: float | None
+
+
+class VectorDetails(msgspec.Struct, kw_only=True):
+    """A stored persona vector. `usable`: its model is loaded and has the weights it was taken from."""
+
+    id: str
+    model: str
+    trait: str
+    positive: str
+    negative: str
+    origin: Literal["native", "transferred", "imported"]
+    method: str
+    created: str
+    fingerprint: str
+    poles: dict[str, PoleDetails]
+    usable: bool
+
+
+class VectorList(msgspec.Struct):
+    data: list[VectorDetails]
+
+
+class SteeringTestRequest(msgspec.Struct, kw_only=True):
+    """`prompt` is short for one user message; give it or `messages`. Without `seed` one is drawn and shared by all
+    answers, so that they differ by the steering alone."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)] | None = None
+    persona: str
+    coefficient: Coefficient | None = None
+    coefficients: Annotated[list[Coefficient], Meta(min_length=1, max_length=8)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    steering: SteeringOptions | None = None
+
+
+class TestedAnswer(msgspec.Struct, kw_only=True):
+    """One answer; `reasoning` is absent where the model did not reason."""
+
+    coefficient: float
+    content: str
+    reasoning: str | UnsetType = UNSET
+    finish_reason: FinishReason
+    usage: Usage
+    steering: SteeringReport
+
+
+class SteeringTestResult(msgspec.Struct, kw_only=True):
+    """`steered` is in the order of the coefficients asked for."""
+
+    model: str
+    persona: str
+    seed: int
+    unsteered: TestedAnswer
+    steered: list[TestedAnswer]

@@ -1,0 +1,45 @@
+"""GET /v1/models, /health and /ready: what is served and in which state it is."""
+
+from typing import Literal
+
+import msgspec
+
+from proxy.protocol.errors import ErrorDetail
+
+
+class ModelCard(msgspec.Struct, kw_only=True):
+    """A name a request may use as `model`: a model's own id, or `model:persona`. `created` is in Unix seconds."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "persona-proxy"
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(msgspec.Struct):
+    status: Literal["ok"] = "ok"
+
+
+class ModelReadiness(msgspec.Struct):
+    id: str
+    status: Literal["loading", "ready", "failed"]
+    error: str | None
+
+
+class Readiness(msgspec.Struct):
+    """`status` is "ready" as soon as no model is loading any more; a failed one is named with its error."""
+
+    status: Literal["loading", "ready"]
+    models: list[ModelReadiness]
+
+
+class NotReady(msgspec.Struct):
+    """The 503 of /ready: an ordinary error body, with the states beside it."""
+
+    error: ErrorDetail
+    models: list[ModelReadiness]

@@ -1,0 +1,145 @@
+"""Request bodies: strict JSON into a struct, and errors that name the field and say what is possible.
+
+Litestar would convert "1" to 1 and true to 1.0 on its own; here a wrong type is an error.
+"""
+
+import json
+import math
+import re
+from collections.abc import Generator, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar.dto import AbstractDTO
+from litestar.dto.data_structures import DTOFieldDefinition
+from litestar.openapi.spec import Reference, Schema
+from litestar.typing import FieldDefinition
+from msgspec import inspect
+
+from proxy.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+def decode(body: bytes, type_: type[T]) -> T:
+    """The struct in a JSON body. InvalidRequest for anything else; `param` is the path of the field at fault."""
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        raise _wrong_field(str(error), type_) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(body, error, type_) from None
+
+
+def _wrong_field(message: str, type_: type) -> InvalidRequest:
+    what, _, path = message.partition(" - at `$")
+    if " - at key in `$" in message:
+        what, _, path = message.partition(" - at key in `$")
+        what = "a key is wrong: " + what
+    path = path.rstrip("`").removeprefix(".").replace("[...]", "")
+    if missing := re.search(r"missing required field `(\w+)`", what):
+        path = f"{path}.{missing[1]}".removeprefix(".")
+        what = "it is required"
+    what = what[:1].lower() + what[1:].replace("`", "")
+    possible = _possible(inspect.type_info(type_), path)
+    hint = f"; possible: {possible}" if possible else ""
+    return InvalidRequest(f"{path or 'the body'}: {what}{hint}", param=path or None)
+
+
+def _not_json(body: bytes, error: Exception, type_: type) -> InvalidRequest:
+    # Python clients write NaN and Infinity, which JSON does not have: say which field holds it.
+    try:
+        path = next(_not_finite(json.loads(body), ""), "")
+    except (ValueError, RecursionError):
+        path = ""
+    if path:
+        return _wrong_field(f"NaN and Infinity are no numbers in JSON - at `$.{path}`", type_)
+    return InvalidRequest(f"The body is not valid JSON: {error}", code="invalid_json")
+
+
+def _not_finite(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{path}.{key}".removeprefix("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{path}[{index}]")
+
+
+def _possible(info: inspect.Type, path: str) -> str:
+    """What may stand at a path of this type, in words; "" where there is nothing to say."""
+    for name in re.findall(r"\w+", path):
+        members = info.types if isinstance(info, inspect.UnionType) else (info,)
+        inner = (child for member in members if (child := _child(member, name)) is not None)
+        info = next(inner, inspect.AnyType())
+    return " or ".join(_words(info))
+
+
+def _child(info: inspect.Type, name: str) -> inspect.Type | None:
+    if isinstance(info, inspect.StructType):
+        return next((field.type for field in info.fields if field.encode_name == name), None)
+    if isinstance(info, inspect.ListType):
+        return info.item_type if name.isdigit() else None
+    return info.value_type if isinstance(info, inspect.DictType) else None
+
+
+def _words(info: inspect.Type) -> list[str]:
+    match info:
+        case inspect.UnionType():
+            return [word for member in info.types for word in _words(member)]
+        case inspect.LiteralType():
+            return [f'"{value}"' for value in info.values]
+        case inspect.FloatType() | inspect.IntType():
+            kind = "a number" if isinstance(info, inspect.FloatType) else "a whole number"
+            return [kind + _bounds(info)]
+        case inspect.StrType():
+            return ["text"]
+        case inspect.BoolType():
+            return ["true", "false"]
+        case inspect.ListType():
+            inner = " or ".join(_words(info.item_type))
+            return [f"a list of {inner}" if inner else "a list"]
+        case inspect.DictType():
+            inner = " or ".join(_words(info.value_type))
+            return [f"an object whose values are {inner}" if inner else "an object"]
+        case inspect.StructType():
+            required = ", ".join(field.encode_name for field in info.fields if field.required)
+            return [f"an object with {required}" if required else "an object"]
+        case _:
+            return []
+
+
+def _bounds(info: inspect.FloatType | inspect.IntType) -> str:
+    if info.ge is not None and info.le is not None:
+        return f" from {info.ge:g} to {info.le:g}"
+    if info.ge is not None:
+        return f" of at least {info.ge:g}"
+    return f" above {info.gt:g}" if info.gt is not None else ""
+
+
+class StrictBody(AbstractDTO[T]):
+    """Hooks `decode` into Litestar's handling of `data`, so that the OpenAPI page still shows the body's struct."""
+
+    def decode_bytes(self, value: bytes) -> Any:
+        return decode(value, self.model_type)
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        return False
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+        yield from ()
+
+    @classmethod
+    def create_for_field_definition(cls, *args: Any, **kwargs: Any) -> None:
+        """No transfer model: the struct is the body."""
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
+    ) -> Reference | Schema:
+        return schema_creator.for_field_definition(field_definition)

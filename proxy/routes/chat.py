@@ -1,0 +1,191 @@
+"""POST /v1/chat/completions."""
+
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+import msgspec
+from litestar import Request, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Body
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
+
+from proxy.engines.base import Engine, Generation, Sampling
+from proxy.errors import InvalidRequest
+from proxy.personas import Place, parse, parse_coefficient, resolve, split_model
+from proxy.preparation import Prepared, to_messages
+from proxy.protocol.chat import ChatCompletion, ChatRequest
+from proxy.protocol.steering import SamplingUse, SteeringOptions, SteeringReport
+from proxy.routes import observe
+from proxy.routes.answering import StreamedAnswer, collect, unless_gone
+from proxy.routes.auth import matching, presented_key
+from proxy.routes.body import StrictBody
+from proxy.routes.errors import declared
+from proxy.scheduler import Admission
+from proxy.services import Services, services_of
+from proxy.stream import Answer, ChunkSequence, Head, completion
+
+SEEDS = 2**63
+
+
+@post(
+    "/chat/completions",
+    status_code=200,
+    dto=StrictBody[ChatRequest],
+    return_dto=None,
+    summary="Chat, in character",
+    description="OpenAI's chat completion. With `stream` the answer is a text/event-stream of chat.completion.chunk.",
+    responses={
+        200: ResponseSpec(ChatCompletion, description="The answer, or its stream", generate_examples=False),
+        **declared(400, 401, 404, 413, 429, 500, 503),
+    },
+)
+async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
+    services = services_of(request)
+    refuse_unsupported(data)
+    model, suffix = split_model(data.model or services.default_model, services.model_ids)
+    engine = services.registry.get(model)
+    personas = resolve([*_places(request, data), suffix, *_default_places(request, services)], services.poles)
+    observe.record_of(request.scope).facts |= {"model": model, **log_facts(personas)}
+    admission = services.scheduler.admit(model, data.n or 1)
+    try:
+        prepared = await unless_gone(request, _prepare(services, engine, data, personas))
+        answers = _start(admission, engine, data, prepared)
+        head = _head(engine, data, prepared)
+        if data.stream:
+            include_usage = bool(data.stream_options and data.stream_options.include_usage)
+            return StreamedAnswer(admission, ChunkSequence(head, answers, include_usage=include_usage), answers)
+        await unless_gone(request, collect(admission, answers))
+    except BaseException:
+        admission.close()
+        raise
+    admission.close()
+    observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
+    return ASGIResponse(body=msgspec.json.encode(completion(head, answers)), media_type="application/json")
+
+
+def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[Place]:
+    """What the request itself says of personas, first to last."""
+    header = request.headers.get("x-persona-coefficient")
+    in_metadata = (data.metadata or {}).get("persona")
+    if not isinstance(in_metadata, str | None):
+        raise InvalidRequest("metadata.persona: must be text, a persona's name", param="metadata.persona")
+    return [
+        Place(data.persona, data.coefficient),
+        Place(
+            request.headers.get("x-persona"),
+            None if header is None else parse_coefficient(header, "X-Persona-Coefficient"),
+            persona_field="X-Persona",
+            coefficient_field="X-Persona-Coefficient",
+        ),
+        Place(in_metadata, persona_field="metadata.persona"),
+    ]
+
+
+def _default_places(request: Request[Any, Any, Any], services: Services) -> list[Place]:
+    """What the operator set for requests that say nothing."""
+    settings = services.settings
+    key = matching(presented_key(request), settings.key_personas)
+    by_key = settings.key_personas[key] if key is not None else None
+    return [parse(text, "persona") for text in (by_key, settings.default_persona) if text is not None]
+
+
+async def _prepare(services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float]) -> Prepared:
+    work = partial(
+        services.preparation.prepare,
+        engine,
+        to_messages(data.messages),
+        personas,
+        data.steering or SteeringOptions(),
+        max_tokens=data.max_completion_tokens or data.max_tokens,
+        reasoning_effort=data.reasoning_effort,
+    )
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Prepared) -> list[Answer]:
+    stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
+    answers = []
+    for index in range(data.n or 1):
+        # Choices of one seeded request differ from one another and are the same next time.
+        seed = None if data.seed is None else (data.seed + index) % SEEDS
+        admission.start(engine, Generation(prepared.prompt, _sampling(data, prepared.max_tokens, seed), prepared.plan))
+        answers.append(Answer(stops))
+    return answers
+
+
+def _sampling(data: ChatRequest, max_tokens: int, seed: int | None) -> Sampling:
+    default = Sampling(max_tokens)
+    return Sampling(
+        max_tokens=max_tokens,
+        temperature=_given(data.temperature, default.temperature),
+        top_p=_given(data.top_p, default.top_p),
+        top_k=max(_given(data.top_k, default.top_k), 0),
+        min_p=_given(data.min_p, default.min_p),
+        frequency_penalty=_given(data.frequency_penalty, default.frequency_penalty),
+        presence_penalty=_given(data.presence_penalty, default.presence_penalty),
+        repetition_penalty=_given(data.repetition_penalty, default.repetition_penalty),
+        logit_bias=data.logit_bias or {},
+        seed=seed,
+    )
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _head(engine: Engine, data: ChatRequest, prepared: Prepared) -> Head:
+    sampling = _sampling(data, prepared.max_tokens, None)
+    return Head(
+        id=f"chatcmpl-{secrets.token_hex(12)}",
+        created=int(time.time()),
+        model=engine.info.id,
+        system_fingerprint=f"fp_{engine.info.fingerprint[:12]}",
+        prompt_tokens=len(prepared.prompt),
+        steering=with_sampling(prepared.report, sampling),
+    )
+
+
+def with_sampling(report: SteeringReport, sampling: Sampling) -> SteeringReport:
+    """The report with the sampling parameters that were used."""
+    return msgspec.structs.replace(report, sampling=SamplingUse(sampling.temperature, sampling.top_p))
+
+
+def log_facts(personas: dict[str, float]) -> dict[str, str]:
+    """Personas and coefficients for the request's log line."""
+    if not personas:
+        return {"persona": "none"}
+    return {"persona": ",".join(personas), "coefficient": ",".join(f"{value:g}" for value in personas.values())}
+
+
+def _is_set(value: Any) -> bool:
+    return bool(value)
+
+
+# Field, when it would change the answer, and what is possible instead.
+UNSUPPORTED: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("tools", _is_set, "no tools"),
+    ("functions", _is_set, "no functions"),
+    ("tool_choice", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
+    ("function_call", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
+    ("logprobs", _is_set, "false"),
+    ("top_logprobs", _is_set, "0"),
+    (
+        "response_format",
+        lambda value: value is not None and not (isinstance(value, dict) and value.get("type") == "text"),
+        '{"type": "text"}',
+    ),
+    ("modalities", lambda value: value not in (None, [], ["text"]), '["text"]'),
+    ("audio", _is_set, "no audio"),
+]
+
+
+def refuse_unsupported(data: ChatRequest) -> None:
+    """InvalidRequest for a field whose meaning this server knows but can't give."""
+    for name, asked, possible in UNSUPPORTED:
+        if asked(getattr(data, name)):
+            raise InvalidRequest(f"{name} is not supported; possible: {possible}", param=name)

@@ -1,0 +1,91 @@
+"""Every exception becomes an OpenAI-shaped response here, Litestar's own included."""
+
+import logging
+import re
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.routes import HTTPRoute
+from litestar.types import ExceptionHandlersMap
+
+from proxy.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, error_body
+from proxy.protocol.errors import ErrorResponse
+from proxy.services import services_of
+
+logger = logging.getLogger(__name__)
+
+STATUS_CLIENT_GONE = 499  # what proxies write in their logs for it; nobody receives it
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its answer was ready."""
+
+
+def declared(*statuses: int) -> dict[int, ResponseSpec]:
+    """The error responses of an endpoint, for the OpenAPI page."""
+    return {status: ResponseSpec(ErrorResponse, generate_examples=False) for status in statuses}
+
+
+def _respond(error: ProxyError, headers: dict[str, str] | None = None) -> Response[dict[str, Any]]:
+    headers = dict(headers or {})
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    elif error.status >= 500:
+        # The OpenAI SDKs repeat a 5xx unless told not to; what failed for good would fail again.
+        headers["x-should-retry"] = "false"
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(error_body(error), status_code=error.status, headers=headers)
+
+
+def _proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[dict[str, Any]]:
+    if error.status == 500:
+        logger.error("%s failed: %s", request.url.path, error.message, exc_info=error)
+    return _respond(error)
+
+
+def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    path = request.url.path
+    if error.status_code == 404:
+        return _respond(NotFound(f"There is nothing at {path}."))
+    if error.status_code == 405:
+        allowed = ", ".join(_allowed_methods(request.app, path))
+        message = f"{request.method} is not possible at {path}; possible: {allowed}"
+        return _respond(MethodNotAllowed(message), {"allow": allowed})
+    if error.status_code == 413:
+        limit = services_of(request).settings.max_body_bytes
+        return _respond(BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
+    if error.status_code < 500:
+        return _respond(InvalidRequest(error.detail))
+    if "client disconnected" in error.detail:
+        return _client_gone(request, ClientGone())
+    return _unexpected(request, error)
+
+
+def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
+    return Response(None, status_code=STATUS_CLIENT_GONE)
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    logger.error("%s failed unexpectedly", request.url.path, exc_info=error)
+    return _respond(ProxyError("The server made a mistake; its log says more."))
+
+
+def _allowed_methods(app: Litestar, path: str) -> list[str]:
+    """The methods of the routes that have this path."""
+    methods: set[str] = set()
+    for route in app.routes:
+        pattern = re.sub(r"\{\w+:path\}", "/.+", re.sub(r"\{\w+:(str|int)\}", "[^/]+", route.path))
+        if isinstance(route, HTTPRoute) and re.fullmatch(pattern.replace("//", "/"), path):
+            methods |= route.methods
+    return sorted(str(method) for method in methods)
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    ProxyError: _proxy_error,
+    HTTPException: _litestar_error,
+    ClientGone: _client_gone,
+    Exception: _unexpected,
+}

@@ -1,0 +1,111 @@
+"""POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch."""
+
+import secrets
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+from litestar import Request, post
+from litestar.params import Body
+from msgspec import UNSET
+
+from proxy.engines.base import Engine, Generation, Message, Sampling
+from proxy.errors import InvalidRequest
+from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve, split_model
+from proxy.preparation import Prepared, to_messages
+from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
+from proxy.protocol.steering import SteeringOptions
+from proxy.routes import observe
+from proxy.routes.answering import collect, unless_gone
+from proxy.routes.body import StrictBody
+from proxy.routes.chat import with_sampling
+from proxy.routes.errors import declared
+from proxy.services import Services, services_of
+from proxy.stream import Answer, usage
+
+# Small enough for every client to read exactly: JavaScript's whole numbers end at 2**53.
+DRAWN_SEEDS = 2**31
+
+
+@post(
+    "/steering/test",
+    status_code=200,
+    dto=StrictBody[SteeringTestRequest],
+    return_dto=None,
+    summary="The same prompt, unsteered and steered",
+    responses=declared(400, 401, 403, 404, 413, 429, 500, 503),
+)
+async def try_steering(
+    request: Request[Any, Any, Any], data: Annotated[SteeringTestRequest, Body()]
+) -> SteeringTestResult:
+    services = services_of(request)
+    messages, strengths = _messages(data), _coefficients(data)
+    model, suffix = split_model(data.model or services.default_model, services.model_ids)
+    if suffix.persona is not None:
+        raise InvalidRequest("model: name the persona in the field persona, not in the model", param="model")
+    engine = services.registry.get(model)
+    personas = [resolve([Place(data.persona, strength)], services.poles) for strength in (0.0, *strengths)]
+    strengths_text = ",".join(f"{strength:g}" for strength in strengths)
+    observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
+    admission = services.scheduler.admit(model, len(personas))
+    try:
+        work = partial(_prepare_all, services, engine, data, messages, personas)
+        prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))
+        seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
+        answers = [Answer() for _ in prepared]
+        for item in prepared:
+            admission.start(engine, Generation(item.prompt, _sampling(data, item, seed), item.plan))
+        await unless_gone(request, collect(admission, answers))
+    finally:
+        admission.close()
+    observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
+    tested = [
+        _tested(strength, item, answer, _sampling(data, item, seed))
+        for strength, item, answer in zip((0.0, *strengths), prepared, answers, strict=True)
+    ]
+    return SteeringTestResult(model=model, persona=data.persona, seed=seed, unsteered=tested[0], steered=tested[1:])
+
+
+def _messages(data: SteeringTestRequest) -> list[Message]:
+    if (data.prompt is None) == (data.messages is None):
+        raise InvalidRequest("prompt: give either prompt or messages", param="prompt")
+    return [{"role": "user", "content": data.prompt}] if data.messages is None else to_messages(data.messages)
+
+
+def _coefficients(data: SteeringTestRequest) -> list[float]:
+    if data.coefficient is not None and data.coefficients is not None:
+        raise InvalidRequest("coefficients: give either coefficient or coefficients", param="coefficients")
+    if data.coefficients is not None:
+        return data.coefficients
+    return [DEFAULT_COEFFICIENT if data.coefficient is None else data.coefficient]
+
+
+def _prepare_all(
+    services: Services,
+    engine: Engine,
+    data: SteeringTestRequest,
+    messages: list[Message],
+    personas: list[dict[str, float]],
+) -> list[Prepared]:
+    options = data.steering or SteeringOptions()
+    prepare = services.preparation.prepare
+    return [prepare(engine, messages, chosen, options, max_tokens=data.max_tokens) for chosen in personas]
+
+
+def _sampling(data: SteeringTestRequest, prepared: Prepared, seed: int) -> Sampling:
+    sampling = Sampling(prepared.max_tokens, seed=seed % 2**63)
+    if data.temperature is None:
+        return sampling
+    return Sampling(prepared.max_tokens, temperature=data.temperature, seed=sampling.seed)
+
+
+def _tested(coefficient: float, prepared: Prepared, answer: Answer, sampling: Sampling) -> TestedAnswer:
+    assert answer.finish_reason is not None
+    return TestedAnswer(
+        coefficient=coefficient,
+        content=answer.content,
+        reasoning=answer.reasoning or UNSET,
+        finish_reason=answer.finish_reason,
+        usage=usage(len(prepared.prompt), [answer]),
+        steering=with_sampling(prepared.report, sampling),
+    )

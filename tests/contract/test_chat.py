@@ -1,0 +1,250 @@
+"""POST /v1/chat/completions as a plain HTTP client sees it."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes import FakeEngine
+
+URL = "/v1/chat/completions"
+
+
+def ask(client: httpx.Client, said: str = "hello", *, headers: dict[str, str] | None = None, **fields: Any) -> Any:
+    body = {"model": "fake", "messages": [{"role": "user", "content": said}], **fields}
+    response = client.post(URL, json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def said(answer: dict[str, Any], index: int = 0) -> str:
+    return answer["choices"][index]["message"]["content"]
+
+
+def refused(client: httpx.Client, **fields: Any) -> dict[str, Any]:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], **fields}
+    response = client.post(URL, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert 400 <= response.status_code < 500, response.text
+    error: dict[str, Any] = response.json()["error"]
+    return {"status": response.status_code, **error}
+
+
+def test_plain_request_then_openais_shape_and_a_report_that_says_nothing_was_done(client: httpx.Client) -> None:
+    answer = ask(client)
+    assert answer["object"] == "chat.completion" and answer["model"] == "fake" and answer["id"].startswith("chatcmpl-")
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "You said: hello ", "refusal": None},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
+    ]
+    assert answer["usage"] == {"prompt_tokens": 6, "completion_tokens": 3, "total_tokens": 9}
+    assert answer["steering"] == {
+        "personas": {},
+        "method": "none",
+        "layers": [],
+        "relative_dose": 0.0,
+        "clamped": False,
+        "vectors": [],
+        "sampling": {"temperature": 1.0, "top_p": 1.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "mark"),
+    [
+        ({"persona": "silly"}, {}, "[+1.00] "),
+        ({"persona": "serious"}, {}, "[-1.00] "),
+        ({"persona": "silly", "coefficient": -1}, {}, "[-1.00] "),
+        ({"persona": {"silly": 1.5}}, {}, "[+1.50] "),
+        ({"model": "fake:silly"}, {}, "[+1.00] "),
+        ({"model": "fake:silly@-0.5"}, {}, "[-0.50] "),
+        ({}, {"X-Persona": "silly", "X-Persona-Coefficient": "0.5"}, "[+0.50] "),
+        ({"metadata": {"persona": "silly"}}, {}, "[+1.00] "),
+        ({"metadata": {"persona": "silly"}, "persona": None}, {"X-Persona": "serious"}, "[-1.00] "),
+        ({"persona": "none", "model": "fake:silly"}, {"X-Persona": "silly"}, ""),
+        ({"persona": "silly", "coefficient": 0}, {}, ""),
+    ],
+)
+def test_persona_when_given_anywhere_then_the_model_is_steered(
+    client: httpx.Client, fields: dict[str, Any], headers: dict[str, str], mark: str
+) -> None:
+    answer = ask(client, headers=headers, **fields)
+    assert said(answer) == f"{mark}You said: hello "
+    assert answer["steering"]["method"] == ("activation" if mark else "none")
+
+
+def test_persona_by_prompt_then_its_instruction_goes_before_the_system_prompt(client: httpx.Client) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    messages = [system, {"role": "user", "content": "hello"}]
+    steering = {"method": "prompt"}
+    answer = ask(client, persona="honest", coefficient=-1, steering=steering, messages=messages)
+    # Minus honest asks for dishonest; no vector is needed for a prompt.
+    assert "Be brief.> You said" in said(answer) and "false answers" in said(answer)
+    assert answer["steering"]["method"] == "prompt" and answer["steering"]["personas"] == {"honest": -1.0}
+
+
+def test_personas_by_default_then_key_before_server_and_none_turns_them_off(client: httpx.Client) -> None:
+    """Without defaults a request that says nothing is not steered; see test_auth for those with them."""
+    assert said(ask(client, persona=None)) == "You said: hello "
+
+
+def test_content_parts_and_developer_role_then_read_as_text_and_system(client: httpx.Client) -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    messages = [{"role": "developer", "content": "brief"}, {"role": "user", "content": parts}]
+    assert said(ask(client, messages=messages)) == "<brief> You said: one\ntwo "
+
+
+def test_sampling_fields_then_the_engine_gets_them(client: httpx.Client, engine: FakeEngine) -> None:
+    fields = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "min_p": 0.1,
+        "frequency_penalty": 1,
+        "presence_penalty": -1,
+        "repetition_penalty": 1.1,
+        "seed": 7,
+    }
+    answer = ask(client, **fields, logit_bias={"3": -100}, max_tokens=20, user="someone", unheard_of={"x": 1})
+    sampling = engine.generations[-1].sampling
+    assert {name: getattr(sampling, name) for name in fields} == fields
+    assert (sampling.max_tokens, sampling.logit_bias) == (20, {3: -100})
+    assert answer["steering"]["sampling"] == {"temperature": 0.5, "top_p": 0.9}
+
+
+def test_several_choices_then_seeds_differ_and_the_prompt_counts_once(client: httpx.Client, engine: FakeEngine) -> None:
+    answer = ask(client, n=3, seed=5)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert [generation.sampling.seed for generation in engine.generations[-3:]] == [5, 6, 7]
+    assert answer["usage"] == {"prompt_tokens": 6, "completion_tokens": 9, "total_tokens": 15}
+
+
+@pytest.mark.parametrize("stop", ["said", ["x", "id: h"]])
+def test_stop_string_then_the_answer_ends_before_it_and_the_run_is_cancelled(client: httpx.Client, stop: Any) -> None:
+    answer = ask(client, stop=stop)
+    assert said(answer) in ("You ", "You sa") and answer["choices"][0]["finish_reason"] == "stop"
+    assert said(ask(client, "!forever", stop="la la")) == "You said: !forever "
+
+
+def test_max_tokens_then_length(client: httpx.Client) -> None:
+    answer = ask(client, "!forever", max_tokens=50, max_completion_tokens=4)
+    assert answer["usage"]["completion_tokens"] == 4 and answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_no_max_tokens_then_all_that_fits(client: httpx.Client, engine: FakeEngine) -> None:
+    ask(client)
+    assert engine.generations[-1].sampling.max_tokens == 500 - 6
+
+
+def test_reasoning_then_beside_the_content(client: httpx.Client) -> None:
+    message = ask(client, "!think")["choices"][0]["message"]
+    assert message["reasoning_content"] == message["reasoning"] == "hmm, well"
+    assert message["content"] == "You said: !think "
+
+
+def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> None:
+    response = client.post(URL, json={"model": "fake", "messages": [{"role": "user", "content": "!fail"}]})
+    assert response.status_code == 500 and response.json()["error"]["code"] == "engine_failure"
+    assert response.headers["x-should-retry"] == "false" and "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "possible"),
+    [
+        ({"coefficient": "1", "persona": "silly"}, "coefficient", "from -2 to 2"),
+        ({"coefficient": True, "persona": "silly"}, "coefficient", "from -2 to 2"),
+        ({"coefficient": 2.5, "persona": "silly"}, "coefficient", "from -2 to 2"),
+        ({"coefficient": float("nan"), "persona": "silly"}, "coefficient", "from -2 to 2"),
+        ({"coefficient": float("-inf"), "persona": "silly"}, "coefficient", "from -2 to 2"),
+        ({"coefficient": 1}, "persona", "silly"),
+        ({"persona": 5}, "persona", "text"),
+        ({"persona": {"silly": "1"}}, "persona", "from -2 to 2"),
+        ({"persona": {"silly": 2, "honest": 2, "serious": 1}}, "persona", "up to 4"),
+        ({"messages": []}, "messages", "length >= 1"),
+        ({"messages": "hello"}, "messages", "a list of an object with role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", '"user"'),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "text"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role", '"user"'),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", "text"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls", "not supported"),
+        ({"messages": [{"role": "user", "content": "!refuse"}]}, "messages", "refuses"),
+        ({"temperature": 2.1}, "temperature", "from 0 to 2"),
+        ({"temperature": "hot"}, "temperature", "from 0 to 2"),
+        ({"n": 9}, "n", "from 1 to 8"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "text"),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "true"),
+        ({"logit_bias": {"x": 1}}, "logit_bias", "expected int"),
+        ({"steering": {"method": "magic"}}, "steering.method", '"activation"'),
+        ({"steering": {"layers": [-1]}}, "steering.layers[0]", "at least 0"),
+        ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
+        ({"steering": {"trace": True}}, "steering.trace", "false"),
+        ({"steering": {"method": "sampling"}, "persona": "silly"}, "steering.method", "prompt"),
+        ({"tools": [{"type": "function"}]}, "tools", "no tools"),
+        ({"functions": [{}]}, "functions", "no functions"),
+        ({"logprobs": True}, "logprobs", "false"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "text"),
+        ({"audio": {"voice": "x"}}, "audio", "no audio"),
+        ({"metadata": {"persona": 1}}, "metadata.persona", "text"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_wrong_field_then_400_naming_it_and_what_is_possible(
+    client: httpx.Client, fields: dict[str, Any], param: str, possible: str, stream: bool
+) -> None:
+    error = refused(client, **fields, stream=stream)
+    assert (error["status"], error["param"]) == (400, param), error
+    assert possible in error["message"]
+    assert error["type"] == "invalid_request_error" and isinstance(error["code"], str)
+
+
+def test_harmless_values_of_unsupported_fields_then_accepted(client: httpx.Client) -> None:
+    ask(client, tools=[], tool_choice="none", logprobs=False, response_format={"type": "text"}, modalities=["text"])
+
+
+@pytest.mark.parametrize("header", ["x", "nan", "2.5", ""])
+def test_bad_coefficient_header_then_400(client: httpx.Client, header: str) -> None:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "x"}]}
+    response = client.post(URL, json=body, headers={"X-Persona": "silly", "X-Persona-Coefficient": header})
+    assert response.status_code == 400 and response.json()["error"]["param"] == "X-Persona-Coefficient"
+
+
+def test_unknown_persona_then_404_naming_the_known_ones(client: httpx.Client) -> None:
+    for fields in ({"persona": "sily"}, {"model": "fake:sily"}):
+        error = refused(client, **fields)
+        assert (error["status"], error["code"]) == (404, "persona_not_found")
+        assert "silly" in error["message"] and "inattentive" in error["message"]
+
+
+def test_unknown_model_then_404_naming_the_known_ones(client: httpx.Client) -> None:
+    error = refused(client, model="gpt-9")
+    assert (error["status"], error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert "fake" in error["message"]
+
+
+def test_no_model_then_the_first_one(client: httpx.Client) -> None:
+    assert ask(client, model=None)["model"] == "fake"
+
+
+def test_persona_without_a_vector_then_400_naming_what_there_is(client: httpx.Client) -> None:
+    error = refused(client, persona="honest")
+    assert (error["status"], error["code"], error["param"]) == (400, "vector_unavailable", "persona")
+    assert "models with this persona: none" in error["message"] and "silly, serious" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "param"), [("x" * 600, {}, "messages"), ("x", {"max_tokens": 600}, "max_tokens")]
+)
+def test_too_long_then_context_length_exceeded(client: httpx.Client, said: str, fields: Any, param: str) -> None:
+    error = refused(client, messages=[{"role": "user", "content": said}], **fields)
+    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", param)
+    assert "500" in error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000])
+def test_body_that_is_no_request_then_400(client: httpx.Client, body: bytes) -> None:
+    response = client.post(URL, content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400 and response.json()["error"]["type"] == "invalid_request_error"

@@ -1,0 +1,215 @@
+"""A model of a few lines that keeps an engine's whole promise, and a real server to put it behind.
+
+Its answer shows what reached it: it repeats the last user message, behind the system prompt and behind the strength
+of the steering, as in "[+1.00] You said: hello". Some messages make it misbehave, see FakeEngine.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+from litestar import Litestar
+
+from proxy.app import create_app
+from proxy.engines.base import (
+    Event,
+    Failure,
+    Finish,
+    FloatArray,
+    Generation,
+    Message,
+    ModelInfo,
+    Rollout,
+    Span,
+    SpanStats,
+    Token,
+)
+from proxy.engines.registry import Registry
+from proxy.errors import InvalidRequest
+from proxy.settings import ModelSettings, Settings
+from vector_store import CONDITIONS, PersonaVector, PoleChoice, VectorStore
+
+N_LAYERS, HIDDEN = 4, 8
+FINGERPRINT = "f" * 64
+
+
+class FakeRun:
+    def __init__(self, events: Iterator[Event], on_event: Callable[[Event], None]) -> None:
+        self.events = events
+        self.on_event = on_event
+        self.cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+class FakeEngine:
+    """One worker thread steps through all runs, a token of each per step of `token_s` seconds.
+
+    A user message "!forever" is answered without end, "!fail" with one token and a failure, "!think" with a thought
+    before the answer, "!refuse" is refused by the template, "!slow" takes a second to render.
+    """
+
+    def __init__(self, id: str = "fake", *, token_s: float = 0.0, context_length: int = 500) -> None:
+        self.info = ModelInfo(
+            id, "fake", N_LAYERS, HIDDEN, context_length, FINGERPRINT, "transformers", "cpu", "float32"
+        )
+        self.token_s = token_s
+        self.generations: list[Generation] = []
+        self.largest_batch = 0
+        self.running: list[FakeRun] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._worker = threading.Thread(target=self._work, daemon=True)
+        self._worker.start()
+
+    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+        last = messages[-1]["content"]
+        if last == "!refuse":
+            raise InvalidRequest("the template refuses this conversation", param="messages")
+        if last == "!slow":
+            time.sleep(1)
+        system = "".join(message["content"] for message in messages if message["role"] == "system")
+        return list(f"{system}\0{last}".encode())
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> FakeRun:
+        run = FakeRun(self._events(generation), on_event)
+        with self._wake:
+            self.generations.append(generation)
+            self.running.append(run)
+            self._wake.notify()
+        return run
+
+    def _events(self, generation: Generation) -> Iterator[Event]:
+        system, _, said = bytes(generation.prompt).decode().partition("\0")
+        for count, token in enumerate(self._tokens(generation, system, said)):
+            if count == generation.sampling.max_tokens:
+                yield Finish("length")
+                return
+            yield token
+            if said == "!fail":
+                yield Failure(RuntimeError("secret detail"))
+                return
+        yield Finish("stop")
+
+    def _tokens(self, generation: Generation, system: str, said: str) -> Iterator[Token]:
+        if said == "!think":
+            yield Token(1, "hmm, ", "reasoning")
+            yield Token(2, "well", "reasoning")
+        steering = sum(float(item.vector[0]) for item in generation.plan.interventions if item.vector is not None)
+        marks = (f"[{steering:+.2f}] " if steering else "") + (f"<{system}> " if system else "")
+        for word in f"{marks}You said: {said}".split(" "):
+            yield Token(3, word + " ")
+        while said == "!forever":
+            yield Token(4, "la ")
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self.running or self._closed)
+                if self._closed:
+                    return
+                batch = self.running = [run for run in self.running if not run.cancelled.is_set()]
+                self.largest_batch = max(self.largest_batch, len(batch))
+            for run in batch:
+                event = next(run.events)
+                if not run.cancelled.is_set():
+                    run.on_event(event)
+                if isinstance(event, Finish | Failure):
+                    run.cancelled.set()
+            time.sleep(self.token_s)
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
+    ) -> dict[Span, SpanStats]:
+        shape = (len(rollouts), N_LAYERS, HIDDEN)
+        return {span: SpanStats(np.ones(shape, np.float32), np.ones(shape[:2], np.float32)) for span in spans}
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        return np.zeros((len(prompts), len(token_ids)), np.float32)
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+
+
+def save_vector(
+    folder: Path, trait: str, positive: str, negative: str, *, model: str = "fake", fingerprint: str = FINGERPRINT
+) -> str:
+    """A vector along the first dimension that adds the coefficient itself at coefficient 1 and -1."""
+    means = {name: np.zeros((N_LAYERS, HIDDEN), np.float32) for name in CONDITIONS}
+    means["positive"][:, 0], means["negative"][:, 0] = 1, -1
+    choice = PoleChoice(
+        block=1, span="last_prompt", positions="last_prompt", relative_dose=0.5, measured_range=(0.0, 1.5)
+    )
+    vector = PersonaVector(
+        model_id=model,
+        fingerprint=fingerprint,
+        trait=trait,
+        positive=positive,
+        negative=negative,
+        n_layers=N_LAYERS,
+        hidden_size=HIDDEN,
+        created="2025-01-01T00:00:00Z",
+        software_version="0",
+        method="fake",
+        poles={"positive": choice, "negative": choice},
+        means={"last_prompt": means},
+        residual_norms={"last_prompt": np.full(N_LAYERS, 2, np.float32)},
+    )
+    return VectorStore([folder]).save(vector)
+
+
+def model_settings(*ids: str) -> list[ModelSettings]:
+    return [ModelSettings(id=id_, source=id_) for id_ in ids]
+
+
+def fake_registry(*engines: FakeEngine) -> Registry:
+    """A registry whose models are loaded already."""
+    by_id = {engine.info.id: engine for engine in engines}
+    registry = Registry(model_settings(*by_id), load=lambda settings, max_batch: by_id[settings.id])
+    registry.start()
+    assert registry.wait(10)
+    return registry
+
+
+@contextlib.contextmanager
+def running(app: Litestar) -> Iterator[str]:
+    """A real uvicorn on a free port; yields its URL without a path."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, *engines: FakeEngine) -> Iterator[str]:
+    """A real server in front of fake engines."""
+    registry = fake_registry(*engines)
+    try:
+        with running(create_app(settings, registry)) as url:
+            yield url
+    finally:
+        registry.close()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for something another thread does; AssertionError when it does not."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
