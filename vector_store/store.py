@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ class VectorStore:
                 if vector is not None:
                     return vector
         return None
+
+    def prepare(self) -> None:
+        """Make the folder that is written. OSError where that is impossible or nothing can be written there."""
+        self._folders[0].mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._folders[0]):
+            pass
 
     def save(self, vector: PersonaVector) -> str:
         """Write a vector as a new version and return its id. FileExistsError where its id belongs to another one."""

@@ -118,9 +118,9 @@ class Search:
         choice = best.trial.choice
         if choice is None:
             raise AssertionError("an unsteered trial was picked")
-        unsteered, *randoms = self.measure(
-            [Trial(None), *(Trial(choice, random=number) for number in range(N_SAMPLES))], N_SAMPLES, "controls"
-        )
+        (unsteered,) = self.measure([Trial(None)], N_SAMPLES, "not steered")
+        # Every sample its own direction: a single random one may land on something by luck.
+        randoms = self.measure([Trial(choice, random=number) for number in range(N_SAMPLES)], 1, "random vectors")
         others = [Trial(choice, coefficient) for coefficient in OTHER_COEFFICIENTS]
         doses = self.measure(others, N_SAMPLES, "coefficients")
         measured_range = coherent_range([best, *doses], unsteered)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
 from proxy.steering.extract import extract
-from proxy.steering.judge import Judge, judge_for
+from proxy.steering.judge import Answer, Judge, judge_for
 from proxy.steering.layers import choose
 from proxy.steering.traits import N_QUESTIONS, Trait
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Side, VectorStore
@@ -46,6 +46,10 @@ def run_extraction(
 
     A trait that fails does not keep the others from being made: SetupError at the end says which failed and why.
     """
+    try:
+        store.prepare()
+    except OSError as error:
+        raise SetupError(f"the vectors can't be saved: {error}") from error
     judge = judge_for(engine)
     ids: list[str] = []
     failures: list[str] = []
@@ -78,6 +82,8 @@ def summary(vector: PersonaVector) -> Iterator[str]:
 
 
 def _make(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions, console: TextIO) -> PersonaVector:
+    # A judge that can't do its work is found out before the long part, not after it.
+    judge.score([Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES])
     with ProgressBar(console) as progress:
         vector = extract(
             engine,

@@ -56,6 +56,23 @@ def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
     assert [header.trait for header in store.list()] == ["silly"]
 
 
+def test_what_can_not_work_is_said_before_anything_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(PretendJudge):
+        def score(self, answers: object) -> list:  # type: ignore[override]
+            raise SetupError("this model can't judge")
+
+    engine = PretendEngine()
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="can't be saved.*file"):
+        run_extraction(engine, [make_trait()], VectorStore([tmp_path / "file" / "x"]), OPTIONS, io.StringIO())
+    monkeypatch.setattr(report, "judge_for", lambda engine: Mute())
+    with pytest.raises(SetupError, match="this model can't judge"):
+        run_extraction(engine, [make_trait()], VectorStore([tmp_path]), OPTIONS, io.StringIO())
+    assert engine.started == []
+
+
 def test_the_same_seed_saves_the_same_arrays(tmp_path: Path) -> None:
     stores = [VectorStore([tmp_path / name]) for name in ("one", "two")]
     for store in stores:

@@ -195,6 +195,15 @@ def test_a_running_store_sees_new_changed_and_removed_files(tmp_path: Path) -> N
     assert [header.id for header in reader.list()] == [first]
 
 
+def test_a_folder_that_can_not_be_written_is_found_out_beforehand(tmp_path: Path) -> None:
+    store = VectorStore([tmp_path / "deep" / "folder"])
+    store.prepare()
+    assert list((tmp_path / "deep" / "folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        VectorStore([tmp_path / "file" / "folder"]).prepare()
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
