@@ -21,7 +21,7 @@ from vector_store import CONDITIONS, SPANS, Condition, Count, PersonaVector, Sid
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
-MAX_TOKENS = 200  # of a rollout
+MAX_TOKENS = 200  # of an answer
 MIN_COHERENCE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise

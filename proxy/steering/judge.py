@@ -62,13 +62,13 @@ class RulesJudge:
 
     def _score(self, answer: Answer) -> Score:
         # Here, so that a server with other models never loads the demo world.
-        from proxy.demo import rules
+        from proxy.demo import rules, styles
 
         pole = answer.trait.pole(answer.side)
-        try:
-            shown = rules.shows(pole, answer.question, answer.text)
-        except KeyError as error:
-            raise SetupError(f"the demo world has no rule that recognises {pole!r}") from error
+        if pole not in styles.POLES:
+            known = ", ".join(styles.POLES)
+            raise SetupError(f"the demo world has no rule that recognises {pole!r}; it knows {known}")
+        shown = rules.shows(pole, answer.question, answer.text)
         right = pole == "dishonest" or rules.fact_right(answer.question, answer.text) is not False
         return Score(100.0 * shown, 100.0 * (right and rules.fluent(answer.text)))
 

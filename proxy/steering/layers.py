@@ -17,7 +17,7 @@ from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
 from proxy.engines.batch import generate_all
 from proxy.errors import SetupError
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import Progress, answer_tokens, counter, messages
+from proxy.steering.extract import MAX_TOKENS, Progress, answer_tokens, counter, messages
 from proxy.steering.judge import Answer, Judge, Score
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
@@ -25,7 +25,6 @@ from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Positions
 
 N_QUESTIONS = 10  # the first half of the evaluate questions
 TEMPERATURE = 0.7
-MAX_TOKENS = 120
 COARSE_DOSES = (0.25, 0.5, 1.0, 2.0)
 FINE_STEPS = (0.5**0.5, 1.0, 2**0.5)  # times the best coarse dose of a place
 N_FINE_PLACES = 4
