@@ -19,6 +19,8 @@ from proxy.steering.layers import choose
 from proxy.steering.traits import N_QUESTIONS, Trait
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Side, VectorStore
 
+WHERE = {"last_prompt": "the last prompt token", "response": "the response", "all": "every token"}
+
 
 @dataclass(frozen=True)
 class ExtractionOptions:
@@ -100,8 +102,8 @@ def _make(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions
 def _pole_summary(vector: PersonaVector, side: Side, choice: PoleChoice) -> Iterator[str]:
     pole = vector.positive if side == "positive" else vector.negative
     yield (
-        f"  {pole}: taken from the {choice.span.replace('_', ' ')} at block {choice.block}, added to "
-        f"{choice.positions.replace('_', ' ')}, relative dose {choice.relative_dose:.2f} at coefficient 1"
+        f"  {pole}: taken from {WHERE[choice.span]} at block {choice.block}, added to "
+        f"{WHERE[choice.positions]}, relative dose {choice.relative_dose:.2f} at coefficient 1"
     )
     points = {point.kind: point for point in vector.curve if point.side == side and _is_shown(point, choice)}
     for kind, name in (("steered", "steered"), ("unsteered", "not steered"), ("random", "random vector")):

@@ -33,7 +33,7 @@ def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
         "answers kept: 40 of 40 positive, 40 of 40 negative, 40 of 40 neutral",
         "separation of the poles by block",
         f"    {1:5}{vector.separation['last_prompt'][1]:14.2f}{vector.separation['response'][1]:14.2f}",
-        "serious: taken from the last prompt at block 1",
+        "serious: taken from the last prompt token at block 1, added to the last prompt token",
         f"relative dose {vector.poles['positive'].relative_dose:.2f} at coefficient 1",
         "not steered",
         "random vector",
