@@ -25,8 +25,6 @@ $(VENV)/bin/python:
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not that; try PYTHON=python3.12 make serve" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
-	@# Debian's and older pythons' own pip does not know dependency groups.
-	@$(PIP) install 'pip>=25.1'
 
 # The stamps are older than pyproject.toml when something new may be needed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
@@ -36,5 +34,6 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	@echo "Installing what the tests need: some minutes the first time, llama.cpp is built from source ..."
+	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
 	@$(PIP) install --editable '.[llama-cpp]' --group test
 	@touch $@

@@ -12,6 +12,7 @@ import proxy
 from proxy import cli
 from proxy.errors import EngineFailure, SetupError
 from proxy.settings import ModelSettings, Settings, describe_settings
+from tests.fakes import save_vector
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -218,3 +219,25 @@ def test_extract_when_it_fails_then_the_model_is_closed_all_the_same(
     assert cli.main(["extract", "--trait", "silly"]) == 2
     assert "too few answers" in failed(capsys)
     assert extraction.closed
+
+
+def test_vectors_list_when_there_are_some_then_each_has_a_line_with_its_id_and_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERSONA_PROXY_VECTORS_DIR", str(tmp_path))
+    id_ = save_vector(tmp_path, "silly", "silly", "serious", model="org/one")
+    save_vector(tmp_path, "silly", "silly", "serious", model="org/other")
+    assert cli.main(["vectors", "list", "--model", "org/one"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    for part in ("org/one", "silly", id_, "native", "silly at block 1", "serious at block 1"):
+        assert part in line
+    assert cli.main(["vectors", "list"]) == 0
+    assert "org/other" in capsys.readouterr().out
+
+
+def test_vectors_list_when_the_model_has_none_then_it_says_how_to_make_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERSONA_PROXY_VECTORS_DIR", str(tmp_path))
+    assert cli.main(["vectors", "list", "--model", "org/none"]) == 0
+    assert "persona-proxy extract" in capsys.readouterr().out
