@@ -14,7 +14,7 @@ from proxy.protocol.chat import ChatMessage
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
-from vector_store import PersonaVector, Side, VectorStore, opposite
+from vector_store import PersonaVector, Side, VectorHeader, VectorStore, opposite
 
 Poles = Mapping[str, tuple[Trait, Side]]
 
@@ -60,13 +60,14 @@ class Preparation:
         return Prepared(prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length))
 
     def personas_of(self, info: ModelInfo) -> list[str]:
-        """The personas this model has vectors of its own weights for."""
-        traits = {
-            header.trait
-            for header in self._store.list(info.id)
-            if header.fingerprint == info.fingerprint and header.poles
-        }
-        return [name for name, (trait, _) in self._poles.items() if trait.id in traits]
+        """The personas this model can be steered to: with a newest vector of its own weights and a measured place."""
+        newest: dict[str, VectorHeader] = {}
+        for header in self._store.list(info.id):
+            newest.setdefault(header.trait, header)
+        usable = {trait: header for trait, header in newest.items() if header.fingerprint == info.fingerprint}
+        return [
+            name for name, (trait, side) in self._poles.items() if trait.id in usable and side in usable[trait.id].poles
+        ]
 
     def _instruction(self, personas: Mapping[str, float]) -> str:
         sides = [(*self._poles[name], value) for name, value in personas.items()]

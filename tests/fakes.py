@@ -5,6 +5,7 @@ of the steering, as in "[+1.00] You said: hello". Some messages make it misbehav
 """
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 from litestar import Litestar
+from sse_starlette.sse import AppStatus
 
 from proxy.app import create_app
 from proxy.engines.base import (
@@ -183,7 +185,8 @@ def fake_registry(*engines: FakeEngine) -> Registry:
 
 @contextlib.contextmanager
 def running(app: Litestar) -> Iterator[str]:
-    """A real uvicorn on a free port; yields its URL without a path."""
+    """A real uvicorn on a free port, ended as a signal ends one; yields its URL without a path."""
+    AppStatus.should_exit = False
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -191,8 +194,10 @@ def running(app: Litestar) -> Iterator[str]:
         wait_until(lambda: server.started)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.handle_exit(signal.SIGTERM, None)
         thread.join(10)
+        # sse-starlette keeps it for the whole process; other servers of the tests go on.
+        AppStatus.should_exit = False
         assert not thread.is_alive()
 
 

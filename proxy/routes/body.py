@@ -21,6 +21,9 @@ from proxy.errors import InvalidRequest
 
 T = TypeVar("T")
 
+# How msgspec ends a message: " - at `$.messages[0]`", or " - at `key` in `$.logit_bias`".
+_PLACE = re.compile(r" - at (`key` in )?`\$")
+
 
 def decode(body: bytes, type_: type[T]) -> T:
     """The struct in a JSON body. InvalidRequest for anything else; `param` is the path of the field at fault."""
@@ -33,10 +36,9 @@ def decode(body: bytes, type_: type[T]) -> T:
 
 
 def _wrong_field(message: str, type_: type) -> InvalidRequest:
-    what, _, path = message.partition(" - at `$")
-    if " - at key in `$" in message:
-        what, _, path = message.partition(" - at key in `$")
-        what = "a key is wrong: " + what
+    what, in_key, path = _PLACE.split(message) if _PLACE.search(message) else (message, None, "")
+    if in_key:
+        what += " as a key"
     path = path.rstrip("`").removeprefix(".").replace("[...]", "")
     if missing := re.search(r"missing required field `(\w+)`", what):
         path = f"{path}.{missing[1]}".removeprefix(".")

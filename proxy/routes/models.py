@@ -57,9 +57,12 @@ async def health() -> Health:
     "/ready",
     summary="Whether every model has been loaded, or failed to",
     tags=["state"],
-    responses={503: ResponseSpec(NotReady, description="A model is still loading", generate_examples=False)},
+    responses={
+        200: ResponseSpec(Readiness, description="No model is loading any more", generate_examples=False),
+        503: ResponseSpec(NotReady, description="A model is still loading", generate_examples=False),
+    },
 )
-async def ready(request: Request[Any, Any, Any]) -> Response[Readiness | NotReady]:
+async def ready(request: Request[Any, Any, Any]) -> Response[Any]:
     models = [ModelReadiness(state.id, state.status, state.error) for state in services_of(request).registry.models()]
     loading = [model.id for model in models if model.status == "loading"]
     if not loading:

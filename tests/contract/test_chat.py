@@ -87,11 +87,6 @@ def test_persona_by_prompt_then_its_instruction_goes_before_the_system_prompt(cl
     assert answer["steering"]["method"] == "prompt" and answer["steering"]["personas"] == {"honest": -1.0}
 
 
-def test_personas_by_default_then_key_before_server_and_none_turns_them_off(client: httpx.Client) -> None:
-    """Without defaults a request that says nothing is not steered; see test_auth for those with them."""
-    assert said(ask(client, persona=None)) == "You said: hello "
-
-
 def test_content_parts_and_developer_role_then_read_as_text_and_system(client: httpx.Client) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = [{"role": "developer", "content": "brief"}, {"role": "user", "content": parts}]

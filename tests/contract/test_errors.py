@@ -1,0 +1,124 @@
+"""Every route, also one added tomorrow: errors in one shape, a request id, and a place in the OpenAPI page."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+
+from proxy.app import create_app
+from proxy.engines.registry import Registry
+from proxy.settings import Settings
+from tests.fakes import FakeEngine, model_settings, running, serving
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+OWN = re.compile(r"/(v1|api|health|ready)\b")
+
+
+def routes(app: Litestar) -> dict[str, set[str]]:
+    """Path, with its parameters filled in, to methods."""
+    return {
+        re.sub(r"\{\w+:\w+\}", "nothing", route.path): {str(method) for method in route.methods}
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+    }
+
+
+def our_app(settings: Settings = Settings()) -> Litestar:  # noqa: B008  # an immutable struct
+    return create_app(settings, Registry(model_settings("fake")))
+
+
+ROUTES = {path: methods for path, methods in routes(our_app()).items() if OWN.match(path)}
+
+
+def check_shape(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].startswith("application/json")
+    assert response.headers["x-request-id"]
+    body = response.json()
+    error: dict[str, Any] = body["error"]
+    assert set(body) == {"error"} and set(error) == {"message", "type", "param", "code"}
+    assert all(isinstance(error[name], str) and error[name] for name in ("message", "type", "code"))
+    assert error["param"] is None or isinstance(error["param"], str)
+    return error
+
+
+@pytest.mark.parametrize("path", sorted(ROUTES))
+def test_wrong_method_then_405_with_allow(client: httpx.Client, path: str) -> None:
+    for method in set(METHODS) - ROUTES[path]:
+        response = client.request(method, path)
+        assert check_shape(response, 405)["code"] == "method_not_allowed"
+        assert set(response.headers["allow"].split(", ")) == ROUTES[path]
+
+
+@pytest.mark.parametrize("path", sorted(path for path, methods in ROUTES.items() if "POST" in methods))
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"messages": 1, "persona": 1}'])
+def test_bad_body_then_400(client: httpx.Client, path: str, body: bytes) -> None:
+    check_shape(client.post(path, content=body), 400)
+
+
+@pytest.mark.parametrize("path", sorted(path for path, methods in ROUTES.items() if "POST" in methods))
+def test_body_too_large_then_413_with_and_without_a_length(settings: Settings, path: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b" " * 500
+
+    with serving(msgspec.structs.replace(settings, max_body_bytes=1024), FakeEngine()) as url:
+        for content in (b" " * 1500, chunks()):
+            assert check_shape(httpx.post(url + path, content=content), 413)["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v2/chat/completions", "/v1/completions", "/api", "/favicon.ico", "/%00"]
+)
+def test_nothing_there_then_404(client: httpx.Client, path: str) -> None:
+    check_shape(client.get(path), 404)
+
+
+@pytest.mark.parametrize("path", sorted(path for path in ROUTES if "nothing" in path))
+def test_unknown_name_then_404(client: httpx.Client, path: str) -> None:
+    check_shape(client.get(path), 404)
+
+
+@pytest.mark.parametrize("path", sorted(path for path in ROUTES if path not in ("/health", "/ready")))
+def test_no_key_then_401_and_wrong_key_too(settings: Settings, path: str) -> None:
+    with serving(msgspec.structs.replace(settings, api_keys=["k"], admin_key="a"), FakeEngine()) as url:
+        method = sorted(ROUTES[path] - {"OPTIONS"})[0]
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic k"},
+            {"Authorization": "Bearer"},
+        ):
+            response = httpx.request(method, url + path, headers=headers)
+            check_shape(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_unforeseen_mistake_then_500_that_is_not_retried_and_tells_nothing(settings: Settings) -> None:
+    class Broken(Registry):
+        def models(self) -> Any:
+            raise ZeroDivisionError("secret detail")
+
+    with running(create_app(settings, Broken(model_settings("fake")))) as url:
+        response = httpx.get(url + "/ready")
+    check_shape(response, 500)
+    assert response.headers["x-should-retry"] == "false" and "secret" not in response.text
+
+
+def test_openapi_page_then_every_route_has_its_real_bodies(client: httpx.Client) -> None:
+    schema = client.get("/schema/openapi.json").json()
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            success = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            assert "$ref" in success, path
+    chat = schema["paths"]["/v1/chat/completions"]["post"]
+    assert chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatRequest")
+    assert chat["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatCompletion")
+    assert chat["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
+    request = schema["components"]["schemas"]["ChatRequest"]["properties"]
+    assert {"messages", "persona", "coefficient", "steering"} <= set(request)
