@@ -1,20 +1,20 @@
 """Every error the proxy raises on purpose, and its one mapping to an OpenAI error body.
 
-    ProxyError
-    ├── InvalidRequest            400  a field is wrong; `param` names it
-    │   ├── ContextLengthExceeded 400  the prompt does not fit the model
-    │   └── VectorUnavailable     400  persona known, but no usable vector for this model
-    ├── AuthenticationFailed      401
-    ├── PermissionDenied          403
-    ├── NotFound                  404
-    │   ├── ModelNotFound         404
-    │   └── PersonaNotFound       404
-    ├── MethodNotAllowed          405
-    ├── BodyTooLarge              413
-    ├── Overloaded                429  the model's queue is full; `retry_after_s`
-    ├── ModelUnavailable          503  still loading, or it failed to load
-    ├── EngineFailure             500  the model failed while it ran
-    └── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
+ProxyError
+├── InvalidRequest            400  a field is wrong; `param` names it
+│   ├── ContextLengthExceeded 400  the prompt does not fit the model
+│   └── VectorUnavailable     400  persona known, but no usable vector for this model
+├── AuthenticationFailed      401
+├── PermissionDenied          403
+├── NotFound                  404
+│   ├── ModelNotFound         404
+│   └── PersonaNotFound       404
+├── MethodNotAllowed          405
+├── BodyTooLarge              413
+├── Overloaded                429  the model's queue is full; `retry_after_s`
+├── ModelUnavailable          503  still loading, or it failed to load
+├── EngineFailure             500  the model failed while it ran
+└── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
 """
 
 from typing import Any
