@@ -86,7 +86,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--api-key",
         action="append",
         metavar="KEY",
-        help="let only clients with this key in; may be given several times",
+        help="let only clients with this key in; repeatable (PERSONA_PROXY_API_KEYS keeps keys out of `ps`)",
     )
     serve.set_defaults(run=_serve)
 

@@ -135,12 +135,9 @@ def load_settings(
     return settings
 
 
-def model_settings(
-    source: str, *, device: str | None = None, dtype: str | None = None, base: Path | None = None
-) -> ModelSettings:
+def model_settings(source: str) -> ModelSettings:
     """The model meant by `NAME_OR_FOLDER` or `ID=NAME_OR_FOLDER` on the command line. Raises SetupError."""
-    model = _model(source, "--model", base or Path.cwd())
-    return override_models([model], device=device, dtype=dtype)[0]
+    return _model(source, "--model", Path.cwd())
 
 
 def override_models(

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import SetupError
-from proxy.settings import ModelSettings, Settings, demo_models, describe_settings, load_settings, model_settings
+from proxy.settings import (
+    ModelSettings,
+    Settings,
+    demo_models,
+    describe_settings,
+    load_settings,
+    model_settings,
+    override_models,
+)
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -166,9 +174,7 @@ def test_load_settings_when_settings_contradict_each_other_then_setup_error(
 def test_model_settings_when_folder_name_or_id_is_given_then_it_says_where_and_what_to_call_it(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "mine")
     assert model_settings(str(folder)) == ModelSettings("mine", str(folder))
-    assert model_settings(f"short={folder}", device="cpu", dtype="float32") == ModelSettings(
-        "short", str(folder), device="cpu", dtype="float32"
-    )
+    assert model_settings(f"short={folder}") == ModelSettings("short", str(folder))
     assert model_settings("Qwen/Qwen2.5-7B-Instruct").source == "Qwen/Qwen2.5-7B-Instruct"
     assert model_settings("demo-gpt-oss") == demo_models()[1]
 
@@ -178,10 +184,19 @@ def test_model_settings_when_it_can_not_be_a_model_then_setup_error(tmp_path: Pa
         model_settings("/nowhere/at/all")
     with pytest.raises(SetupError, match=r"holds no model: it has no config\.json"):
         model_settings(str(tmp_path))
+
+
+def test_override_models_when_device_or_dtype_is_given_then_every_model_gets_it() -> None:
+    models = [ModelSettings("a", "org/a", device="cuda"), ModelSettings("b", "org/b", dtype="float16")]
+    assert override_models(models) == models
+    assert override_models(models, device="cpu") == [
+        ModelSettings("a", "org/a", device="cpu"),
+        ModelSettings("b", "org/b", device="cpu", dtype="float16"),
+    ]
     with pytest.raises(SetupError, match="^--device: not a possible value"):
-        model_settings("a/b", device="gpu")
+        override_models(models, device="gpu")
     with pytest.raises(SetupError, match="^--dtype: not a possible value"):
-        model_settings("a/b", dtype="int4")
+        override_models(models, dtype="int4")
 
 
 def test_describe_settings_when_read_then_every_setting_has_a_row() -> None:
