@@ -1,0 +1,27 @@
+"""A real server that the clients' own code talks to, and OpenAI's JavaScript SDK."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.settings import Settings
+from tests.clients import node
+from tests.fakes import FakeEngine, save_vector, serving
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = Settings(vectors_dir=folder / "vectors", traits_dir=folder / "traits")
+    engines = [FakeEngine("fake"), FakeEngine("demo-qwen2")]
+    for engine in engines:
+        save_vector(settings.vectors_dir, "silly", "silly", "serious", model=engine.info.id)
+    with serving(settings, *engines) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The folder that holds the SDK."""
+    return node.install()

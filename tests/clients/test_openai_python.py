@@ -1,0 +1,97 @@
+"""OpenAI's own Python SDK against a real server."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+HELLO: Any = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2) as client:
+        yield client
+
+
+def test_whole_answer_with_extra_body(client: openai.OpenAI) -> None:
+    extra = {"persona": "silly", "coefficient": 0.5}
+    answer = client.chat.completions.create(model="fake", messages=HELLO, extra_body=extra)
+    assert answer.choices[0].message.content == "[+0.50] You said: hello "
+    assert answer.model_extra is not None and answer.model_extra["steering"]["personas"] == {"silly": 0.5}
+    assert answer.usage is not None and answer.usage.total_tokens == 10
+
+
+def streamed(client: openai.OpenAI, model: str = "fake", **options: Any) -> tuple[str, Any]:
+    """The text of a stream and its last chunk."""
+    text, last = "", None
+    for last in client.chat.completions.create(model=model, messages=HELLO, stream=True, **options):
+        text += "".join(choice.delta.content or "" for choice in last.choices)
+    return text, last
+
+
+def test_stream_with_extra_body_then_the_report_is_in_the_last_chunk(client: openai.OpenAI) -> None:
+    text, last = streamed(client, extra_body={"persona": "silly"})
+    assert text == "[+1.00] You said: hello "
+    assert last.choices[0].finish_reason == "stop" and last.model_extra["steering"]["method"] == "activation"
+
+
+def test_stream_with_persona_in_the_models_name(client: openai.OpenAI) -> None:
+    assert streamed(client, "fake:silly@-1.5")[0] == "[-1.50] You said: hello "
+
+
+def test_stream_with_headers(client: openai.OpenAI) -> None:
+    headers = {"X-Persona": "silly", "X-Persona-Coefficient": "2"}
+    assert streamed(client, extra_headers=headers)[0] == "[+2.00] You said: hello "
+
+
+def test_stream_with_usage(client: openai.OpenAI) -> None:
+    text, last = streamed(client, stream_options={"include_usage": True})
+    assert text == "You said: hello " and last.usage.completion_tokens == 3
+
+
+def test_stream_helper_then_one_role_and_the_whole_message(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(model="fake:silly", messages=HELLO, n=2) as stream:
+        final = stream.get_final_completion()
+    messages = [choice.message for choice in final.choices]
+    assert [(message.role, message.content) for message in messages] == [("assistant", "[+1.00] You said: hello ")] * 2
+
+
+def test_models_then_listed_and_found(client: openai.OpenAI) -> None:
+    assert "demo-qwen2:serious" in [model.id for model in client.models.list()]
+    assert client.models.retrieve("fake:silly").id == "fake:silly"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "code", "param"),
+    [
+        ({"extra_body": {"persona": "sily"}}, openai.NotFoundError, "persona_not_found", "persona"),
+        ({"extra_body": {"persona": "honest"}}, openai.BadRequestError, "vector_unavailable", "persona"),
+        ({"temperature": 9}, openai.BadRequestError, "invalid_request", "temperature"),
+        ({"max_tokens": 9999}, openai.BadRequestError, "context_length_exceeded", "max_tokens"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors_then_the_sdks_own_kinds(
+    client: openai.OpenAI, options: Any, error: type[openai.APIStatusError], code: str, param: str, stream: bool
+) -> None:
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(model="fake", messages=HELLO, stream=stream, **options)
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert caught.value.request_id
+
+
+def test_failure_in_a_stream_then_api_error_with_its_message(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIError, match="The model failed") as caught:
+        list(client.chat.completions.create(model="fake", messages=[{"role": "user", "content": "!fail"}], stream=True))
+    assert caught.value.code == "engine_failure"
+
+
+def test_failure_of_a_whole_answer_then_asked_once_only(
+    client: openai.OpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "proxy.requests"), pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model="fake", messages=[{"role": "user", "content": "!fail"}])
+    assert len([record for record in caplog.records if record.name == "proxy.requests"]) == 1
