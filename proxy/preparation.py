@@ -45,6 +45,7 @@ class Preparation:
         options: SteeringOptions,
         *,
         max_tokens: int | None,
+        max_tokens_field: str = "max_tokens",
         reasoning_effort: str | None = None,
     ) -> Prepared:
         """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field."""
@@ -57,7 +58,9 @@ class Preparation:
             vectors = {name: (self._vector(name, engine.info), self._poles[name][1]) for name in personas}
             plan, report = build_plan(personas, vectors, options, engine.info)
         prompt = engine.render(messages, reasoning_effort=reasoning_effort)
-        return Prepared(prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length))
+        return Prepared(
+            prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
+        )
 
     def personas_of(self, info: ModelInfo) -> list[str]:
         """The personas this model can be steered to: with a newest vector of its own weights and a measured place."""
@@ -110,8 +113,9 @@ def check_options(options: SteeringOptions) -> None:
         raise InvalidRequest("steering.trace: traces are not available; possible: false", param="steering.trace")
 
 
-def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
-    """Tokens the answer may have. ContextLengthExceeded when prompt and answer don't fit; nothing is ever cut off."""
+def room(prompt_tokens: int, max_tokens: int | None, context_length: int, field: str) -> int:
+    """Tokens the answer may have. ContextLengthExceeded when prompt and answer don't fit, nothing is ever cut off;
+    `field` is where `max_tokens` was asked for."""
     free = context_length - prompt_tokens
     if free < 1:
         raise ContextLengthExceeded(
@@ -124,7 +128,7 @@ def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int
             f"This model's maximum context length is {context_length} tokens. However, you requested "
             f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the messages, {max_tokens} in the completion). "
             f"Possible: up to {free} in the completion.",
-            param="max_tokens",
+            param=field,
         )
     return free if max_tokens is None else max_tokens
 

@@ -26,11 +26,13 @@ class Scheduler:
         """Places in use, running or waiting."""
         return self._taken[model]
 
-    def admit(self, model: str, places: int) -> "Admission":
-        """Take `places` places. Overloaded (429) when fewer are free; InvalidRequest when there never are so many."""
+    def admit(self, model: str, places: int, field: str = "n") -> "Admission":
+        """Take `places` places. Overloaded (429) when fewer are free; InvalidRequest when there never are so many,
+        which names `field` as what asked for them."""
         if places > self.capacity:
             raise InvalidRequest(
-                f"{places} answers at once are more than this server takes; possible: up to {self.capacity}", param="n"
+                f"{places} answers at once are more than this server takes; possible: up to {self.capacity}",
+                param=field,
             )
         if self._taken[model] + places > self.capacity:
             raise Overloaded(

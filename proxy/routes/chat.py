@@ -102,6 +102,7 @@ async def _prepare(services: Services, engine: Engine, data: ChatRequest, person
         personas,
         data.steering or SteeringOptions(),
         max_tokens=data.max_completion_tokens or data.max_tokens,
+        max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
         reasoning_effort=data.reasoning_effort,
     )
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

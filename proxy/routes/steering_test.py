@@ -47,7 +47,7 @@ async def try_steering(
     personas = [resolve([Place(data.persona, strength)], services.poles) for strength in (0.0, *strengths)]
     strengths_text = ",".join(f"{strength:g}" for strength in strengths)
     observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
-    admission = services.scheduler.admit(model, len(personas))
+    admission = services.scheduler.admit(model, len(personas), "coefficients")
     try:
         work = partial(_prepare_all, services, engine, data, messages, personas)
         prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))

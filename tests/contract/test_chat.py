@@ -231,7 +231,12 @@ def test_persona_without_a_vector_then_400_naming_what_there_is(client: httpx.Cl
 
 
 @pytest.mark.parametrize(
-    ("said", "fields", "param"), [("x" * 600, {}, "messages"), ("x", {"max_tokens": 600}, "max_tokens")]
+    ("said", "fields", "param"),
+    [
+        ("x" * 600, {}, "messages"),
+        ("x", {"max_tokens": 600}, "max_tokens"),
+        ("x", {"max_completion_tokens": 600}, "max_completion_tokens"),
+    ],
 )
 def test_too_long_then_context_length_exceeded(client: httpx.Client, said: str, fields: Any, param: str) -> None:
     error = refused(client, messages=[{"role": "user", "content": said}], **fields)
