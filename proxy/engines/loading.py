@@ -6,6 +6,7 @@ Everything that can be wrong with a model folder or a hub name ends here, in a S
 import hashlib
 import json
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from proxy.errors import SetupError
 
 _NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _UNNEEDED = ["*/*", "consolidated*"]
+_one_at_a_time = threading.Lock()
 _SAMPLE_BYTES = 64 * 1024
 _GROWING_ROPE = ("dynamic", "longrope")  # frequencies change with the longest sequence of a forward
 
@@ -99,18 +101,27 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_network(folder: Path, config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """The weights, on their device."""
+    """The weights, on their device. One model at a time: loading sets the process's default dtype meanwhile."""
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, device_map={"": device}, use_safetensors=True, trust_remote_code=False
-        )
+        with _one_at_a_time:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                device_map={"": device},
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except torch.OutOfMemoryError:
         raise SetupError(f"{folder}: does not fit into the memory of {device}") from None
     except Exception as error:  # broken files surface as whatever their reader raises
         raise SetupError(f"{folder}: its weights can't be loaded: {_first_line(error)}") from None
+    network: PreTrainedModel = loaded[0]
+    if missing := sorted(loaded[1]["missing_keys"]):
+        raise SetupError(f"{folder}: its weights lack {len(missing)} tensors, {missing[0]} among them")
     if network.config._attn_implementation not in ("sdpa", "eager"):
         network.set_attn_implementation("eager")
-    assert isinstance(network, PreTrainedModel)
     return network
 
 

@@ -24,7 +24,7 @@ class Sampler:
             self._counts = torch.zeros(vocabulary, device=device)
         if sampling.repetition_penalty != 1.0:
             self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-            self._seen[torch.tensor(list(prompt), device=device)] = True
+            self._seen[torch.tensor(list(prompt), dtype=torch.long, device=device)] = True
         if sampling.logit_bias:
             self._bias = torch.zeros(vocabulary, device=device)
             ids = torch.tensor(list(sampling.logit_bias), device=device)

@@ -1,0 +1,78 @@
+"""Captured residuals are those a plain hook sees, whatever else is in the batch."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from proxy.engines import capture
+from proxy.engines.base import Generation, Rollout, Sampling
+from proxy.engines.batch import generate_all
+from tests.engines.conftest import LoadEngine, LoadPlain
+from tests.engines.test_steering import PLANS
+
+SPANS = ("last_prompt", "response")
+
+
+def hooked(model: torch.nn.Module, tokens: list[int]) -> np.ndarray:
+    """float32[n_layers, n_tokens, hidden]"""
+    seen: list[np.ndarray] = []
+    blocks = model.get_decoder().layers  # type: ignore[operator,union-attr]
+    handles = [block.register_forward_hook(lambda m, a, out: seen.append(out[0].numpy().copy())) for block in blocks]
+    with torch.no_grad():
+        model(torch.tensor([tokens]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return np.stack(seen)
+
+
+def test_capture_when_rollouts_differ_in_length_then_equals_a_plain_hook(
+    any_family: Path, engine_of: LoadEngine, plain: LoadPlain
+) -> None:
+    engine, model = engine_of(any_family), plain(any_family)
+    rollouts = [Rollout(engine.encode("p" * n), engine.encode("answer"[: n % 7])) for n in (3, 40, 1, 12, 25)]
+    told: list[int] = []
+    stats = engine.capture(rollouts, SPANS, told.append)
+    assert sum(told) == len(rollouts)
+    for index, rollout in enumerate(rollouts):
+        residuals = hooked(model, [*rollout.prompt, *rollout.response])
+        begin = len(rollout.prompt)
+        for span, piece in (("last_prompt", residuals[:, begin - 1 : begin]), ("response", residuals[:, begin:])):
+            np.testing.assert_allclose(stats[span].means[index], piece.mean(axis=1), atol=1e-3)
+            norms = np.median(np.linalg.norm(piece, axis=-1), axis=-1)
+            np.testing.assert_allclose(stats[span].norms[index], norms, rtol=1e-4)
+
+
+def test_a_rollout_without_a_response_when_captured_then_its_response_is_zero(
+    qwen2: Path, engine_of: LoadEngine
+) -> None:
+    stats = engine_of(qwen2).capture([Rollout([1, 2]), Rollout([3], [4, 5])], SPANS)
+    assert not stats["response"].means[0].any() and not stats["response"].norms[0].any()
+    assert stats["response"].means[1].any() and stats["last_prompt"].means[0].any()
+    assert stats["response"].means.dtype == stats["response"].norms.dtype == np.float32
+
+
+def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(qwen2: Path, engine_of: LoadEngine) -> None:
+    engine = engine_of(qwen2)
+    rollouts = [Rollout(engine.encode("x" * 400), engine.encode("yes")) for _ in range(20)]
+    generation = Generation(engine.encode("hello"), Sampling(60, temperature=0), PLANS[2])
+    alone = engine.capture(rollouts, SPANS)
+    [answer] = generate_all(engine, [generation])
+    tokens: list[int] = []
+    engine.start(generation, lambda event: tokens.append(getattr(event, "id", -1)))
+    together = engine.capture(rollouts, SPANS, lambda done: tokens.append(-2))
+    for span in SPANS:
+        np.testing.assert_allclose(together[span].means, alone[span].means, atol=1e-4)
+    steps = [index for index, token in enumerate(tokens) if token == -2]
+    assert len(steps) >= 4 and any(token >= 0 for token in tokens[steps[0] : steps[-1]])
+    generated = [token for token in tokens if token >= 0]
+    assert generated == answer.token_ids[: len(generated)]
+
+
+def test_batches_when_lengths_differ_then_each_fits_and_all_are_there() -> None:
+    lengths = [5, 3000, 700, 700, 1, 2048, 90]
+    groups = capture._batches(lengths)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        padded = len(group) * max(lengths[index] for index in group)
+        assert len(group) == 1 or padded <= capture.TOKENS_A_FORWARD

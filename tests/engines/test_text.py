@@ -1,0 +1,95 @@
+"""Token ids become whole characters, and GPT-OSS's channels are told apart by marker ids alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+from proxy.engines.detokenizer import Detokenizer
+from proxy.engines.speech import Speaker
+from tests.engines.tiny_models import byte_tokenizer
+
+PLAIN = byte_tokenizer(harmony=False)
+HARMONY = byte_tokenizer(harmony=True)
+
+
+def said(text: str, prompt: str = "<|start|>user<|message|>hi<|end|><|start|>assistant") -> list[tuple[str, str]]:
+    """The answer's text by channel, in pieces of one channel each."""
+    speech = Speaker(HARMONY, []).speech(HARMONY.encode(prompt, add_special_tokens=False))
+    pieces: list[tuple[str, str]] = []
+    for token in HARMONY.encode(text, add_special_tokens=False):
+        piece, channel = speech.add(token)
+        if piece and pieces and pieces[-1][0] == channel:
+            pieces[-1] = (channel, pieces[-1][1] + piece)
+        elif piece:
+            pieces.append((channel, piece))
+    return pieces
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_pieces_when_joined_then_are_the_text_and_none_is_half_a_character(text: str) -> None:
+    detokenizer = Detokenizer(PLAIN, frozenset())
+    pieces = [detokenizer.add(token) for token in PLAIN.encode(text, add_special_tokens=False)]
+    assert "".join(pieces).rstrip("\ufffd") == text.rstrip("\ufffd")
+    assert "\ufffd" in text or not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_character_when_never_completed_then_it_is_dropped() -> None:
+    detokenizer = Detokenizer(PLAIN, frozenset())
+    tokens = PLAIN.encode("a🙂", add_special_tokens=False)[:-1]
+    assert "".join(detokenizer.add(token) for token in tokens) == "a"
+
+
+def test_broken_bytes_when_they_go_on_then_text_after_them_still_comes() -> None:
+    detokenizer = Detokenizer(PLAIN, frozenset())
+    half = PLAIN.encode("é", add_special_tokens=False)[:1]
+    tokens = half * 9 + PLAIN.encode("ok", add_special_tokens=False)
+    assert "".join(detokenizer.add(token) for token in tokens).endswith("ok")
+
+
+def test_words_when_the_tokenizer_marks_them_by_a_leading_space_then_the_spaces_are_kept() -> None:
+    words = {"<unk>": 0, "▁Hello": 1, "▁world": 2, "!": 3}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.decoder = decoders.Metaspace()
+    detokenizer = Detokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer), frozenset())
+    assert [detokenizer.add(token) for token in (1, 2, 3, 2)] == ["Hello", " world", "!", " world"]
+
+
+def test_markers_when_generated_then_have_no_text() -> None:
+    speech = Speaker(PLAIN, [257]).speech([])
+    assert [speech.add(token)[0] for token in (72, 256, 73)] == [PLAIN.decode([72]), "", PLAIN.decode([73])]
+
+
+def test_channels_when_a_model_thinks_first_then_reasoning_and_content_are_apart() -> None:
+    text = "<|channel|>analysis<|message|>Hm, é.<|end|><|start|>assistant<|channel|>final<|message|>Ja!<|return|>"
+    assert said(text) == [("reasoning", "Hm, é."), ("content", "Ja!")]
+
+
+def test_commentary_when_addressed_to_a_tool_then_it_has_no_text() -> None:
+    call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
+    in_role = "<|start|>assistant to=functions.f<|channel|>commentary<|message|>{}<|call|>"
+    assert said(call) == said(in_role, prompt="") == []
+    assert said("<|channel|>commentary<|message|>First, this.<|end|>") == [("content", "First, this.")]
+
+
+def test_other_speakers_when_the_model_makes_them_up_then_they_have_no_text() -> None:
+    assert said("<|channel|>final<|message|>a<|end|><|start|>user<|message|>b<|end|>") == [("content", "a")]
+
+
+def test_a_prompt_when_it_began_the_answer_then_the_answer_goes_on_from_there() -> None:
+    assert said("Yes", "<|start|>assistant<|channel|>final<|message|>") == [("content", "Yes")]
+    assert said("lysis<|message|>x", "<|start|>assistant<|channel|>ana") == [("reasoning", "x")]
+    assert said("<|message|>plain") == [("content", "plain")]
+
+
+def test_a_marker_s_name_when_split_into_letters_then_it_is_text() -> None:
+    speech = Speaker(HARMONY, []).speech(HARMONY.encode("<|start|>assistant<|channel|>final<|message|>"))
+    tokens = HARMONY.encode("<|end|>", add_special_tokens=False, split_special_tokens=True)
+    assert "".join(speech.add(token)[0] for token in tokens) == "<|end|>"
+
+
+def test_stops_when_the_format_is_harmony_then_end_only_ends_a_message() -> None:
+    vocabulary = HARMONY.get_vocab()
+    stops = Speaker(HARMONY, [vocabulary["<|end|>"], 5]).stops
+    assert stops == {5, vocabulary["<|return|>"], vocabulary["<|call|>"]}
+    assert Speaker(PLAIN, [3]).stops == {3, PLAIN.eos_token_id}

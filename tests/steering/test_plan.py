@@ -1,0 +1,274 @@
+"""A plan does what its request says, at the strength the report says, and refuses what can't be done."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.engines.base import Intervention, ModelInfo, Plan
+from proxy.errors import InvalidRequest, VectorUnavailable
+from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
+from proxy.steering.plan import build_plan
+from vector_store import PersonaVector, PoleChoice, Side
+
+N_LAYERS, HIDDEN = 4, 16
+INFO = ModelInfo("tiny", "qwen2", N_LAYERS, HIDDEN, 512, "abc", "transformers", "cpu", "float32")
+SILLY = PoleChoice(block=1, span="last_prompt", positions="last_prompt", relative_dose=0.5, measured_range=(0, 1.5))
+SERIOUS = PoleChoice(block=2, span="response", positions="response", relative_dose=0.25)
+
+
+def vector(trait: str = "silly", seed: int = 1, **changes: Any) -> PersonaVector:
+    rng = np.random.default_rng(seed)
+
+    def means() -> dict[str, np.ndarray]:
+        return {
+            condition: rng.normal(size=(N_LAYERS, HIDDEN)).astype(np.float32)
+            for condition in ("positive", "negative", "neutral")
+        }
+
+    fields: dict[str, Any] = dict(
+        model_id="tiny",
+        fingerprint="abc",
+        trait=trait,
+        positive=trait,
+        negative=f"not {trait}",
+        n_layers=N_LAYERS,
+        hidden_size=HIDDEN,
+        created="2025-01-01T00:00:00Z",
+        software_version="1",
+        method="test",
+        id=f"{trait}-1",
+        poles={"positive": SILLY, "negative": SERIOUS},
+        means={"last_prompt": means(), "response": means()},
+        residual_norms={
+            "last_prompt": np.array([1, 2, 3, 4], np.float32),
+            "response": np.array([10, 20, 30, 40], np.float32),
+        },
+    )
+    return PersonaVector(**{**fields, **changes})
+
+
+V, W = vector(), vector("honest", seed=2)
+VECTORS: dict[str, tuple[PersonaVector, Side]] = {
+    "silly": (V, "positive"),
+    "serious": (V, "negative"),
+    "honest": (W, "positive"),
+}
+
+
+def plan(personas: dict[str, float], **options: Any) -> tuple[Plan, SteeringReport]:
+    return build_plan(personas, VECTORS, SteeringOptions(**options), INFO)
+
+
+def unit(array: np.ndarray) -> np.ndarray:
+    return array / np.linalg.norm(array)
+
+
+def only(result: Plan) -> Intervention:
+    [item] = result.interventions
+    return item
+
+
+def test_coefficient_1_when_added_then_is_the_pole_s_dose_along_its_own_direction() -> None:
+    result, report = plan({"silly": 1.0})
+    item = only(result)
+    assert (item.block, item.positions, item.mode) == (1, "last_prompt", "add")
+    expected = 0.5 * 2 * unit(V.direction("positive", "last_prompt", 1))
+    np.testing.assert_allclose(item.vector, expected, rtol=1e-5)
+    assert report.relative_dose == pytest.approx(0.5) and report.layers == [1] and report.positions == "last_prompt"
+    assert report.personas == {"silly": 1.0} and report.method == "activation" and report.mode == "add"
+    assert [(use.id, use.origin) for use in report.vectors] == [("silly-1", "native")]
+
+
+def test_a_negative_coefficient_then_is_the_opposite_pole_at_the_positive_one() -> None:
+    for mode in ("add", "target", "cap"):
+        for coefficient in (0.5, 2.0):
+            there, back = plan({"silly": -coefficient}, mode=mode), plan({"serious": coefficient}, mode=mode)
+            assert there[0].fingerprint == back[0].fingerprint
+            assert SERIOUS.block == only(there[0]).block
+    assert plan({"serious": -1.0})[0].fingerprint == plan({"silly": 1.0})[0].fingerprint
+
+
+def test_no_personas_and_coefficient_0_then_nothing_is_added() -> None:
+    assert plan({}) == (Plan(), UNSTEERED)
+    result, report = plan({"silly": 0.0})
+    assert result == Plan() and report.relative_dose == 0 and report.layers == [] and report.personas == {"silly": 0}
+
+
+@pytest.mark.parametrize("mode", ["target", "cap"])
+@pytest.mark.parametrize("coefficient", [0.0, 1.0, 1.5])
+def test_a_level_when_held_then_is_measured_from_the_neutral_mean(mode: Any, coefficient: float) -> None:
+    item = only(plan({"silly": coefficient}, mode=mode)[0])
+    direction = unit(V.direction("positive", "last_prompt", 1))
+    neutral = V.means["last_prompt"]["neutral"][1]
+    assert item.mode == mode and item.basis is not None and item.levels is not None
+    np.testing.assert_allclose(item.basis, direction[None], rtol=1e-5)
+    np.testing.assert_allclose(item.levels, [direction @ neutral + coefficient * 0.5 * 2], rtol=1e-4)
+
+
+def test_level_1_then_is_where_coefficient_1_takes_the_neutral_mean() -> None:
+    added, held = only(plan({"silly": 1.0})[0]), only(plan({"silly": 1.0}, mode="target")[0])
+    moved = V.means["last_prompt"]["neutral"][1] + added.vector
+    np.testing.assert_allclose(held.basis @ moved, held.levels, rtol=1e-4)  # type: ignore[operator]
+
+
+def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> None:
+    result, report = plan({"silly": 1.0}, layers=[3, 0])
+    assert [item.block for item in result.interventions] == report.layers == [0, 3]
+    for item in result.interventions:
+        norm = V.residual_norms["last_prompt"][item.block]
+        np.testing.assert_allclose(
+            item.vector, 0.25 * norm * unit(V.direction("positive", "last_prompt", item.block)), rtol=1e-5
+        )
+    assert report.relative_dose == pytest.approx(0.25)
+    assert plan({"silly": 1.0}, layers=[3, 0], mode="target")[1].relative_dose == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("layers", [[4], [0, 99], [-1]])
+def test_layers_when_the_model_lacks_them_then_the_error_says_which_there_are(layers: list[int]) -> None:
+    with pytest.raises(InvalidRequest, match="0 to 3") as caught:
+        plan({"silly": 1.0}, layers=layers)
+    assert caught.value.param == "steering.layers"
+
+
+def test_positions_when_asked_for_then_replace_the_vector_s_own() -> None:
+    result, report = plan({"silly": 1.0}, positions="all")
+    assert only(result).positions == report.positions == "all"
+
+
+def test_several_personas_at_one_place_then_their_additions_are_one() -> None:
+    both = only(plan({"silly": 1.0, "honest": 0.5})[0]).vector
+    each = [only(plan({name: value})[0]).vector for name, value in (("silly", 1.0), ("honest", 0.5))]
+    np.testing.assert_allclose(both, np.sum(each, axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_dose_of_several_personas_then_is_of_what_one_token_feels_in_all() -> None:
+    report = plan({"silly": 1.0, "honest": 1.0})[1]
+    total = sum(unit(v.direction("positive", "last_prompt", 1)) for v in (V, W))
+    assert report.relative_dose == pytest.approx(0.5 * float(np.linalg.norm(total)), rel=1e-4)
+    twice = build_plan(
+        {"silly": 1.0, "same": 1.0},
+        {
+            "silly": (V, "positive"),
+            "same": (
+                vector(poles={"positive": dataclasses.replace(SILLY, positions="response"), "negative": SERIOUS}),
+                "positive",
+            ),
+        },
+        SteeringOptions(),
+        INFO,
+    )
+    assert len(twice[0].interventions) == 2 and twice[1].relative_dose == pytest.approx(1.0, rel=1e-4)
+
+
+def apply_at_last_prompt_token(result: Plan, hidden: np.ndarray) -> np.ndarray:
+    for item in result.interventions:
+        deficit = item.levels - item.basis @ hidden  # type: ignore[operator,union-attr]
+        if item.mode == "cap":
+            deficit = np.minimum(deficit, 0)
+        hidden = hidden + np.linalg.pinv(item.basis) @ deficit  # type: ignore[arg-type]
+    return hidden
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["target", "cap"]))
+@settings(max_examples=30, deadline=None)
+def test_several_personas_when_held_then_none_undoes_another(seed: int, mode: Any) -> None:
+    place = dataclasses.replace(SILLY, positions="response")
+    vectors: dict[str, tuple[PersonaVector, Side]] = {
+        "silly": (vector(seed=seed), "positive"),
+        "honest": (vector("honest", seed + 1, poles={"positive": place}), "positive"),
+        "deep": (vector("deep", seed + 2), "positive"),
+    }
+    options = SteeringOptions(mode=mode)
+    result, _ = build_plan({"silly": 1.0, "honest": 0.5, "deep": 0.0}, vectors, options, INFO)
+    hidden = np.random.default_rng(seed).normal(size=HIDDEN, scale=5)
+    moved = apply_at_last_prompt_token(result, hidden)
+    for name, coefficient in (("silly", 1.0), ("honest", 0.5), ("deep", 0.0)):
+        taken = vectors[name][0]
+        direction = unit(taken.direction("positive", "last_prompt", 1))
+        level = direction @ taken.means["last_prompt"]["neutral"][1] + coefficient
+        if mode == "target":
+            assert direction @ moved == pytest.approx(level, abs=1e-3)
+        else:
+            assert direction @ moved <= level + 1e-3
+
+
+@pytest.mark.parametrize("mode", ["target", "cap"])
+def test_personas_when_they_point_the_same_way_then_they_can_t_be_held(mode: Any) -> None:
+    vectors: dict[str, tuple[PersonaVector, Side]] = {"silly": (V, "positive"), "funny": (V, "positive")}
+    with pytest.raises(InvalidRequest, match="same or opposite ways") as caught:
+        build_plan({"silly": 1.0, "funny": 0.5}, vectors, SteeringOptions(mode=mode), INFO)
+    assert caught.value.param == "persona"
+    assert build_plan({"silly": 1.0, "funny": 0.5}, vectors, SteeringOptions(), INFO)[0].interventions
+
+
+@given(st.floats(0.01, 2.0), st.floats(0.05, 1.5), st.sampled_from(["add", "target"]))
+@settings(max_examples=50, deadline=None)
+def test_a_dose_when_above_its_limit_then_is_reported_clamped_or_rejected(size: float, limit: float, mode: Any) -> None:
+    dose = 0.5 * size
+    options: dict[str, Any] = {"mode": mode, "max_relative_dose": limit}
+    _, reported = plan({"silly": size}, **options)
+    assert reported.relative_dose == pytest.approx(dose, rel=1e-4) and not reported.clamped
+    result, clamped = plan({"silly": size}, on_exceed="clamp", **options)
+    assert clamped.relative_dose == pytest.approx(min(dose, limit), rel=1e-4)
+    assert clamped.clamped == (reported.relative_dose > limit)
+    if mode == "add":
+        assert float(np.linalg.norm(only(result).vector)) / 2 <= limit * 1.0001  # type: ignore[arg-type]
+    if reported.relative_dose > limit:
+        with pytest.raises(InvalidRequest, match="max_relative_dose") as caught:
+            plan({"silly": size}, on_exceed="reject", **options)
+        assert caught.value.param == "steering.max_relative_dose"
+    else:
+        assert not plan({"silly": size}, on_exceed="reject", **options)[1].clamped
+
+
+def test_a_cap_when_high_then_is_no_excess() -> None:
+    result, report = plan({"silly": 2.0}, mode="cap", max_relative_dose=0.1, on_exceed="reject")
+    assert not report.clamped
+    assert result.fingerprint == plan({"silly": 2.0}, mode="cap")[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("personas", "options", "beyond"),
+    [
+        ({"silly": 1.5}, {}, False),
+        ({"silly": 1.6}, {}, True),
+        ({"silly": 1.6}, {"on_exceed": "clamp", "max_relative_dose": 0.5}, False),
+        ({"serious": 1.0}, {}, None),
+        ({"silly": -1.0}, {}, None),
+        ({"silly": 1.6, "serious": 1.0}, {}, True),
+        ({"silly": 1.0, "serious": 1.0}, {}, None),
+        ({"silly": 1.0}, {"layers": [1]}, None),
+        ({"silly": 1.0}, {"positions": "all"}, None),
+        ({"silly": 1.0}, {"positions": "last_prompt"}, False),
+        ({"silly": 1.0}, {"mode": "target"}, None),
+    ],
+)
+def test_the_measured_range_then_counts_only_where_it_was_measured(
+    personas: dict[str, float], options: dict[str, Any], beyond: bool | None
+) -> None:
+    assert plan(personas, **options)[1].beyond_measured_range is beyond
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fingerprint": "other"},
+        {"poles": {}},
+        {"poles": {"negative": SERIOUS}},
+    ],
+)
+def test_a_vector_when_of_other_weights_or_without_a_place_then_is_unavailable(changed: dict[str, Any]) -> None:
+    with pytest.raises(VectorUnavailable) as caught:
+        build_plan({"silly": 1.0}, {"silly": (vector(**changed), "positive")}, SteeringOptions(), INFO)
+    assert caught.value.param == "persona"
+
+
+def test_a_vector_when_it_has_no_direction_then_is_unavailable() -> None:
+    means = {condition: np.ones((N_LAYERS, HIDDEN), np.float32) for condition in ("positive", "negative", "neutral")}
+    flat = vector(means={"last_prompt": means, "response": means})
+    with pytest.raises(VectorUnavailable, match="block 1"):
+        build_plan({"silly": 1.0}, {"silly": (flat, "positive")}, SteeringOptions(), INFO)
