@@ -5,7 +5,6 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-SOURCES := proxy vector_store tests
 
 .PHONY: serve test lint
 
@@ -16,8 +15,8 @@ test: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/.installed-for-tests
-	@$(VENV)/bin/ruff check $(SOURCES)
-	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --quiet --check
 	@$(VENV)/bin/mypy
 
 $(VENV)/bin/python:
@@ -32,8 +31,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.installed-for-tests: $(VENV)/.installed
+$(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json
 	@echo "Installing what the tests need: some minutes the first time, llama.cpp is built from source ..."
 	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
 	@$(PIP) install --editable '.[llama-cpp]' --group test
+	@$(VENV)/bin/python -m tests.clients.node
 	@touch $@
