@@ -16,7 +16,7 @@ test: $(VENV)/.installed-for-tests
 
 lint: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/ruff check --quiet
-	@$(VENV)/bin/ruff format --quiet --check
+	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 
 $(VENV)/bin/python:
