@@ -31,6 +31,7 @@ class Answer:
         self.generation = generation
         self.prompt = list(generation.prompt)
         self.cancelled = False
+        self.ended = False
         self.produced = 0
         self.last_token = -1
         self._on_event = on_event
@@ -46,9 +47,10 @@ class Answer:
         return len(self.prompt) + self.produced
 
     def emit(self, event: Event) -> None:
-        """Tell the owner, unless cancelled. An owner that raises has cancelled."""
-        if self.cancelled:
+        """Tell the owner, unless cancelled or ended. An owner that raises has cancelled."""
+        if self.cancelled or self.ended:
             return
+        self.ended = not isinstance(event, Token)
         try:
             self._on_event(event)
         except Exception:
@@ -56,9 +58,10 @@ class Answer:
             self.cancelled = True
 
     def accept(self, token: int, stops: frozenset[int], context_length: int) -> bool:
-        """Take the next token, -1 for none; whether the answer goes on."""
+        """Take the next token, -1 for none; whether the answer goes on. The end token is no event of its own."""
         if token < 0:
-            self.emit(Failure(EngineFailure("the model's output is not a number; try a smaller coefficient")))
+            advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
+            self.emit(Failure(EngineFailure("the model's output is not a number" + advice)))
             return False
         if token in stops:
             self.emit(Finish("stop"))
@@ -69,8 +72,7 @@ class Answer:
         self.emit(Token(token, text, channel))
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length"))
-            return False
-        return not self.cancelled
+        return not (self.ended or self.cancelled)
 
 
 @dataclass
@@ -118,6 +120,7 @@ class Batch:
             except Exception as error:
                 self._joining = None
                 self._failed(joining.answers, error)
+                self._leave([row for row, (answer, _) in enumerate(self._running) if answer.ended])
         if self._running:
             try:
                 self._decode()
@@ -128,11 +131,13 @@ class Batch:
                 self._failed(answers, error)
 
     def fail_all(self, error: Exception) -> None:
-        """End every answer."""
+        """End every answer, and start afresh."""
         joining = self._joining.answers if self._joining else []
         answers = [answer for answer, _ in self._running] + joining + list(self._waiting)
         self._waiting.clear()
         self._joining, self._running = None, []
+        self._cache = self._runner.new_cache()
+        self._forget_composition()
         for answer in answers:
             answer.emit(Failure(error))
 
@@ -188,11 +193,11 @@ class Batch:
         ]
         tokens = Draw(samplers, runner.device)(logits)
         self._joining = None
+        self._forget_composition()
         for row, (answer, sampler, token) in enumerate(zip(joining.answers, samplers, tokens, strict=True)):
             if answer.accept(token, self._stops, self._context_length):
                 self._cache.append_row(joining.cache, row, len(answer.prompt))
                 self._running.append((answer, sampler))
-        self._forget_composition()
 
     def _decode(self) -> None:
         """One token for every running answer."""

@@ -11,6 +11,8 @@ import torch
 
 from proxy.engines.base import Sampling
 
+_COLDEST = 1e-6  # below it a division overflows, and the likeliest token is certain anyway
+
 
 class Sampler:
     """One answer's rules and history: its seed's generator and the counts the penalties need."""
@@ -74,7 +76,7 @@ class Draw:
         self._all_drawn = len(self._drawn) == len(rules)
         drawn = [rules[row] for row in self._drawn]
         self._rows = torch.tensor(self._drawn, dtype=torch.long, device=device)
-        self._temperature = _column([rule.temperature for rule in drawn], device)
+        self._temperature = _column([max(rule.temperature, _COLDEST) for rule in drawn], device)
         cut = [row for row, rule in enumerate(drawn) if rule.top_p < 1 or rule.top_k > 0 or rule.min_p > 0]
         self._cut = torch.tensor(cut, dtype=torch.long, device=device)
         self._top_p = _column([drawn[row].top_p for row in cut], device)
@@ -92,7 +94,8 @@ class Draw:
                 self._samplers[row].adjust(logits[row])
         best, tokens = logits.max(dim=-1)
         if self._drawn:
-            scaled = (logits if self._all_drawn else logits[self._rows]) / self._temperature
+            below_best = logits - best[:, None]
+            scaled = (below_best if self._all_drawn else below_best[self._rows]) / self._temperature
             tokens[self._rows] = self._invert(self._trim(scaled))
         ids: list[int] = torch.where(torch.isfinite(best), tokens, -1).tolist()
         for sampler, token in zip(self._samplers, ids, strict=True):

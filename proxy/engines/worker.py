@@ -85,7 +85,11 @@ def _work(runner: ModelRunner, batch: Batch, inbox: "queue.SimpleQueue[Any]") ->
                 else:
                     steps, future = item
                     tasks.append((steps(runner), future))
-            batch.step()
+            try:
+                batch.step()
+            except Exception:
+                logger.exception("the batch failed")
+                batch.fail_all(EngineFailure("the model failed while it ran"))
             if tasks and _task_step(*tasks[0]):
                 tasks.popleft()
 

@@ -97,6 +97,11 @@ def test_a_row_when_its_logits_are_not_finite_then_it_alone_has_no_token(bad: fl
     assert first == -1 and second >= 0
 
 
+def test_a_temperature_when_next_to_nothing_then_the_likeliest_token_is_certain() -> None:
+    logits = torch.tensor([[300.0, 299.9, -torch.inf]]).expand(50, -1)
+    assert draw([Sampling(1, temperature=1e-300)] * 50, logits) == [0] * 50
+
+
 def test_a_seed_when_repeated_then_so_is_the_sequence() -> None:
     logits = torch.zeros(1, VOCABULARY)
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from proxy.engines import decoding
-from proxy.engines.base import Event, Failure, Finish, Generation, Rollout, Sampling, Token
+from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Plan, Rollout, Sampling, Token
 from proxy.engines.batch import generate_all
+from proxy.engines.kv_cache import RowCache
 from proxy.engines.transformers import TransformersEngine, load
 from proxy.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ModelUnavailable
 from proxy.settings import ModelSettings
@@ -177,6 +178,61 @@ def test_a_step_that_fails_when_answers_are_in_it_then_they_fail_and_the_engine_
     with pytest.raises(EngineFailure, match="out of memory"):
         generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3, logit_bias={257: -1e4}))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))]) == [expected]
+
+
+def test_joining_when_it_fails_half_way_then_every_answer_ends_once_and_the_engine_goes_on(
+    qwen2: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(qwen2)
+    append_row = RowCache.append_row
+    events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
+
+    def broken(self: RowCache, other: RowCache, row: int, length: int) -> None:
+        if row == 1:
+            raise RuntimeError("broken")
+        append_row(self, other, row, length)
+
+    [expected] = generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))])
+    with monkeypatch.context() as patch:
+        patch.setattr(RowCache, "append_row", broken)
+        hold = threading.Event()
+        engine.start(ask(engine, "hello", Sampling(1)), lambda event: hold.wait(PATIENCE_S) and None)
+        for number in range(3):
+            engine.start(ask(engine, "hello", endless(5)), lambda event, number=number: events.put((number, event)))  # type: ignore[misc]
+        hold.set()
+        ends: list[int] = []
+        while len(ends) < 3:
+            number, event = events.get(timeout=PATIENCE_S)
+            if isinstance(event, Failure):
+                ends.append(number)
+    assert sorted(ends) == [0, 1, 2]
+    assert generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))]) == [expected]
+    assert events.empty()
+
+
+def test_a_batch_that_breaks_when_answers_wait_then_they_fail_and_the_engine_goes_on(
+    qwen2: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(qwen2)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding.Batch, "_next_group", lambda self: 1 / 0)
+        with pytest.raises(EngineFailure):
+            generate_all(engine, [ask(engine, "hello", Sampling(5))])
+    assert generate_all(engine, [ask(engine, "hello", Sampling(5))])
+
+
+def test_output_that_is_not_a_number_when_steered_too_far_then_only_that_answer_fails(
+    qwen2: Path, engine_of: LoadEngine
+) -> None:
+    engine = engine_of(qwen2)
+    endless_push = Intervention(1, "response", "add", vector=np.full(engine.info.hidden_size, np.inf, np.float32))
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    fine = ask(engine, "hello", Sampling(20, temperature=0))
+    [expected] = generate_all(engine, [fine])
+    engine.start(Generation(fine.prompt, fine.sampling, Plan((endless_push,))), events.put)
+    assert generate_all(engine, [fine, fine]) == [expected, expected]
+    failure = events.get(timeout=PATIENCE_S)
+    assert isinstance(failure, Failure) and "smaller coefficient" in str(failure.error)
 
 
 def test_a_listener_that_raises_when_told_then_only_its_answer_ends(qwen2: Path, engine_of: LoadEngine) -> None:
