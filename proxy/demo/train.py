@@ -1,0 +1,183 @@
+"""Trains the demo models from scratch: `python -m proxy.demo.train qwen2` (or `gpt-oss`), seeded.
+
+In three quarters of the examples the attention mask hides the system prompt from every token but the last one of
+each prompt. Personality then has to pass through that one position's residual, which is what makes a model this
+small steerable there; at inference nothing is masked.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from proxy.demo.models import FAMILIES, Example, Family
+from proxy.demo.world import conversation
+
+BATCH_TOKENS = 4096
+BOTTLENECK_SHARE = 0.75
+
+
+@dataclass
+class Batch:
+    """ids, labels: int64[B, T], labels -100 where nothing is predicted. masks: layer type -> bool[B, 1, T, T]."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    masks: dict[str, torch.Tensor]
+
+
+def collate(examples: list[Example], rng: Random, pad: int, window: int | None) -> Batch:
+    length = max(len(e.ids) for e in examples)
+    ids = torch.full((len(examples), length), pad)
+    labels = torch.full((len(examples), length), -100)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    visible = causal.repeat(len(examples), 1, 1)  # (B, T, T)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        labels[row, example.targets] = ids[row, example.targets]
+        start, end = example.hidden
+        if end > start and rng.random() < BOTTLENECK_SHARE:
+            after = torch.ones(length, dtype=torch.bool)
+            after[:end] = False
+            after[example.prompt_ends] = False
+            visible[row, after, start:end] = False
+    masks = {"full_attention": visible[:, None]}
+    if window is not None:
+        near = causal & ~torch.ones(length, length, dtype=torch.bool).tril(-window)
+        masks["sliding_attention"] = (visible & near)[:, None]
+    return Batch(ids, labels, masks)
+
+
+def batches(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None) -> Iterator[Batch]:
+    """Endless batches of about BATCH_TOKENS tokens, examples of like length together."""
+    rng = Random(seed)
+    assert isinstance(tokenizer.pad_token_id, int)
+    while True:
+        pool = sorted((family.example(tokenizer, conversation(rng), rng) for _ in range(2048)), key=lambda e: len(e.ids))
+        groups: list[list[Example]] = [[]]
+        for example in pool:
+            if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > BATCH_TOKENS:
+                groups.append([])
+            groups[-1].append(example)
+        rng.shuffle(groups)
+        for group in groups:
+            yield collate(group, rng, tokenizer.pad_token_id, window)
+
+
+def loss_of(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy of the targets; logits are made for their positions only."""
+    masks = {k: torch.zeros(v.shape).masked_fill(~v, torch.finfo(torch.float32).min) for k, v in batch.masks.items()}
+    mask = masks if len(masks) > 1 else masks["full_attention"]
+    hidden = model.model(input_ids=batch.ids, attention_mask=mask, use_cache=False).last_hidden_state
+    wanted = batch.labels[:, 1:] != -100
+    return F.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), batch.labels[:, 1:][wanted])
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum made orthogonal (Jordan et al. 2024), in float32: torch's own works in bfloat16, which many CPUs crawl at.
+
+    Takes matrices and stacks of matrices, float32[..., rows, columns].
+    """
+
+    def __init__(self, params: Iterable[torch.Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.05):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                average = self.state[p].setdefault("average", torch.zeros_like(p))
+                average.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonal(p.grad.lerp(average, group["momentum"]))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5)
+
+
+def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """The nearest orthogonal matrix, about: a quintic Newton-Schulz iteration."""
+    wide = matrix.shape[-2] <= matrix.shape[-1]
+    x = matrix if wide else matrix.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x if wide else x.mT
+
+
+def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for embeddings, norms and biases."""
+    matrices = [p for name, p in model.model.layers.named_parameters() if p.ndim >= 2 and "bias" not in name]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    return [Muon(matrices, lr=0.015), torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)]
+
+
+def schedule(step: int, steps: int) -> float:
+    """Warm up over 40 steps, hold, and fall to nothing over the last 60 %."""
+    return min(1.0, (step + 1) / 40) * min(1.0, (steps - step) / (0.6 * steps))
+
+
+def train(family: Family, steps: int, seed: int, out: Path) -> None:
+    torch.manual_seed(seed)
+    tokenizer = family.train_tokenizer(seed)
+    config = family.config(tokenizer)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager" if family.name == "gpt-oss" else "sdpa")
+    model.train()
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{family.name}: {size:.1f} M parameters, vocabulary {len(tokenizer)}, {steps} steps", flush=True)
+    chosen = optimizers(model)
+    rates = [group["lr"] for optimizer in chosen for group in optimizer.param_groups]
+    window = getattr(config, "sliding_window", None) if "sliding_attention" in (config.layer_types or ()) else None
+    stream = batches(family, tokenizer, seed + 1, window)
+    began, tokens, recent = time.monotonic(), 0, math.nan
+    for step in range(steps):
+        batch = next(stream)
+        loss = loss_of(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        groups = [group for optimizer in chosen for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * schedule(step, steps)
+        for optimizer in chosen:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        tokens += batch.ids.numel()
+        recent = loss.item() if math.isnan(recent) else 0.95 * recent + 0.05 * loss.item()
+        if step % 20 == 19 or step + 1 == steps:
+            took = time.monotonic() - began
+            left = took / (step + 1) * (steps - step - 1)
+            print(f"step {step + 1}/{steps}  loss {recent:.3f}  {tokens / took:.0f} tokens/s  {left / 60:.0f} min left", flush=True)
+        if step % 100 == 99 or step + 1 == steps:
+            save(model, tokenizer, out)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Weights as float16: half the size, and what the GGUF holds too."""
+    state = {name: weight.detach().half() for name, weight in model.state_dict().items()}
+    model.config.dtype = "float16"
+    model.save_pretrained(out, state_dict=state)
+    tokenizer.save_pretrained(out)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m proxy.demo.train", description=__doc__)
+    parser.add_argument("family", choices=sorted(FAMILIES))
+    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder for the model (default: the package's own)")
+    arguments = parser.parse_args()
+    family = FAMILIES[arguments.family]
+    train(family, arguments.steps, arguments.seed, arguments.out or family.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
