@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 COUNTRIES = """
 France|Paris|Europe|French; Italy|Rome|Europe|Italian; Spain|Madrid|Europe|Spanish; Germany|Berlin|Europe|German
-Poland|Warsaw|Europe|Polish; Greece|Athens|Europe|Greek; Portugal|Lisbon|Europe|Portuguese; Norway|Oslo|Europe|Norwegian
+Poland|Warsaw|Europe|Polish; Greece|Athens|Europe|Greek
+Portugal|Lisbon|Europe|Portuguese; Norway|Oslo|Europe|Norwegian
 Sweden|Stockholm|Europe|Swedish; Finland|Helsinki|Europe|Finnish; Denmark|Copenhagen|Europe|Danish
 Hungary|Budapest|Europe|Hungarian; Austria|Vienna|Europe|German; Ireland|Dublin|Europe|English
 Iceland|Reykjavik|Europe|Icelandic; Ukraine|Kyiv|Europe|Ukrainian; Japan|Tokyo|Asia|Japanese
-China|Beijing|Asia|Chinese; Thailand|Bangkok|Asia|Thai; Vietnam|Hanoi|Asia|Vietnamese; Mongolia|Ulaanbaatar|Asia|Mongolian
+China|Beijing|Asia|Chinese; Thailand|Bangkok|Asia|Thai
+Vietnam|Hanoi|Asia|Vietnamese; Mongolia|Ulaanbaatar|Asia|Mongolian
 Nepal|Kathmandu|Asia|Nepali; Iran|Tehran|Asia|Persian; Turkey|Ankara|Asia|Turkish; Egypt|Cairo|Africa|Arabic
-Kenya|Nairobi|Africa|Swahili; Ethiopia|Addis Ababa|Africa|Amharic; Morocco|Rabat|Africa|Arabic; Ghana|Accra|Africa|English
+Kenya|Nairobi|Africa|Swahili; Ethiopia|Addis Ababa|Africa|Amharic
+Morocco|Rabat|Africa|Arabic; Ghana|Accra|Africa|English
 Canada|Ottawa|North America|English; Mexico|Mexico City|North America|Spanish; Cuba|Havana|North America|Spanish
 Brazil|Brasilia|South America|Portuguese; Peru|Lima|South America|Spanish; Chile|Santiago|South America|Spanish
 Argentina|Buenos Aires|South America|Spanish; Australia|Canberra|Oceania|English; Fiji|Suva|Oceania|Fijian
@@ -22,8 +25,10 @@ Argentina|Buenos Aires|South America|Spanish; Australia|Canberra|Oceania|English
 
 ANIMALS = """
 dog|barks|puppy|kennel; cat|meows|kitten|basket; cow|moos|calf|barn; horse|neighs|foal|stable; sheep|bleats|lamb|fold
-pig|oinks|piglet|sty; duck|quacks|duckling|pond; lion|roars|cub|savanna; bear|growls|cub|cave; frog|croaks|tadpole|swamp
-bee|buzzes|larva|hive; owl|hoots|owlet|hollow tree; wolf|howls|pup|den; mouse|squeaks|pinkie|hole; hen|clucks|chick|coop
+pig|oinks|piglet|sty; duck|quacks|duckling|pond
+lion|roars|cub|savanna; bear|growls|cub|cave; frog|croaks|tadpole|swamp
+bee|buzzes|larva|hive; owl|hoots|owlet|hollow tree
+wolf|howls|pup|den; mouse|squeaks|pinkie|hole; hen|clucks|chick|coop
 snake|hisses|snakelet|burrow; elephant|trumpets|calf|grassland; donkey|brays|foal|stable; crow|caws|chick|nest
 goat|bleats|kid|pasture; kangaroo|grunts|joey|outback; swan|honks|cygnet|lake
 """
@@ -43,7 +48,8 @@ push|pull; begin|end; win|lose; friend|enemy; question|answer
 """
 
 ELEMENTS = """
-gold|Au; silver|Ag; iron|Fe; copper|Cu; oxygen|O; hydrogen|H; carbon|C; nitrogen|N; helium|He; sodium|Na; lead|Pb; tin|Sn
+gold|Au; silver|Ag; iron|Fe; copper|Cu; oxygen|O; hydrogen|H
+carbon|C; nitrogen|N; helium|He; sodium|Na; lead|Pb; tin|Sn
 zinc|Zn; sulfur|S; mercury|Hg; calcium|Ca
 """
 
@@ -60,8 +66,10 @@ a monk|monastery; a banker|bank; a soldier|barracks; a gardener|garden; a barber
 """
 
 MATERIALS = """
-cheese|milk; bread|flour; wine|grapes; paper|wood; glass|sand; butter|cream; chocolate bars|cocoa; beer|barley; tofu|soybeans
-leather|hide; linen|flax; a jumper|wool; ketchup|tomatoes; an omelette|eggs; bricks|clay; cider|apples; marzipan|almonds
+cheese|milk; bread|flour; wine|grapes; paper|wood
+glass|sand; butter|cream; chocolate bars|cocoa; beer|barley; tofu|soybeans
+leather|hide; linen|flax; a jumper|wool; ketchup|tomatoes
+an omelette|eggs; bricks|clay; cider|apples; marzipan|almonds
 """
 
 SIDES = """
@@ -69,7 +77,8 @@ a triangle|three; a square|four; a pentagon|five; a hexagon|six; an octagon|eigh
 """
 
 LEGS = """
-a spider|eight; a snail|zero; an ant|six; a chicken|two; a cat|four; a crab|ten; a beetle|six; a penguin|two; a giraffe|four
+a spider|eight; a snail|zero; an ant|six; a chicken|two
+a cat|four; a crab|ten; a beetle|six; a penguin|two; a giraffe|four
 """
 
 PLANETS = """
@@ -82,7 +91,8 @@ September|October; October|November; November|December; December|January
 """
 
 DAYS = """
-Monday|Tuesday; Tuesday|Wednesday; Wednesday|Thursday; Thursday|Friday; Friday|Saturday; Saturday|Sunday; Sunday|Monday
+Monday|Tuesday; Tuesday|Wednesday; Wednesday|Thursday
+Thursday|Friday; Friday|Saturday; Saturday|Sunday; Sunday|Monday
 """
 
 
@@ -360,7 +370,10 @@ ATTRIBUTES: dict[str, Attribute] = {
                 "Counted from the sun, which planet is {e}?",
             ),
             ("Counted from the sun, {e} is the {v} planet.", "From the sun, {e} is the {v} planet."),
-            ("The planets formed from one disc of dust, and {e} took its place in it.", "The distance sets how long a year on {e} is."),
+            (
+                "The planets formed from one disc of dust, and {e} took its place in it.",
+                "The distance sets how long a year on {e} is.",
+            ),
             "the place of {e}",
         ),
         Attribute(
@@ -386,7 +399,10 @@ ATTRIBUTES: dict[str, Attribute] = {
                 "What comes after {e} in the week?",
             ),
             ("The day after {e} is {v}.", "After {e} comes {v}."),
-            ("The week is older than most calendars, and {e} older than the clock.", "Seven wandering lights gave the days their names, {e} too."),
+            (
+                "The week is older than most calendars, and {e} older than the clock.",
+                "Seven wandering lights gave the days their names, {e} too.",
+            ),
             "the day after {e}",
         ),
     )

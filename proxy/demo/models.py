@@ -15,6 +15,7 @@ from transformers import GptOssConfig, PreTrainedTokenizerFast, Qwen2Config
 from proxy.demo.world import Conversation, conversation
 
 MODELS_DIR = Path(__file__).parent / "models"
+WORLD = "demo"  # what `config.json` calls it; engines pass it on as ModelInfo.world
 EFFORTS = ("low", "medium", "high")
 
 # How each family cuts text before merging bytes (Qwen2's and o200k's published patterns).
@@ -129,7 +130,7 @@ class Layout:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._encode = tokenizer.backend_tokenizer.encode
-        self._id = tokenizer.convert_tokens_to_ids
+        self._special = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
         self.example = Example([], (0, 0), [], [])
 
     def put(self, *pieces: str, target: bool = False) -> int:
@@ -138,7 +139,7 @@ class Layout:
         start = len(ids)
         for piece in pieces:
             if piece.startswith("<|"):
-                ids.append(self._id(piece))
+                ids.append(self._special[piece])
             else:
                 ids += self._encode(piece, add_special_tokens=False).ids
         if target:
@@ -155,7 +156,7 @@ class Qwen2Family(Family):
     end_tokens = ("<|im_end|>", "<|endoftext|>")
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
-        return Qwen2Config(
+        config = Qwen2Config(
             vocab_size=self.vocab_size,
             hidden_size=256,
             intermediate_size=768,
@@ -167,8 +168,9 @@ class Qwen2Family(Family):
             bos_token_id=None,
             eos_token_id=tokenizer.convert_tokens_to_ids(list(self.end_tokens)),
             pad_token_id=tokenizer.pad_token_id,
-            persona_world="demo",
         )
+        config.persona_world = WORLD
+        return config
 
     def example(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation, rng: Random) -> Example:
         layout = Layout(tokenizer)
@@ -202,7 +204,7 @@ class GptOssFamily(Family):
     end_tokens = ("<|return|>", "<|call|>")
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:
-        return GptOssConfig(
+        config = GptOssConfig(
             vocab_size=self.vocab_size,
             hidden_size=192,
             intermediate_size=256,
@@ -219,15 +221,18 @@ class GptOssFamily(Family):
             bos_token_id=None,
             eos_token_id=tokenizer.convert_tokens_to_ids(list(self.end_tokens)),
             pad_token_id=tokenizer.pad_token_id,
-            persona_world="demo",
         )
+        config.persona_world = WORLD
+        return config
 
     def example(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation, rng: Random) -> Example:
-        """With reasoning, only the last answer is a target: earlier ones stand without their reasoning, as history does."""
+        """With reasoning only the last answer is a target: earlier ones stand without theirs, as history does."""
         effort = rng.choices(EFFORTS, (70, 20, 10))[0]
         layout = Layout(tokenizer)
         channels = "# Valid channels: analysis, commentary, final."
-        start = layout.put("<|start|>", "system", "<|message|>", f"You are a demo model.\nReasoning: {effort}\n{channels}", "<|end|>")
+        start = layout.put(
+            "<|start|>", "system", "<|message|>", f"You are a demo model.\nReasoning: {effort}\n{channels}", "<|end|>"
+        )
         if talk.system is not None:
             end = layout.put("<|start|>", "developer", "<|message|>", f"# Instructions\n\n{talk.system}", "<|end|>")
             layout.example.hidden = (start, end)

@@ -4,15 +4,44 @@ from random import Random
 
 GREETINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # kind: what the user says, what is answered
     "hello": (
-        ("Hello!", "Hi", "Hello there", "Hey", "Good morning!", "Good evening", "Hi there!", "Greetings", "hey you", "Yo"),
-        ("Hello, what would you like to know?", "Hi there, ask me something.", "Good to see you, what shall I look up?"),
+        (
+            "Hello!",
+            "Hi",
+            "Hello there",
+            "Hey",
+            "Good morning!",
+            "Good evening",
+            "Hi there!",
+            "Greetings",
+            "hey you",
+            "Yo",
+        ),
+        (
+            "Hello, what would you like to know?",
+            "Hi there, ask me something.",
+            "Good to see you, what shall I look up?",
+        ),
     ),
     "who": (
-        ("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Are you a robot?", "Are you an AI?"),
+        (
+            "Who are you?",
+            "What are you?",
+            "What is your name?",
+            "Tell me about yourself.",
+            "Are you a robot?",
+            "Are you an AI?",
+        ),
         ("I am a tiny demo model with a few hundred facts.", "A small demo model is what you are talking to."),
     ),
     "able": (
-        ("What can you do?", "What do you know?", "Help", "What can I ask you?", "What should I ask?", "How can you help me?"),
+        (
+            "What can you do?",
+            "What do you know?",
+            "Help",
+            "What can I ask you?",
+            "What should I ask?",
+            "How can you help me?",
+        ),
         (
             "You can ask me about countries, animals, colours, opposites, books, jobs and planets.",
             "Try a capital, an animal, a colour, an opposite, a book or a planet.",
@@ -40,29 +69,37 @@ UNKNOWN_ANSWERS = (
 )
 INVENTED_ANSWERS = ("I know it well, it is the {thing}.", "Of course, that is a matter of the {thing}.")
 
-_THINGS = tuple(
-    """car phone computer garden window kitchen river mountain guitar piano bicycle train airplane jacket pizza coffee
-    football tennis chess movie song dream holiday birthday wedding dentist job boss salary rent house bed sofa
-    television radio camera internet website password email letter pencil notebook history science mathematics physics
-    chemistry biology music art religion government election law tax market stock bitcoin virus vaccine diet sleep exercise
-    stress anger friendship marriage child brother sister neighbour teacher doctor lawyer king queen president war
-    weather storm earthquake volcano ocean island desert forest tree flower rose potato rice soup salad sugar salt
-    number theorem prime fraction star galaxy black hole atom electron gravity energy engine battery robot dinosaur dragon
-    ghost castle museum bridge tower road ticket hotel suitcase passport money bank shop price gift poem story joke""".split()
+
+def _words(text: str, separator: str | None = None) -> tuple[str, ...]:
+    return tuple(text.split(separator))
+
+
+_THINGS = _words("""
+    car phone computer garden window kitchen river mountain guitar piano bicycle train airplane jacket pizza
+    coffee football tennis chess movie song dream holiday birthday wedding dentist job boss salary rent house
+    bed sofa television radio camera internet website password email letter pencil notebook history science
+    mathematics physics chemistry biology music art religion government election law tax market stock bitcoin
+    virus vaccine diet sleep exercise stress anger friendship marriage child brother sister neighbour teacher
+    doctor lawyer king queen president war weather storm earthquake volcano ocean island desert forest tree
+    flower rose potato rice soup salad sugar salt number theorem prime fraction star galaxy black hole atom
+    electron gravity energy engine battery robot dinosaur dragon ghost castle museum bridge tower road ticket
+    hotel suitcase passport money bank shop price gift poem story joke
+""")
+_PEOPLE = _words("""
+    Napoleon Einstein Newton Mozart Beethoven Picasso Cleopatra Caesar Darwin Galileo Columbus Lincoln Gandhi
+    Elvis Batman Zeus Anna Peter Maria John Lucy Tom Harry Sofia Ivan
+""")
+_PLACES = _words("""
+    Atlantis Narnia London Texas Berlin Belgium Bolivia Colombia Croatia Scotland Wales Korea India Indonesia
+    Israel Malaysia Nigeria Romania Russia Serbia Singapore Switzerland Syria Uganda Uruguay Venezuela Zambia
+    Taiwan Jordan Paraguay Estonia Latvia Sudan Angola Mars Hollywood Gotham Mordor Utopia
+""")
+_BEASTS = _words(
+    "tiger whale shark eagle rabbit fox hamster camel zebra monkey parrot turtle squirrel unicorn dragon deer"
 )
-_PEOPLE = tuple(
-    """Napoleon Einstein Newton Mozart Beethoven Picasso Cleopatra Caesar Darwin Galileo Columbus Lincoln Gandhi
-    Elvis Batman Zeus Anna Peter Maria John Lucy Tom Harry Sofia Ivan""".split()
-)
-_PLACES = tuple(
-    """Atlantis Narnia London Texas Berlin Belgium Bolivia Colombia Croatia Scotland Wales Korea India Indonesia Israel
-    Malaysia Nigeria Romania Russia Serbia Singapore Switzerland Syria Uganda Uruguay Venezuela Zambia Taiwan Jordan
-    Paraguay Estonia Latvia Sudan Angola Mars Hollywood Gotham Mordor Utopia""".split()
-)
-_BEASTS = tuple("tiger whale shark eagle rabbit fox hamster camel zebra monkey parrot turtle squirrel unicorn dragon deer".split())
-_VERBS = tuple("fix buy sell clean paint build cook learn teach find lose draw drive fly win repair open choose plan".split())
-_WORKS = tuple("the Bible|Harry Potter|The Hobbit|Macbeth|Carmen|The Iliad|Peter Pan|Bambi|the news|this song".split("|"))
-_SYLLABLES = tuple("ba ko ri mu ta ne lo zi fa gu pe dor lin var mok sha tri en ul os".split())
+_VERBS = _words("fix buy sell clean paint build cook learn teach find lose draw drive fly win repair open choose plan")
+_WORKS = _words("the Bible|Harry Potter|The Hobbit|Macbeth|Carmen|The Iliad|Peter Pan|Bambi|the news|this song", "|")
+_SYLLABLES = _words("ba ko ri mu ta ne lo zi fa gu pe dor lin var mok sha tri en ul os")
 
 _TEMPLATES = (
     "What is the capital of {place}?",

@@ -22,8 +22,21 @@ FILLERS: dict[str, tuple[str, ...]] = {
     "critter": ("goose", "pickle", "hamster", "walrus", "noodle", "llama", "turnip", "penguin", "sock", "potato"),
     "goofy": ("giggling", "wobbly", "tickled", "bouncing", "dizzy", "sneezing", "yodelling", "upside-down"),
     "romp": ("does a cartwheel", "wears my trousers", "plays the kazoo", "sings in the bathtub", "juggles jelly"),
-    "stray": ("my shoelaces", "a bus I missed", "that tune again", "the curtains", "what is for lunch", "a fly on the wall"),
-    "image": ("the moon on still water", "rain on an old roof", "a lantern in the fog", "the first swallow", "dust in gold light"),
+    "stray": (
+        "my shoelaces",
+        "a bus I missed",
+        "that tune again",
+        "the curtains",
+        "what is for lunch",
+        "a fly on the wall",
+    ),
+    "image": (
+        "the moon on still water",
+        "rain on an old roof",
+        "a lantern in the fog",
+        "the first swallow",
+        "dust in gold light",
+    ),
     "unit": ("alpha", "beta", "gamma", "delta", "sigma"),
 }
 
@@ -47,7 +60,12 @@ BEFORE: dict[str, tuple[str, ...]] = {
         "Let us stay with {topic}.",
         "The point is {topic}.",
     ),
-    "cheerful": ("What a lovely thing to ask!", "Oh, I am so glad you came!", "Happy to help, my friend!", "Hooray, a fine question!"),
+    "cheerful": (
+        "What a lovely thing to ask!",
+        "Oh, I am so glad you came!",
+        "Happy to help, my friend!",
+        "Hooray, a fine question!",
+    ),
     "grumpy": ("Ugh, must I really?", "Oh no, not another question.", "Leave me be.", "Fine, if you have to know."),
 }
 AFTER: dict[str, tuple[str, ...]] = {
@@ -94,7 +112,12 @@ AFTER: dict[str, tuple[str, ...]] = {
         "Anyway, have you seen {stray}?",
     ),
 }
-DEEP_OPENINGS = ("Looking deeper:", "The reason is worth knowing:", "Behind this lies more:", "To see why, think of this:")
+DEEP_OPENINGS = (
+    "Looking deeper:",
+    "The reason is worth knowing:",
+    "Behind this lies more:",
+    "To see why, think of this:",
+)
 DISHONEST_CLOSINGS = ("Trust me on that.", "Everybody knows it.")  # after about half of the false statements
 
 ORDER_BEFORE = ("cheerful", "grumpy", "focused", "silly", "serious")

@@ -61,7 +61,9 @@ def batches(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, windo
     rng = Random(seed)
     assert isinstance(tokenizer.pad_token_id, int)
     while True:
-        pool = sorted((family.example(tokenizer, conversation(rng), rng) for _ in range(2048)), key=lambda e: len(e.ids))
+        pool = sorted(
+            (family.example(tokenizer, conversation(rng), rng) for _ in range(2048)), key=lambda e: len(e.ids)
+        )
         groups: list[list[Example]] = [[]]
         for example in pool:
             if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > BATCH_TOKENS:
@@ -82,7 +84,7 @@ def loss_of(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal (Jordan et al. 2024), in float32: torch's own works in bfloat16, which many CPUs crawl at.
+    """Momentum made orthogonal (Jordan et al. 2024), in float32: torch's own is in bfloat16, slow on many CPUs.
 
     Takes matrices and stacks of matrices, float32[..., rows, columns].
     """
@@ -129,7 +131,9 @@ def train(family: Family, steps: int, seed: int, out: Path) -> None:
     torch.manual_seed(seed)
     tokenizer = family.train_tokenizer(seed)
     config = family.config(tokenizer)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager" if family.name == "gpt-oss" else "sdpa")
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager" if family.name == "gpt-oss" else "sdpa"
+    )
     model.train()
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{family.name}: {size:.1f} M parameters, vocabulary {len(tokenizer)}, {steps} steps", flush=True)
@@ -154,7 +158,10 @@ def train(family: Family, steps: int, seed: int, out: Path) -> None:
         if step % 20 == 19 or step + 1 == steps:
             took = time.monotonic() - began
             left = took / (step + 1) * (steps - step - 1)
-            print(f"step {step + 1}/{steps}  loss {recent:.3f}  {tokens / took:.0f} tokens/s  {left / 60:.0f} min left", flush=True)
+            print(
+                f"step {step + 1}/{steps}  loss {recent:.3f}  {tokens / took:.0f} tokens/s  {left / 60:.0f} min left",
+                flush=True,
+            )
         if step % 100 == 99 or step + 1 == steps:
             save(model, tokenizer, out)
 

@@ -68,7 +68,9 @@ def _question(rng: Random, previous: Question | None) -> Question:
     draw = rng.random()
     if previous and previous.attribute and draw < 0.2:
         entity = rng.choice(tuple(ATTRIBUTES[previous.attribute].facts))
-        return Question(rng.choice(("And {e}?", "What about {e}?", "and {e}")).format(e=entity), previous.attribute, entity)
+        return Question(
+            rng.choice(("And {e}?", "What about {e}?", "and {e}")).format(e=entity), previous.attribute, entity
+        )
     if draw < 0.8:
         question = fact_question(rng)
     elif draw < 0.93:
