@@ -69,6 +69,16 @@ def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(qwen
     assert generated == answer.token_ids[: len(generated)]
 
 
+def test_capture_when_a_steered_answer_came_before_then_it_left_nothing_behind(
+    qwen2: Path, engine_of: LoadEngine
+) -> None:
+    engine = engine_of(qwen2)
+    rollout = Rollout(engine.encode("hello"))
+    before = engine.capture([rollout], ["last_prompt"])["last_prompt"].means
+    generate_all(engine, [Generation(rollout.prompt, Sampling(1), PLANS[5])])
+    assert np.array_equal(engine.capture([rollout], ["last_prompt"])["last_prompt"].means, before)
+
+
 def test_batches_when_lengths_differ_then_each_fits_and_all_are_there() -> None:
     lengths = [5, 3000, 700, 700, 1, 2048, 90]
     groups = capture._batches(lengths)

@@ -47,6 +47,7 @@ PLANS = [
     Plan((hold(3, "last_prompt", "target", 7, size=2), push(3, "response", 8))),
     Plan((push(1, "response", 9), push(1, "last_prompt", 10), hold(1, "response", "cap", 11))),
     Plan((push(1, "response", 9), push(1, "response", 12))),
+    Plan((push(1, "response", 13), push(1, "all", 14))),
 ]
 
 
