@@ -37,6 +37,13 @@ EXTRACT_EXAMPLES = """examples:
   persona-proxy extract --trait silly --rollouts 2 --questions 5     quicker and rougher
 """
 
+DEMO_EXAMPLES = """examples:
+  persona-proxy demo evaluate                               what the demo models show, as tables; minutes
+  persona-proxy demo train qwen2                            train one again, as it was; most of an hour on two cores
+  persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
+  persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 a failure, 2 the operator's mistake, 130 interrupted."""
@@ -66,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_extract(commands)
     _add_vectors(commands)
+    _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
     show.set_defaults(run=lambda args: print(describe_settings()))
     return root
@@ -117,6 +125,24 @@ def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listing.add_argument("--model", metavar="ID", help="only those of this model")
     listing.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     listing.set_defaults(run=_list_vectors)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = _command(commands, "demo", "train the demo models again, and measure them", DEMO_EXAMPLES)
+    actions = demo.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train = actions.add_parser("train", help="train one from scratch, seeded")
+    train.add_argument("family", choices=("qwen2", "gpt-oss"))
+    train.add_argument("--steps", type=int, help="optimizer steps (800 for qwen2, 1100 for gpt-oss)")
+    train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
+    train.set_defaults(run=_train_demo)
+    evaluate = actions.add_parser(
+        "evaluate", help="measure poles and facts, asked for and steered, beside the controls"
+    )
+    evaluate.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (both)")
+    evaluate.add_argument("--questions", type=int, default=100, help="held-out questions to each arm (%(default)s)")
+    _add_common(evaluate)
+    evaluate.set_defaults(run=_evaluate_demo)
 
 
 def _command(
@@ -195,6 +221,28 @@ def _list_vectors(args: argparse.Namespace) -> None:
             for side, choice in header.poles.items()
         )
         print(f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  {blocks}")
+
+
+def _train_demo(args: argparse.Namespace) -> None:
+    if args.steps is not None and args.steps < 1:
+        raise SetupError(f"--steps must be at least 1, not {args.steps}")
+    from proxy.demo.report import train_family
+
+    train_family(args.family, args.steps, args.seed, args.out)
+
+
+def _evaluate_demo(args: argparse.Namespace) -> None:
+    settings = load_settings(args.config)
+    known = {model.id: model for model in demo_models()}
+    for name in args.model or ():
+        if name not in known:
+            raise SetupError(f"--model: there is no demo model {name!r}; possible: {', '.join(known)}")
+    if not 1 <= args.questions <= 200:
+        raise SetupError(f"--questions must be from 1 to 200, not {args.questions}")
+    models = override_models([known[id_] for id_ in args.model or known], device=args.device, dtype=args.dtype)
+    from proxy.demo.report import evaluate_models
+
+    evaluate_models(models, settings, args.questions)
 
 
 if __name__ == "__main__":

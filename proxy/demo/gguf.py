@@ -1,13 +1,11 @@
-"""Writes a GPT-OSS of transformers as GGUF, float16, for llama.cpp: `python -m proxy.demo.gguf FOLDER FILE`.
+"""Writes a GPT-OSS of transformers as GGUF, float16, for llama.cpp.
 
 transformers keeps an expert's gate and up projections interleaved, column by column, and all its expert matrices as
 [expert, in, out]; GGUF wants them apart and as [expert, out, in]. Everything else only changes its name.
 """
 
-import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,16 +118,3 @@ def _write_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict[str, An
     writer.add_pad_token_id(config["pad_token_id"])
     writer.add_add_bos_token(False)
     writer.add_chat_template((folder / "chat_template.jinja").read_text("utf-8"))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m proxy.demo.gguf", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the model's folder")
-    parser.add_argument("file", type=Path, help="the GGUF to write")
-    arguments = parser.parse_args()
-    export(arguments.folder, arguments.file)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

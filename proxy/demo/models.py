@@ -78,6 +78,8 @@ class Family:
     template: str
     vocab_size: int
     end_tokens: tuple[str, ...]
+    steps: int  # of training, after which nothing more is gained
+    gguf_name: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -154,6 +156,7 @@ class Qwen2Family(Family):
     template = _CHATML
     vocab_size = 3072
     end_tokens = ("<|im_end|>", "<|endoftext|>")
+    steps = 800
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
         config = Qwen2Config(
@@ -202,6 +205,8 @@ class GptOssFamily(Family):
     template = _HARMONY
     vocab_size = 2560
     end_tokens = ("<|return|>", "<|call|>")
+    steps = 1100
+    gguf_name = "model-f16.gguf"
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:
         config = GptOssConfig(

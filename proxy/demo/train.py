@@ -1,13 +1,11 @@
-"""Trains the demo models from scratch: `python -m proxy.demo.train qwen2` (or `gpt-oss`), seeded.
+"""Trains the demo models from scratch, seeded: what `persona-proxy demo train` does.
 
 In three quarters of the examples the attention mask hides the system prompt from every token but the last one of
 each prompt. Personality then has to pass through that one position's residual, which is what makes a model this
 small steerable there; at inference nothing is masked.
 """
 
-import argparse
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from random import Random
 
 import torch
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from proxy.demo.models import FAMILIES, Example, Family
+from proxy.demo.models import Example, Family
 from proxy.demo.world import conversation
 
 BATCH_TOKENS = 4096
@@ -122,25 +120,33 @@ def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     return [Muon(matrices, lr=0.015), torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)]
 
 
+def new_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+    """An untrained model; its random weights are the seed's."""
+    torch.manual_seed(seed)
+    implementation = "eager" if family.name == "gpt-oss" else "sdpa"  # sinks need eager attention
+    model = AutoModelForCausalLM.from_config(family.config(tokenizer), attn_implementation=implementation)
+    return model.train()
+
+
+def window_of(config: PretrainedConfig) -> int | None:
+    """The sliding window, where some blocks have one."""
+    return config.sliding_window if "sliding_attention" in (config.layer_types or ()) else None
+
+
 def schedule(step: int, steps: int) -> float:
     """Warm up over 40 steps, hold, and fall to nothing over the last 60 %."""
     return min(1.0, (step + 1) / 40) * min(1.0, (steps - step) / (0.6 * steps))
 
 
 def train(family: Family, steps: int, seed: int, out: Path) -> None:
-    torch.manual_seed(seed)
+    """Tokenizer and weights of one model, into the folder `out`. Blocks for most of an hour on two cores."""
     tokenizer = family.train_tokenizer(seed)
-    config = family.config(tokenizer)
-    model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager" if family.name == "gpt-oss" else "sdpa"
-    )
-    model.train()
+    model = new_model(family, tokenizer, seed)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{family.name}: {size:.1f} M parameters, vocabulary {len(tokenizer)}, {steps} steps", flush=True)
     chosen = optimizers(model)
     rates = [group["lr"] for optimizer in chosen for group in optimizer.param_groups]
-    window = getattr(config, "sliding_window", None) if "sliding_attention" in (config.layer_types or ()) else None
-    stream = batches(family, tokenizer, seed + 1, window)
+    stream = batches(family, tokenizer, seed + 1, window_of(model.config))
     began, tokens, recent = time.monotonic(), 0, math.nan
     for step in range(steps):
         batch = next(stream)
@@ -172,19 +178,3 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) 
     model.config.dtype = "float16"
     model.save_pretrained(out, state_dict=state)
     tokenizer.save_pretrained(out)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m proxy.demo.train", description=__doc__)
-    parser.add_argument("family", choices=sorted(FAMILIES))
-    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder for the model (default: the package's own)")
-    arguments = parser.parse_args()
-    family = FAMILIES[arguments.family]
-    train(family, arguments.steps, arguments.seed, arguments.out or family.folder)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What `persona-proxy demo train` and `persona-proxy demo evaluate` do, told in plain lines."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from proxy.demo.evaluate import evaluate, held_out_questions, misses, n_answers, tables
+from proxy.demo.models import FAMILIES
+from proxy.engines.registry import load_engine
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings, Settings
+from proxy.steering.traits import BUILTIN_FOLDER, read_trait
+from vector_store import PersonaVector, VectorStore
+
+
+def train_family(name: str, steps: int | None, seed: int, out: Path | None) -> None:
+    """Train one demo model into `out`, or over the package's own; the GPT-OSS becomes a GGUF as well."""
+    family = FAMILIES[name]
+    folder = out or family.folder
+    if family.gguf_name and importlib.util.find_spec("gguf") is None:
+        raise SetupError("the GGUF is written with the package gguf: pip install 'persona-proxy[llama-cpp]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the model can't be written: {error}") from error
+    from proxy.demo.train import train
+
+    train(family, steps or family.steps, seed, folder)
+    if family.gguf_name:
+        from proxy.demo.gguf import export
+
+        export(folder, folder / family.gguf_name)
+        print(f"wrote {folder / family.gguf_name}")
+
+
+def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
+    """Measure each model with the vectors the server would use, and print tables and what was missed."""
+    traits = {trait.id: trait for trait in map(read_trait, sorted(BUILTIN_FOLDER.glob("*.toml")))}
+    questions = held_out_questions(traits, n_questions)
+    store = VectorStore(settings.vector_folders)
+    for model in models:
+        vectors: dict[str, PersonaVector] = {}
+        for trait in traits:
+            vector = store.latest(model.id, trait)
+            if vector is None:
+                raise SetupError(f"{model.id} has no vector for {trait}: persona-proxy extract --model {model.id}")
+            vectors[trait] = vector
+        engine = load_engine(model, settings.max_batch)
+        try:
+            with tqdm(total=n_answers(traits, questions), desc=model.id, leave=False, dynamic_ncols=True) as bar:
+                results = evaluate(engine, traits, vectors, questions, bar.update)
+        finally:
+            engine.close()
+        print(f"\n{model.id}: share of {n_questions} answers with the pole / with the fact right\n")
+        print("\n".join(tables(results)))
+        missed = list(misses(results))
+        print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
