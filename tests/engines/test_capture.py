@@ -75,7 +75,7 @@ def test_capture_when_a_steered_answer_came_before_then_it_left_nothing_behind(
     engine = engine_of(qwen2)
     rollout = Rollout(engine.encode("hello"))
     before = engine.capture([rollout], ["last_prompt"])["last_prompt"].means
-    generate_all(engine, [Generation(rollout.prompt, Sampling(1), PLANS[5])])
+    generate_all(engine, [Generation(rollout.prompt, Sampling(1), PLANS[3])])
     assert np.array_equal(engine.capture([rollout], ["last_prompt"])["last_prompt"].means, before)
 
 
