@@ -59,8 +59,9 @@ def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(qwen
     alone = engine.capture(rollouts, SPANS)
     [answer] = generate_all(engine, [generation])
     tokens: list[int] = []
-    engine.start(generation, lambda event: tokens.append(getattr(event, "id", -1)))
+    run = engine.start(generation, lambda event: tokens.append(getattr(event, "id", -1)))
     together = engine.capture(rollouts, SPANS, lambda done: tokens.append(-2))
+    run.cancel()
     for span in SPANS:
         np.testing.assert_allclose(together[span].means, alone[span].means, atol=1e-4)
     steps = [index for index, token in enumerate(tokens) if token == -2]
