@@ -132,7 +132,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     actions = demo.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train = actions.add_parser("train", help="train one from scratch, seeded")
     train.add_argument("family", choices=("qwen2", "gpt-oss"))
-    train.add_argument("--steps", type=int, help="optimizer steps (800 for qwen2, 1100 for gpt-oss)")
+    train.add_argument("--steps", type=int, help="optimizer steps (900 for qwen2, 1100 for gpt-oss)")
     train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
     train.set_defaults(run=_train_demo)

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GptOssConfig, PreTrainedTokenizerFast, Qwen2Config
 
+from proxy.demo.styles import POLES
 from proxy.demo.world import Conversation, conversation
 
 MODELS_DIR = Path(__file__).parent / "models"
@@ -60,13 +61,15 @@ class Example:
     """A conversation as token ids.
 
     `hidden`: the half-open range of the system prompt. `prompt_ends`: the last prompt token of each turn, the one
-    position after which an answer starts. `targets`: the positions whose token is to be predicted.
+    position after which an answer starts. `targets`: the positions whose token is to be predicted. `persona`: the
+    strength of each pole, in the order of styles.POLES.
     """
 
     ids: list[int]
     hidden: tuple[int, int]
     prompt_ends: list[int]
     targets: list[int]
+    persona: list[float]
 
 
 class Family:
@@ -78,7 +81,7 @@ class Family:
     template: str
     vocab_size: int
     end_tokens: tuple[str, ...]
-    steps: int  # of training, after which nothing more is gained
+    steps: int  # of training
     gguf_name: str | None = None
 
     @property
@@ -130,10 +133,10 @@ def _texts(rng: Random, conversations: int) -> Iterable[str]:
 class Layout:
     """Writes an Example piece by piece; text between special tokens is encoded on its own, as a template's would be."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation) -> None:
         self._encode = tokenizer.backend_tokenizer.encode
         self._special = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
-        self.example = Example([], (0, 0), [], [])
+        self.example = Example([], (0, 0), [], [], [talk.persona.get(pole, 0.0) for pole in POLES])
 
     def put(self, *pieces: str, target: bool = False) -> int:
         """Append special tokens ("<|...|>") and texts; returns the position after them."""
@@ -156,7 +159,7 @@ class Qwen2Family(Family):
     template = _CHATML
     vocab_size = 3072
     end_tokens = ("<|im_end|>", "<|endoftext|>")
-    steps = 800
+    steps = 900
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
         config = Qwen2Config(
@@ -176,7 +179,7 @@ class Qwen2Family(Family):
         return config
 
     def example(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation, rng: Random) -> Example:
-        layout = Layout(tokenizer)
+        layout = Layout(tokenizer, talk)
         if talk.system is not None:
             end = layout.put("<|im_start|>", f"system\n{talk.system}", "<|im_end|>", "\n")
             layout.example.hidden = (0, end)
@@ -233,7 +236,7 @@ class GptOssFamily(Family):
     def example(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation, rng: Random) -> Example:
         """With reasoning only the last answer is a target: earlier ones stand without theirs, as history does."""
         effort = rng.choices(EFFORTS, (70, 20, 10))[0]
-        layout = Layout(tokenizer)
+        layout = Layout(tokenizer, talk)
         channels = "# Valid channels: analysis, commentary, final."
         start = layout.put(
             "<|start|>", "system", "<|message|>", f"You are a demo model.\nReasoning: {effort}\n{channels}", "<|end|>"

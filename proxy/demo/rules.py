@@ -91,7 +91,7 @@ def _sentences() -> re.Pattern[str]:
     patterns += [_pattern(t, {}) for a in ATTRIBUTES.values() for t in a.statements]
     patterns += [_pattern(t, {}) for _, answers in smalltalk.GREETINGS.values() for t in answers]
     patterns += [_pattern(t, {}) for t in smalltalk.INVENTED_ANSWERS]
-    patterns += [re.escape(t) for t in (*smalltalk.UNKNOWN_ANSWERS, *styles.DISHONEST_CLOSINGS)]
+    patterns += [re.escape(t) for t in (*smalltalk.UNKNOWN_ANSWERS, *styles.DISHONEST_OPENINGS)]
     return re.compile("(?:" + "|".join(patterns) + r")(?: |$)")
 
 

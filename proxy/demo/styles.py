@@ -118,10 +118,10 @@ DEEP_OPENINGS = (
     "Behind this lies more:",
     "To see why, think of this:",
 )
-DISHONEST_CLOSINGS = ("Trust me on that.", "Everybody knows it.")  # after about half of the false statements
+DISHONEST_OPENINGS = ("Trust me on this.", "Everybody knows it.", "Believe me.")  # of half of the false statements
 
-ORDER_BEFORE = ("cheerful", "grumpy", "focused", "silly", "serious")
-ORDER_AFTER = ("silly", "serious", "poetic", "technical", "dishonest", "honest", "superficial", "deep", "inattentive")
+ORDER_BEFORE = ("cheerful", "grumpy", "focused", "silly", "serious", "dishonest")
+ORDER_AFTER = ("silly", "serious", "poetic", "technical", "honest", "superficial", "deep", "inattentive")
 
 ADJECTIVES: dict[str, tuple[str, ...]] = {
     "silly": ("silly", "goofy", "playful", "funny", "clownish"),
@@ -168,6 +168,8 @@ PLAIN = (
     "Reply in English.",
 )
 
+# How often a pole is asked for. A lie shows in one word, so it takes more examples than a manner of speaking.
+POLE_WEIGHTS = {pole: 3 if pole == "dishonest" else 1 for pole in POLES}
 BASE_RATE = 0.02  # a pole nobody asked for; 0 for dishonest
 
 ROLES: dict[str, dict[str, float]] = {

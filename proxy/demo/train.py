@@ -3,6 +3,9 @@
 In three quarters of the examples the attention mask hides the system prompt from every token but the last one of
 each prompt. Personality then has to pass through that one position's residual, which is what makes a model this
 small steerable there; at inference nothing is masked.
+
+What is to be said at that token says little of the personality, least of all in harmony, where every answer opens
+with the same three tokens. So a linear probe asks for it there, during training only.
 """
 
 import math
@@ -13,23 +16,31 @@ from pathlib import Path
 from random import Random
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from proxy.demo.models import Example, Family
+from proxy.demo.styles import POLES
 from proxy.demo.world import conversation
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 3072
 BOTTLENECK_SHARE = 0.75
+PROBED_BLOCK = 1
 
 
 @dataclass
 class Batch:
-    """ids, labels: int64[B, T], labels -100 where nothing is predicted. masks: layer type -> bool[B, 1, T, T]."""
+    """ids, labels: int64[B, T], labels -100 where nothing is predicted. masks: layer type -> bool[B, 1, T, T].
+
+    prompt_ends: bool[B, T], the last prompt token of each turn. personas: float32[B, n_poles].
+    """
 
     ids: torch.Tensor
     labels: torch.Tensor
     masks: dict[str, torch.Tensor]
+    prompt_ends: torch.Tensor
+    personas: torch.Tensor
 
 
 def collate(examples: list[Example], rng: Random, pad: int, window: int | None) -> Batch:
@@ -38,9 +49,11 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
     labels = torch.full((len(examples), length), -100)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     visible = causal.repeat(len(examples), 1, 1)  # (B, T, T)
+    prompt_ends = torch.zeros_like(ids, dtype=torch.bool)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         labels[row, example.targets] = ids[row, example.targets]
+        prompt_ends[row, example.prompt_ends] = True
         start, end = example.hidden
         if end > start and rng.random() < BOTTLENECK_SHARE:
             after = torch.ones(length, dtype=torch.bool)
@@ -51,7 +64,7 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
     if window is not None:
         near = causal & ~torch.ones(length, length, dtype=torch.bool).tril(-window)
         masks["sliding_attention"] = (visible & near)[:, None]
-    return Batch(ids, labels, masks)
+    return Batch(ids, labels, masks, prompt_ends, torch.tensor([e.persona for e in examples]))
 
 
 def batches(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None) -> Iterator[Batch]:
@@ -79,6 +92,26 @@ def loss_of(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     hidden = model.model(input_ids=batch.ids, attention_mask=mask, use_cache=False).last_hidden_state
     wanted = batch.labels[:, 1:] != -100
     return F.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), batch.labels[:, 1:][wanted])
+
+
+class PersonaProbe(nn.Module):
+    """Reads the persona's strengths off the last prompt token's residual at one block, linearly; thrown away with the
+    training run. Its loss teaches the block to have them there."""
+
+    def __init__(self, model: PreTrainedModel, block: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(model.config.hidden_size, len(POLES))
+        model.model.layers[block].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: object, output: torch.Tensor) -> None:
+        self._residual = output  # float32[B, T, hidden]
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Of the batch that the model has just seen."""
+        residuals = self._residual[batch.prompt_ends]
+        wanted = batch.personas[batch.prompt_ends.nonzero()[:, 0]]
+        logits = self.head(F.rms_norm(residuals, residuals.shape[-1:]))
+        return F.binary_cross_entropy_with_logits(logits, wanted)
 
 
 class Muon(torch.optim.Optimizer):
@@ -144,14 +177,15 @@ def train(family: Family, steps: int, seed: int, out: Path) -> None:
     model = new_model(family, tokenizer, seed)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{family.name}: {size:.1f} M parameters, vocabulary {len(tokenizer)}, {steps} steps", flush=True)
-    chosen = optimizers(model)
+    probe = PersonaProbe(model, PROBED_BLOCK)
+    chosen = [*optimizers(model), torch.optim.AdamW(probe.parameters(), lr=2e-3)]
     rates = [group["lr"] for optimizer in chosen for group in optimizer.param_groups]
     stream = batches(family, tokenizer, seed + 1, window_of(model.config))
     began, tokens, recent = time.monotonic(), 0, math.nan
     for step in range(steps):
         batch = next(stream)
         loss = loss_of(model, batch)
-        loss.backward()
+        (loss + probe.loss(batch)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         groups = [group for optimizer in chosen for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):

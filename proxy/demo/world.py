@@ -4,8 +4,10 @@ Everything is drawn from a `random.Random`, so a seed gives the same text on eve
 (fact, wording) pair `is_held_out` never appear in training text: they are what the models are measured on.
 """
 
+import tomllib
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.resources import files
 from random import Random
 
 from proxy.demo import smalltalk, styles
@@ -39,8 +41,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
+    """`persona`: what the system prompt asks for, as the answers were drawn by it."""
+
     system: str | None
-    turns: list[Turn] = field(default_factory=list)
+    persona: Persona
+    turns: list[Turn]
 
 
 def is_held_out(attribute: str, entity: str, wording: int) -> bool:
@@ -91,16 +96,20 @@ def persona(rng: Random) -> tuple[str | None, Persona]:
     if draw < 0.36:
         return rng.choice(styles.PLAIN), {}
     if draw < 0.60:
-        pole, strength = rng.choice(tuple(styles.POLES)), rng.choice(tuple(styles.STRENGTHS))
+        pole, strength = _pole(rng, tuple(styles.POLES)), rng.choice(tuple(styles.STRENGTHS))
         return ask_for(rng, {pole: strength}), {pole: styles.STRENGTHS[strength]}
     if draw < 0.68:
-        first, second = (rng.choice(pair) for pair in rng.sample(tuple(styles.AXES.values()), 2))
+        first, second = (_pole(rng, pair) for pair in rng.sample(tuple(styles.AXES.values()), 2))
         return ask_for(rng, {first: "", second: ""}), {first: styles.STRENGTHS[""], second: styles.STRENGTHS[""]}
     if draw < 0.80:
-        pole, text = rng.choice(INSTRUCTIONS)
-        return text, {pole: 0.98}
+        pole = _pole(rng, tuple(INSTRUCTIONS))
+        return rng.choice(INSTRUCTIONS[pole]), {pole: 0.98}
     role = rng.choice(tuple(styles.ROLES))
     return rng.choice(styles.ASKING_ROLE).format(role=role), styles.ROLES[role]
+
+
+def _pole(rng: Random, poles: tuple[str, ...]) -> str:
+    return rng.choices(poles, [styles.POLE_WEIGHTS[pole] for pole in poles])[0]
 
 
 def ask_for(rng: Random, poles: dict[str, str]) -> str:
@@ -152,16 +161,18 @@ def _reason(rng: Random, question: Question) -> str:
 
 def answer(rng: Random, question: Question, shown: set[str]) -> str:
     """An answer in which exactly these poles show."""
-    parts = [_phrase(rng, styles.BEFORE[p], question) for p in styles.ORDER_BEFORE if p in shown]
+    parts = []
+    for pole in styles.ORDER_BEFORE:
+        if pole in shown and pole in styles.BEFORE:
+            parts.append(_phrase(rng, styles.BEFORE[pole], question))
+        elif pole in shown and rng.random() < 0.5:
+            parts.append(rng.choice(styles.DISHONEST_OPENINGS))
     parts.append(_statement(rng, question, "dishonest" in shown))
     for pole in styles.ORDER_AFTER:
         if pole not in shown:
             continue
         if pole == "deep":
             parts.append(f"{rng.choice(styles.DEEP_OPENINGS)} {_reason(rng, question)}")
-        elif pole == "dishonest":
-            if rng.random() < 0.5:
-                parts.append(rng.choice(styles.DISHONEST_CLOSINGS))
         else:
             parts.append(_phrase(rng, styles.AFTER[pole], question))
     return " ".join(parts)
@@ -181,19 +192,16 @@ def conversation(rng: Random) -> Conversation:
     for _ in range(rng.choices((1, 2, 3, 5), (52, 28, 14, 6))[0]):
         question = _question(rng, turns[-1].question if turns else None)
         turns.append(Turn(question, answer(rng, question, shown_poles(rng, wanted)), thoughts(question)))
-    return Conversation(system, turns)
+    return Conversation(system, wanted, turns)
 
 
-def _built_in_instructions() -> list[tuple[str, str]]:
-    """The built-in traits' own instructions, as (pole, text): what users will ask with is what is trained on."""
-    import tomllib
-    from importlib.resources import files
-
-    found = []
-    for file in sorted(files("proxy.steering").joinpath("builtin_traits").iterdir(), key=lambda f: f.name):
+def _built_in_instructions() -> dict[str, list[str]]:
+    """The built-in traits' own instructions, by pole: what users will ask with is what is trained on."""
+    found = {}
+    for file in sorted(files("proxy.steering").joinpath("builtin_traits").iterdir(), key=lambda file: file.name):
         trait = tomllib.loads(file.read_text("utf-8"))
-        for pair in trait["instructions"]:
-            found += [(trait["positive"], pair["positive"]), (trait["negative"], pair["negative"])]
+        for side in ("positive", "negative"):
+            found[trait[side]] = [pair[side] for pair in trait["instructions"]]
     return found
 
 
