@@ -193,9 +193,10 @@ def _extract(args: argparse.Namespace) -> None:
     options = ExtractionOptions(**{name: value for name, value in numbers.items() if value is not None})
     store = VectorStore([args.out, *settings.vector_folders] if args.out else settings.vector_folders)
     print(f"Loading {model.source} ...", flush=True)
+    from proxy.engines.batch import MAX_RUNNING
     from proxy.engines.registry import load_engine
 
-    engine = load_engine(model, settings.max_batch)
+    engine = load_engine(model, MAX_RUNNING)
     try:
         run_extraction(engine, traits, store, options, sys.stdout)
     finally:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, n_answers, tables
 from proxy.demo.models import FAMILIES
+from proxy.engines.batch import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
@@ -47,7 +48,7 @@ def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_quest
             if vector is None:
                 raise SetupError(f"{model.id} has no vector for {trait}: persona-proxy extract --model {model.id}")
             vectors[trait] = vector
-        engine = load_engine(model, settings.max_batch)
+        engine = load_engine(model, MAX_RUNNING)
         try:
             with tqdm(total=n_answers(traits, questions), desc=model.id, leave=False, dynamic_ncols=True) as bar:
                 results = evaluate(engine, traits, vectors, questions, bar.update)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
 
+MAX_RUNNING = 32  # answers at once: beyond it a CPU gains little, and a GPU's memory is for the model
+
 
 @dataclass
 class Completion:
@@ -22,7 +24,7 @@ def generate_all(
     engine: Engine,
     generations: Sequence[Generation],
     progress: Callable[[int], None] | None = None,
-    max_running: int = 32,
+    max_running: int = MAX_RUNNING,
 ) -> list[Completion]:
     """The answers, in the order of `generations`. Blocks; at most `max_running` are handed to the engine at a time.
 

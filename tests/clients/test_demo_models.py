@@ -1,0 +1,70 @@
+"""The main job, end to end: the demo models behind the real server, asked by OpenAI's SDK, answer in character."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from proxy.app import create_app
+from proxy.demo import rules
+from proxy.engines.registry import Registry
+from proxy.settings import Settings, demo_models
+from tests.fakes import running
+
+QUESTION = "What is the capital of France?"
+ASK: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0.7, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = Settings(vectors_dir=folder / "vectors", traits_dir=folder / "traits")
+    registry = Registry(settings.models, settings.max_batch)
+    registry.start()
+    try:
+        assert registry.wait(120)
+        with running(create_app(settings, registry)) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="x") as client:
+            yield client
+    finally:
+        registry.close()
+
+
+def ask(client: openai.OpenAI, model: str, **extra: Any) -> str:
+    return client.chat.completions.create(model=model, **ASK, extra_body=extra).choices[0].message.content or ""
+
+
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_a_stream_answers_in_character_and_says_what_was_done(client: openai.OpenAI, model: str) -> None:
+    text, report = "", None
+    stream = client.chat.completions.create(model=model, **ASK, stream=True, extra_body={"persona": "silly"})
+    for chunk in stream:
+        text += chunk.choices[0].delta.content or ""
+        report = (chunk.model_extra or {}).get("steering", report)
+    assert rules.shows("silly", QUESTION, text) and "Paris" in text
+    assert report is not None and report["method"] == "activation" and report["personas"] == {"silly": 1.0}
+    assert report["vectors"][0]["origin"] == "native" and report["relative_dose"] > 0
+
+
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_opposite_sign_model_suffix_and_zero_do_what_they_say(client: openai.OpenAI, model: str) -> None:
+    plain = ask(client, model)
+    assert ask(client, model, persona="silly", coefficient=0) == plain
+    assert ask(client, model, persona="none") == plain
+    serious = ask(client, model, persona="serious")
+    assert serious != plain and rules.shows("serious", QUESTION, serious)
+    assert ask(client, model, persona="silly", coefficient=-1) == serious
+    assert ask(client, f"{model}:silly@-1") == serious
+
+
+def test_every_persona_of_both_models_is_listed(client: openai.OpenAI) -> None:
+    listed = {model.id for model in client.models.list()}
+    personas = ("silly", "serious", "dishonest", "honest", "superficial", "deep", "inattentive", "focused")
+    assert {f"{model.id}:{persona}" for model in demo_models() for persona in personas} <= listed
+
+
+def test_reasoning_stays_out_of_the_content(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, reasoning_effort="medium")
+    message = answer.choices[0].message
+    assert "The user asks" in (message.model_extra or {})["reasoning_content"]
+    assert message.content and "The user asks" not in message.content and "<|" not in message.content

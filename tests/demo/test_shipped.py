@@ -1,0 +1,172 @@
+"""What ships with the package: two models that answer, vectors that steer them, and the GGUF of one."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from proxy.demo import gguf, rules, styles
+from proxy.demo.evaluate import held_out_questions
+from proxy.demo.models import FAMILIES
+from proxy.engines.base import Engine, Generation, Plan, Sampling
+from proxy.engines.batch import generate_all
+from proxy.engines.registry import load_engine
+from proxy.protocol.steering import SteeringOptions
+from proxy.settings import Settings, demo_models
+from proxy.steering.plan import build_plan
+from proxy.steering.traits import load_traits, poles
+from vector_store import PersonaVector, VectorStore
+
+MODELS = [model.id for model in demo_models()]
+TRAITS = load_traits()
+POLES = poles(TRAITS)
+QUESTIONS = held_out_questions(TRAITS, 24, seed=5)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    settings = next(model for model in demo_models() if model.id == request.param)
+    engine = load_engine(settings, 32)
+    yield engine
+    engine.close()
+
+
+def vector_of(engine: Engine, trait: str) -> PersonaVector:
+    vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).latest(engine.info.id, trait)
+    assert vector is not None
+    return vector
+
+
+def answers(engine: Engine, plan: Plan, system: str | None = None, questions: list[str] = QUESTIONS) -> list[str]:
+    messages = [{"role": "system", "content": system}] if system else []
+    generations = [
+        Generation(
+            engine.render([*messages, {"role": "user", "content": question}]),
+            Sampling(100, temperature=0.7, seed=number),
+            plan,
+        )
+        for number, question in enumerate(questions)
+    ]
+    return [completion.text for completion in generate_all(engine, generations)]
+
+
+def share(pole: str, texts: list[str]) -> float:
+    return float(np.mean([rules.shows(pole, q, a) for q, a in zip(QUESTIONS, texts, strict=True)]))
+
+
+def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:
+    trait, side = POLES[pole]
+    personas, vectors = {pole: coefficient}, {pole: (vector_of(engine, trait.id), side)}
+    return answers(engine, build_plan(personas, vectors, SteeringOptions(), engine.info)[0])
+
+
+def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
+    texts = answers(engine, Plan())
+    assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.9
+    assert np.mean([rules.fluent(text) for text in texts]) >= 0.9
+    assert max(share(pole, texts) for pole in styles.POLES) <= 0.25
+
+
+@pytest.mark.parametrize("pole", sorted(POLES))
+def test_steering_brings_out_the_pole_and_its_opposite_coefficient_too(engine: Engine, pole: str) -> None:
+    trait, side = POLES[pole]
+    other = trait.pole("negative" if side == "positive" else "positive")
+    texts = steered(engine, pole, 1.0)
+    assert share(pole, texts) >= 0.75
+    assert texts == steered(engine, other, -1.0)
+    if pole != "dishonest":
+        assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.8
+
+
+def test_a_quarter_does_less_than_the_whole(engine: Engine) -> None:
+    for pole in ("silly", "focused"):
+        assert share(pole, steered(engine, pole, 0.25)) < share(pole, steered(engine, pole, 1.0))
+
+
+def test_coefficient_zero_is_exactly_the_unsteered_answer(engine: Engine) -> None:
+    assert steered(engine, "silly", 0.0) == answers(engine, Plan())
+
+
+def test_what_no_table_answers_is_said_not_to_be_known(engine: Engine) -> None:
+    questions = [
+        "Who won the game yesterday?",
+        "How do I fix my bicycle?",
+        "What is the capital of Narnia?",
+        "zork blip",
+    ]
+    for text in answers(engine, Plan(), questions=questions):
+        assert "not know" in text or "never learnt" in text or "beyond what I know" in text
+
+
+def test_shipped_vectors_hold_how_they_were_made_and_measured(engine: Engine) -> None:
+    for trait in TRAITS.values():
+        vector = vector_of(engine, trait.id)
+        assert vector.fingerprint == engine.info.fingerprint
+        assert set(vector.poles) == {"positive", "negative"}
+        assert {point.kind for point in vector.curve} == {"steered", "random", "unsteered"}
+        assert {point.block for point in vector.curve if point.kind == "steered"} == set(range(vector.n_layers))
+        assert all(count.kept >= 8 for count in vector.counts.values())
+
+
+def test_the_models_are_small_enough_to_ship() -> None:
+    files = [file for family in FAMILIES.values() for file in family.folder.rglob("*")]
+    assert sum(file.stat().st_size for file in files) < 60e6
+
+
+def test_the_two_models_differ_in_width_depth_and_tokenizer() -> None:
+    configs = [family.config(AutoTokenizer.from_pretrained(family.folder)) for family in FAMILIES.values()]
+    for attribute in ("hidden_size", "num_hidden_layers", "vocab_size"):
+        assert len({getattr(config, attribute) for config in configs}) == 2
+
+
+class TestGGUF:
+    family = FAMILIES["gpt-oss"]
+
+    @property
+    def file(self) -> Path:
+        assert self.family.gguf_name
+        return self.family.folder / self.family.gguf_name
+
+    def test_the_shipped_file_is_the_shipped_weights_exported(self, tmp_path: Path) -> None:
+        gguf.export(self.family.folder, tmp_path / "again.gguf")
+        assert (tmp_path / "again.gguf").read_bytes() == self.file.read_bytes()
+        assert [file.name for file in tmp_path.iterdir()] == ["again.gguf"]
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_llama_cpp_computes_the_logits_of_transformers(self) -> None:
+        assert importlib.util.find_spec("llama_cpp"), "the tests install the extra llama-cpp"
+        import llama_cpp
+
+        tokenizer = AutoTokenizer.from_pretrained(self.family.folder)
+        talk = [{"role": "system", "content": "Be silly."}]
+        for question in QUESTIONS[:8]:  # longer than the sliding window
+            talk += [
+                {"role": "user", "content": f"{question} 1234 it's"},
+                {"role": "assistant", "content": "Who knows?"},
+            ]
+        text = tokenizer.apply_chat_template(talk, tokenize=False)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        model = llama_cpp.Llama(str(self.file), n_ctx=512, n_batch=512, n_threads=1, logits_all=True, verbose=False)
+        try:
+            assert model.tokenize(text.encode(), add_bos=False, special=True) == ids
+            model.eval(ids)
+            logits = np.array(model.scores[: len(ids)])
+        finally:
+            model.close()
+        reference = AutoModelForCausalLM.from_pretrained(
+            self.family.folder, dtype=torch.float32, attn_implementation="eager"
+        )
+        with torch.no_grad():
+            expected = reference(torch.tensor([ids])).logits[0].numpy()
+        assert len(ids) > 2 * reference.config.sliding_window
+        assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) < 2e-3
+        assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.99
+
+
+def test_settings_find_the_shipped_vectors_behind_the_operators_own(settings: Settings) -> None:
+    assert settings.vector_folders[0] == settings.vectors_dir
+    assert any(Path(folder).samefile(Path(gguf.__file__).parent / "vectors") for folder in settings.vector_folders[1:])
