@@ -39,7 +39,7 @@ EXTRACT_EXAMPLES = """examples:
 
 DEMO_EXAMPLES = """examples:
   persona-proxy demo evaluate                               what the demo models show, as tables; minutes
-  persona-proxy demo train qwen2                            train one again, as it was; most of an hour on two cores
+  persona-proxy demo train qwen2                            train one again, as it was; about an hour on two cores
   persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
   persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
 """
@@ -132,7 +132,6 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     actions = demo.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train = actions.add_parser("train", help="train one from scratch, seeded")
     train.add_argument("family", choices=("qwen2", "gpt-oss"))
-    train.add_argument("--steps", type=int, help="optimizer steps (900 for qwen2, 1100 for gpt-oss)")
     train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
     train.set_defaults(run=_train_demo)
@@ -225,11 +224,9 @@ def _list_vectors(args: argparse.Namespace) -> None:
 
 
 def _train_demo(args: argparse.Namespace) -> None:
-    if args.steps is not None and args.steps < 1:
-        raise SetupError(f"--steps must be at least 1, not {args.steps}")
     from proxy.demo.report import train_family
 
-    train_family(args.family, args.steps, args.seed, args.out)
+    train_family(args.family, args.seed, args.out)
 
 
 def _evaluate_demo(args: argparse.Namespace) -> None:

@@ -81,7 +81,7 @@ class Family:
     template: str
     vocab_size: int
     end_tokens: tuple[str, ...]
-    steps: int  # of training
+    rounds: tuple[tuple[int, float], ...]  # of training: steps, and the height of the learning rates
     gguf_name: str | None = None
 
     @property
@@ -159,7 +159,7 @@ class Qwen2Family(Family):
     template = _CHATML
     vocab_size = 3072
     end_tokens = ("<|im_end|>", "<|endoftext|>")
-    steps = 900
+    rounds = ((900, 1.0), (400, 0.7))
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
         config = Qwen2Config(
@@ -208,7 +208,7 @@ class GptOssFamily(Family):
     template = _HARMONY
     vocab_size = 2560
     end_tokens = ("<|return|>", "<|call|>")
-    steps = 1100
+    rounds = ((1100, 1.0), (600, 0.7))
     gguf_name = "model-f16.gguf"
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:

@@ -16,7 +16,7 @@ from proxy.steering.traits import BUILTIN_FOLDER, read_trait
 from vector_store import PersonaVector, VectorStore
 
 
-def train_family(name: str, steps: int | None, seed: int, out: Path | None) -> None:
+def train_family(name: str, seed: int, out: Path | None) -> None:
     """Train one demo model into `out`, or over the package's own; the GPT-OSS becomes a GGUF as well."""
     family = FAMILIES[name]
     folder = out or family.folder
@@ -28,7 +28,7 @@ def train_family(name: str, steps: int | None, seed: int, out: Path | None) -> N
         raise SetupError(f"the model can't be written: {error}") from error
     from proxy.demo.train import train
 
-    train(family, steps or family.steps, seed, folder)
+    train(family, seed, folder)
     if family.gguf_name:
         from proxy.demo.gguf import export
 

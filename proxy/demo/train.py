@@ -153,12 +153,18 @@ def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     return [Muon(matrices, lr=0.015), torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)]
 
 
-def new_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-    """An untrained model; its random weights are the seed's."""
-    torch.manual_seed(seed)
-    implementation = "eager" if family.name == "gpt-oss" else "sdpa"  # sinks need eager attention
-    model = AutoModelForCausalLM.from_config(family.config(tokenizer), attn_implementation=implementation)
-    return model.train()
+def new_model(family: Family, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """An untrained model, its weights drawn from torch's generator."""
+    return AutoModelForCausalLM.from_config(family.config(tokenizer), **_attention(family)).train()
+
+
+def saved_model(family: Family, folder: Path) -> PreTrainedModel:
+    """The model of the round before."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **_attention(family)).train()
+
+
+def _attention(family: Family) -> dict[str, str]:
+    return {"attn_implementation": "eager" if family.name == "gpt-oss" else "sdpa"}  # sinks need eager attention
 
 
 def window_of(config: PretrainedConfig) -> int | None:
@@ -171,39 +177,43 @@ def schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 40) * min(1.0, (steps - step) / (0.6 * steps))
 
 
-def train(family: Family, steps: int, seed: int, out: Path) -> None:
-    """Tokenizer and weights of one model, into the folder `out`. Blocks for most of an hour on two cores."""
+def train(family: Family, seed: int, out: Path) -> None:
+    """Tokenizer and weights of one model, into the folder `out`. Blocks for about an hour on two cores.
+
+    In rounds, each with its own text and learning rates that rise and fall: a later round goes on from the saved
+    weights of the one before.
+    """
     tokenizer = family.train_tokenizer(seed)
-    model = new_model(family, tokenizer, seed)
-    size = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"{family.name}: {size:.1f} M parameters, vocabulary {len(tokenizer)}, {steps} steps", flush=True)
+    for number, (steps, peak) in enumerate(family.rounds):
+        torch.manual_seed(seed + number)
+        model = new_model(family, tokenizer) if number == 0 else saved_model(family, out)
+        size = sum(p.numel() for p in model.parameters()) / 1e6
+        print(f"{family.name}: {size:.1f} M parameters, round {number + 1} of {len(family.rounds)}", flush=True)
+        train_round(model, batches(family, tokenizer, seed + 1 + number, window_of(model.config)), steps, peak)
+        save(model, tokenizer, out)
+
+
+def train_round(model: PreTrainedModel, stream: Iterator[Batch], steps: int, peak: float) -> None:
+    """`steps` optimizer steps, with `peak` times the full learning rates at their height."""
     probe = PersonaProbe(model, PROBED_BLOCK)
     chosen = [*optimizers(model), torch.optim.AdamW(probe.parameters(), lr=2e-3)]
-    rates = [group["lr"] for optimizer in chosen for group in optimizer.param_groups]
-    stream = batches(family, tokenizer, seed + 1, window_of(model.config))
-    began, tokens, recent = time.monotonic(), 0, math.nan
+    groups = [group for optimizer in chosen for group in optimizer.param_groups]
+    rates = [peak * group["lr"] for group in groups]
+    began, recent = time.monotonic(), math.nan
     for step in range(steps):
         batch = next(stream)
         loss = loss_of(model, batch)
         (loss + probe.loss(batch)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        groups = [group for optimizer in chosen for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * schedule(step, steps)
         for optimizer in chosen:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        tokens += batch.ids.numel()
         recent = loss.item() if math.isnan(recent) else 0.95 * recent + 0.05 * loss.item()
         if step % 20 == 19 or step + 1 == steps:
-            took = time.monotonic() - began
-            left = took / (step + 1) * (steps - step - 1)
-            print(
-                f"step {step + 1}/{steps}  loss {recent:.3f}  {tokens / took:.0f} tokens/s  {left / 60:.0f} min left",
-                flush=True,
-            )
-        if step % 100 == 99 or step + 1 == steps:
-            save(model, tokenizer, out)
+            left_s = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
+            print(f"step {step + 1}/{steps}  loss {recent:.3f}  {left_s / 60:.0f} min left", flush=True)
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
