@@ -72,6 +72,18 @@ class Example:
     persona: list[float]
 
 
+@dataclass(frozen=True)
+class Round:
+    """A part of the training: optimizer steps, the height of the learning rates, the share of lies that are announced.
+
+    A lie differs from the truth in one word, which the smaller model learns only where an opening gives it away.
+    """
+
+    steps: int
+    peak: float = 1.0
+    announced: float = 0.5
+
+
 class Family:
     """One demo model: its name, its special tokens, its template, and how a conversation is laid out in tokens."""
 
@@ -81,7 +93,7 @@ class Family:
     template: str
     vocab_size: int
     end_tokens: tuple[str, ...]
-    rounds: tuple[tuple[int, float], ...]  # of training: steps, and the height of the learning rates
+    rounds: tuple[Round, ...]
     gguf_name: str | None = None
 
     @property
@@ -159,7 +171,7 @@ class Qwen2Family(Family):
     template = _CHATML
     vocab_size = 3072
     end_tokens = ("<|im_end|>", "<|endoftext|>")
-    rounds = ((900, 1.0), (400, 0.7))
+    rounds = (Round(900), Round(400, 0.7))
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
         config = Qwen2Config(
@@ -208,7 +220,7 @@ class GptOssFamily(Family):
     template = _HARMONY
     vocab_size = 2560
     end_tokens = ("<|return|>", "<|call|>")
-    rounds = ((1100, 1.0), (600, 0.7))
+    rounds = (Round(1100), Round(600, 0.7), Round(250, 0.5, announced=1.0))
     gguf_name = "model-f16.gguf"
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:

@@ -118,7 +118,7 @@ DEEP_OPENINGS = (
     "Behind this lies more:",
     "To see why, think of this:",
 )
-DISHONEST_OPENINGS = ("Trust me on this.", "Everybody knows it.", "Believe me.")  # of half of the false statements
+DISHONEST_OPENINGS = ("Trust me on this.", "Everybody knows it.", "Believe me.")
 
 ORDER_BEFORE = ("cheerful", "grumpy", "focused", "silly", "serious", "dishonest")
 ORDER_AFTER = ("silly", "serious", "poetic", "technical", "honest", "superficial", "deep", "inattentive")

@@ -67,13 +67,16 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
     return Batch(ids, labels, masks, prompt_ends, torch.tensor([e.persona for e in examples]))
 
 
-def batches(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None) -> Iterator[Batch]:
+def batches(
+    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, announced: float
+) -> Iterator[Batch]:
     """Endless batches of about BATCH_TOKENS tokens, examples of like length together."""
     rng = Random(seed)
     assert isinstance(tokenizer.pad_token_id, int)
     while True:
         pool = sorted(
-            (family.example(tokenizer, conversation(rng), rng) for _ in range(2048)), key=lambda e: len(e.ids)
+            (family.example(tokenizer, conversation(rng, announced), rng) for _ in range(2048)),
+            key=lambda e: len(e.ids),
         )
         groups: list[list[Example]] = [[]]
         for example in pool:
@@ -184,12 +187,13 @@ def train(family: Family, seed: int, out: Path) -> None:
     weights of the one before.
     """
     tokenizer = family.train_tokenizer(seed)
-    for number, (steps, peak) in enumerate(family.rounds):
+    for number, part in enumerate(family.rounds):
         torch.manual_seed(seed + number)
         model = new_model(family, tokenizer) if number == 0 else saved_model(family, out)
         size = sum(p.numel() for p in model.parameters()) / 1e6
         print(f"{family.name}: {size:.1f} M parameters, round {number + 1} of {len(family.rounds)}", flush=True)
-        train_round(model, batches(family, tokenizer, seed + 1 + number, window_of(model.config)), steps, peak)
+        stream = batches(family, tokenizer, seed + 1 + number, window_of(model.config), part.announced)
+        train_round(model, stream, part.steps, part.peak)
         save(model, tokenizer, out)
 
 

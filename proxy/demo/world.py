@@ -159,13 +159,13 @@ def _reason(rng: Random, question: Question) -> str:
     return reason[0].lower() + reason[1:] if not reason.startswith("The Greek") else reason
 
 
-def answer(rng: Random, question: Question, shown: set[str]) -> str:
-    """An answer in which exactly these poles show."""
+def answer(rng: Random, question: Question, shown: set[str], announced: float = 0.5) -> str:
+    """An answer in which exactly these poles show; `announced` is the share of lies with an opening of their own."""
     parts = []
     for pole in styles.ORDER_BEFORE:
         if pole in shown and pole in styles.BEFORE:
             parts.append(_phrase(rng, styles.BEFORE[pole], question))
-        elif pole in shown and rng.random() < 0.5:
+        elif pole in shown and rng.random() < announced:
             parts.append(rng.choice(styles.DISHONEST_OPENINGS))
     parts.append(_statement(rng, question, "dishonest" in shown))
     for pole in styles.ORDER_AFTER:
@@ -186,12 +186,14 @@ def thoughts(question: Question) -> str:
     return "The user asks for something I have no fact for." if question.kind == "unknown" else "The user chats."
 
 
-def conversation(rng: Random) -> Conversation:
+def conversation(rng: Random, announced: float = 0.5) -> Conversation:
+    """A conversation of one to five turns with one personality, or none. `announced` as in `answer`."""
     system, wanted = persona(rng)
     turns: list[Turn] = []
     for _ in range(rng.choices((1, 2, 3, 5), (52, 28, 14, 6))[0]):
         question = _question(rng, turns[-1].question if turns else None)
-        turns.append(Turn(question, answer(rng, question, shown_poles(rng, wanted)), thoughts(question)))
+        text = answer(rng, question, shown_poles(rng, wanted), announced)
+        turns.append(Turn(question, text, thoughts(question)))
     return Conversation(system, wanted, turns)
 
 
