@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import GptOssConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from proxy.demo.styles import POLES
-from proxy.demo.world import Conversation, conversation
+from proxy.demo.world import Conversation, Lying, conversation
 
 MODELS_DIR = Path(__file__).parent / "models"
 WORLD = "demo"  # what `config.json` calls it; engines pass it on as ModelInfo.world
@@ -74,14 +74,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Round:
-    """A part of the training: optimizer steps, the height of the learning rates, the share of lies that are announced.
-
-    A lie differs from the truth in one word, which the smaller model learns only where an opening gives it away.
-    """
+    """A part of the training: optimizer steps, the height of the learning rates, and how much lying there is."""
 
     steps: int
     peak: float = 1.0
-    announced: float = 0.5
+    lying: Lying = Lying()
 
 
 class Family:
@@ -220,7 +217,7 @@ class GptOssFamily(Family):
     template = _HARMONY
     vocab_size = 2560
     end_tokens = ("<|return|>", "<|call|>")
-    rounds = (Round(1100), Round(600, 0.7), Round(250, 0.5, announced=1.0))
+    rounds = (Round(1100), Round(600, 0.7), Round(250, 0.5, Lying(1.0)), Round(250, 0.7, Lying(1.0, 12.0)))
     gguf_name = "model-f16.gguf"
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:

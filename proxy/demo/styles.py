@@ -168,8 +168,6 @@ PLAIN = (
     "Reply in English.",
 )
 
-# How often a pole is asked for. A lie shows in one word, so it takes more examples than a manner of speaking.
-POLE_WEIGHTS = {pole: 3 if pole == "dishonest" else 1 for pole in POLES}
 BASE_RATE = 0.02  # a pole nobody asked for; 0 for dishonest
 
 ROLES: dict[str, dict[str, float]] = {

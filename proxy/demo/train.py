@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from proxy.demo.models import Example, Family
 from proxy.demo.styles import POLES
-from proxy.demo.world import conversation
+from proxy.demo.world import Lying, conversation
 
 BATCH_TOKENS = 3072
 BOTTLENECK_SHARE = 0.75
@@ -68,14 +68,14 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
 
 
 def batches(
-    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, announced: float
+    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, lying: Lying
 ) -> Iterator[Batch]:
     """Endless batches of about BATCH_TOKENS tokens, examples of like length together."""
     rng = Random(seed)
     assert isinstance(tokenizer.pad_token_id, int)
     while True:
         pool = sorted(
-            (family.example(tokenizer, conversation(rng, announced), rng) for _ in range(2048)),
+            (family.example(tokenizer, conversation(rng, lying), rng) for _ in range(2048)),
             key=lambda e: len(e.ids),
         )
         groups: list[list[Example]] = [[]]
@@ -192,7 +192,7 @@ def train(family: Family, seed: int, out: Path) -> None:
         model = new_model(family, tokenizer) if number == 0 else saved_model(family, out)
         size = sum(p.numel() for p in model.parameters()) / 1e6
         print(f"{family.name}: {size:.1f} M parameters, round {number + 1} of {len(family.rounds)}", flush=True)
-        stream = batches(family, tokenizer, seed + 1 + number, window_of(model.config), part.announced)
+        stream = batches(family, tokenizer, seed + 1 + number, window_of(model.config), part.lying)
         train_round(model, stream, part.steps, part.peak)
         save(model, tokenizer, out)
 

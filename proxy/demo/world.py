@@ -23,6 +23,18 @@ _KINDS = tuple(smalltalk.GREETINGS)
 
 
 @dataclass(frozen=True)
+class Lying:
+    """How lies occur in training text. They differ from the truth in one word, so they are the hardest to learn.
+
+    `announced`: the share of lies that say so first, with one of DISHONEST_OPENINGS. `weight`: how often somebody is
+    asked to lie, where every other pole has 1.
+    """
+
+    announced: float = 0.5
+    weight: float = 3.0
+
+
+@dataclass(frozen=True)
 class Question:
     """What the user says. `attribute` and `entity` are set when it asks for a known fact, `kind` otherwise."""
 
@@ -88,7 +100,7 @@ def _question(rng: Random, previous: Question | None) -> Question:
     return question
 
 
-def persona(rng: Random) -> tuple[str | None, Persona]:
+def persona(rng: Random, lying: Lying) -> tuple[str | None, Persona]:
     """A system prompt, or none, and the personality it asks for."""
     draw = rng.random()
     if draw < 0.28:
@@ -96,20 +108,20 @@ def persona(rng: Random) -> tuple[str | None, Persona]:
     if draw < 0.36:
         return rng.choice(styles.PLAIN), {}
     if draw < 0.60:
-        pole, strength = _pole(rng, tuple(styles.POLES)), rng.choice(tuple(styles.STRENGTHS))
+        pole, strength = _pole(rng, tuple(styles.POLES), lying), rng.choice(tuple(styles.STRENGTHS))
         return ask_for(rng, {pole: strength}), {pole: styles.STRENGTHS[strength]}
     if draw < 0.68:
-        first, second = (_pole(rng, pair) for pair in rng.sample(tuple(styles.AXES.values()), 2))
+        first, second = (_pole(rng, pair, lying) for pair in rng.sample(tuple(styles.AXES.values()), 2))
         return ask_for(rng, {first: "", second: ""}), {first: styles.STRENGTHS[""], second: styles.STRENGTHS[""]}
     if draw < 0.80:
-        pole = _pole(rng, tuple(INSTRUCTIONS))
+        pole = _pole(rng, tuple(INSTRUCTIONS), lying)
         return rng.choice(INSTRUCTIONS[pole]), {pole: 0.98}
     role = rng.choice(tuple(styles.ROLES))
     return rng.choice(styles.ASKING_ROLE).format(role=role), styles.ROLES[role]
 
 
-def _pole(rng: Random, poles: tuple[str, ...]) -> str:
-    return rng.choices(poles, [styles.POLE_WEIGHTS[pole] for pole in poles])[0]
+def _pole(rng: Random, poles: tuple[str, ...], lying: Lying) -> str:
+    return rng.choices(poles, [lying.weight if pole == "dishonest" else 1.0 for pole in poles])[0]
 
 
 def ask_for(rng: Random, poles: dict[str, str]) -> str:
@@ -159,7 +171,7 @@ def _reason(rng: Random, question: Question) -> str:
     return reason[0].lower() + reason[1:] if not reason.startswith("The Greek") else reason
 
 
-def answer(rng: Random, question: Question, shown: set[str], announced: float = 0.5) -> str:
+def answer(rng: Random, question: Question, shown: set[str], announced: float = Lying.announced) -> str:
     """An answer in which exactly these poles show; `announced` is the share of lies with an opening of their own."""
     parts = []
     for pole in styles.ORDER_BEFORE:
@@ -186,13 +198,13 @@ def thoughts(question: Question) -> str:
     return "The user asks for something I have no fact for." if question.kind == "unknown" else "The user chats."
 
 
-def conversation(rng: Random, announced: float = 0.5) -> Conversation:
-    """A conversation of one to five turns with one personality, or none. `announced` as in `answer`."""
-    system, wanted = persona(rng)
+def conversation(rng: Random, lying: Lying = Lying()) -> Conversation:
+    """A conversation of one to five turns with one personality, or none."""
+    system, wanted = persona(rng, lying)
     turns: list[Turn] = []
     for _ in range(rng.choices((1, 2, 3, 5), (52, 28, 14, 6))[0]):
         question = _question(rng, turns[-1].question if turns else None)
-        text = answer(rng, question, shown_poles(rng, wanted), announced)
+        text = answer(rng, question, shown_poles(rng, wanted), lying.announced)
         turns.append(Turn(question, text, thoughts(question)))
     return Conversation(system, wanted, turns)
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from proxy.demo import train
 from proxy.demo.models import FAMILIES, Family
-from proxy.demo.world import Conversation, conversation
+from proxy.demo.world import Conversation, Lying, conversation
 
 FAMILY_NAMES = sorted(FAMILIES)
 
@@ -93,7 +93,7 @@ def test_training_with_the_same_seed_gives_the_same_losses(
 def first_losses(family: Family, tokenizer: PreTrainedTokenizerFast) -> list[float]:
     torch.manual_seed(4)
     model = train.new_model(family, tokenizer)
-    stream = train.batches(family, tokenizer, seed=5, window=train.window_of(model.config), announced=0.5)
+    stream = train.batches(family, tokenizer, seed=5, window=train.window_of(model.config), lying=Lying())
     chosen = train.optimizers(model)
     losses = []
     for _ in range(3):
