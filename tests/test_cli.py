@@ -68,6 +68,12 @@ def test_settings_when_asked_then_the_table_is_printed(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == describe_settings() + "\n"
 
 
+def test_settings_when_the_reader_leaves_early_then_no_traceback() -> None:
+    command = f"{sys.executable} -m proxy.cli settings | true"
+    done = subprocess.run(command, shell=True, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_serve_when_given_nothing_then_the_defaults_are_served(served: list[Settings]) -> None:
     assert cli.main(["serve"]) == 0
     assert served == [Settings()]

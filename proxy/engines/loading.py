@@ -6,6 +6,7 @@ Everything that can be wrong with a model folder or a hub name ends here, in a S
 import hashlib
 import json
 import struct
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from proxy.errors import SetupError
 
@@ -102,6 +104,8 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_network(folder: Path, config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """The weights, on their device. One model at a time: loading sets the process's default dtype meanwhile."""
+    if not sys.stderr.isatty():
+        disable_progress_bar()  # a log is no place for one
     try:
         with _one_at_a_time:
             loaded: Any = AutoModelForCausalLM.from_pretrained(

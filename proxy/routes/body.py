@@ -56,7 +56,7 @@ def _not_json(body: bytes, error: Exception, type_: type) -> InvalidRequest:
     except (ValueError, RecursionError):
         path = ""
     if path:
-        return _wrong_field(f"NaN and Infinity are no numbers in JSON - at `$.{path}`", type_)
+        return _wrong_field(f"not a number: JSON has no NaN and no Infinity - at `$.{path}`", type_)
     return InvalidRequest(f"The body is not valid JSON: {error}", code="invalid_json")
 
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from litestar import Litestar, Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap
@@ -57,6 +57,8 @@ def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if error.status_code == 413:
         limit = services_of(request).settings.max_body_bytes
         return _respond(BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
+    if isinstance(error, ValidationException):  # bodies that are there are checked by StrictBody
+        return _respond(InvalidRequest("The body is missing; possible: a JSON object.", code="invalid_json"))
     if error.status_code < 500:
         return _respond(InvalidRequest(error.detail))
     if "client disconnected" in error.detail:

@@ -56,6 +56,12 @@ def test_wrong_method_then_405_with_allow(client: httpx.Client, path: str) -> No
 
 
 @pytest.mark.parametrize("path", sorted(path for path, methods in ROUTES.items() if "POST" in methods))
+def test_no_body_then_400_that_says_so(client: httpx.Client, path: str) -> None:
+    error = check_shape(client.post(path), 400)
+    assert error["code"] == "invalid_json" and "body is missing" in error["message"]
+
+
+@pytest.mark.parametrize("path", sorted(path for path, methods in ROUTES.items() if "POST" in methods))
 @pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"messages": 1, "persona": 1}'])
 def test_bad_body_then_400(client: httpx.Client, path: str, body: bytes) -> None:
     check_shape(client.post(path, content=body), 400)
