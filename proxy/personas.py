@@ -109,7 +109,7 @@ def parse_coefficient(text: str, field: str) -> float:
     """A coefficient written as text. InvalidRequest names the field and the range."""
     if not _NUMBER.fullmatch(text.strip()):
         raise InvalidRequest(f"{field}: {text!r} is no coefficient; possible: {RANGE}", param=field)
-    value = float(text)
+    value = float(text.strip())
     _check(value, field)
     return value
 

@@ -66,10 +66,10 @@ class Preparation:
         """The personas this model can be steered to: with a newest vector of its own weights and a measured place."""
         newest: dict[str, VectorHeader] = {}
         for header in self._store.list(info.id):
-            newest.setdefault(header.trait, header)
-        usable = {trait: header for trait, header in newest.items() if header.fingerprint == info.fingerprint}
+            if header.fingerprint == info.fingerprint:
+                newest.setdefault(header.trait, header)
         return [
-            name for name, (trait, side) in self._poles.items() if trait.id in usable and side in usable[trait.id].poles
+            name for name, (trait, side) in self._poles.items() if trait.id in newest and side in newest[trait.id].poles
         ]
 
     def _instruction(self, personas: Mapping[str, float]) -> str:
@@ -79,19 +79,16 @@ class Preparation:
         )
 
     def _vector(self, persona: str, info: ModelInfo) -> PersonaVector:
-        vector = self._store.latest(info.id, self._poles[persona][0].id)
-        if vector is None:
-            raise VectorUnavailable(
-                f"persona: there is no vector for {persona!r} and the model {info.id}; {self._possible(persona, info)}",
-                param="persona",
-            )
-        if vector.fingerprint != info.fingerprint:
-            raise VectorUnavailable(
-                f"persona: the vector for {persona!r} was taken from other weights than those {info.id} has now; "
-                f"extract it again; {self._possible(persona, info)}",
-                param="persona",
-            )
-        return vector
+        trait = self._poles[persona][0].id
+        vector = self._store.latest(info.id, trait, info.fingerprint)
+        if vector is not None:
+            return vector
+        if self._store.latest(info.id, trait) is None:
+            reason = f"there is no vector for {persona!r} and the model {info.id}"
+        else:
+            other = f"was taken from other weights than those {info.id} has now; extract it again"
+            reason = f"the vector for {persona!r} {other}"
+        raise VectorUnavailable(f"persona: {reason}; {self._possible(persona, info)}", param="persona")
 
     def _possible(self, persona: str, info: ModelInfo) -> str:
         engines = [state.engine for state in self._registry.models() if state.engine is not None]

@@ -57,13 +57,14 @@ class VectorStore:
             headers = {header.id: header for _, header in found if model_id in (None, header.model_id)}
         return sorted(headers.values(), key=_age, reverse=True)
 
-    def latest(self, model_id: str, trait: str) -> PersonaVector | None:
-        """The newest vector of this trait for this model, None where there is none."""
+    def latest(self, model_id: str, trait: str, fingerprint: str | None = None) -> PersonaVector | None:
+        """The newest vector of this trait for this model, and for these weights where `fingerprint` names them; None
+        where there is none."""
         with self._lock:
             found = [
                 (path, header)
                 for path, header in self._find(slug(model_id), slug(trait))
-                if (header.model_id, header.trait) == (model_id, trait)
+                if (header.model_id, header.trait) == (model_id, trait) and fingerprint in (None, header.fingerprint)
             ]
             for path, _ in sorted(found, key=lambda item: _age(item[1]), reverse=True):
                 vector = self._read(path, self._vectors, read_vector)

