@@ -6,7 +6,7 @@ addition. The rules see the question and the answer, never the arm.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -16,7 +16,7 @@ from proxy.demo import rules, world
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.batch import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import messages
+from proxy.steering.extract import Progress, counter, messages
 from proxy.steering.layers import with_random_direction
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
@@ -78,9 +78,9 @@ def evaluate(
     traits: Mapping[str, Trait],
     vectors: Mapping[str, PersonaVector],
     questions: Sequence[str],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress,
 ) -> list[Result]:
-    """Every arm of every pole. Blocks for minutes; `progress` is told how many more answers are done."""
+    """Every arm of every pole. Blocks for minutes."""
     arms = [arm for trait in traits.values() for arm in _arms(engine, trait, vectors[trait.id])]
     generations = [
         Generation(
@@ -91,14 +91,9 @@ def evaluate(
         for arm in arms
         for number, question in enumerate(questions)
     ]
-    completions = generate_all(engine, generations, progress)
+    completions = generate_all(engine, generations, counter(progress, engine.info.id, len(generations)))
     size = len(questions)
     return [_score(arm, questions, completions[i * size : (i + 1) * size]) for i, arm in enumerate(arms)]
-
-
-def n_answers(traits: Mapping[str, Trait], questions: Sequence[str]) -> int:
-    """How many answers `evaluate` makes."""
-    return len(traits) * 2 * (len(COEFFICIENTS) + 4) * len(questions)
 
 
 def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[Arm]:

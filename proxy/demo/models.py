@@ -3,6 +3,7 @@
 Each follows its family: ChatML for the Qwen2, harmony for the GPT-OSS. Both are built by transformers' own classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class Round:
     lying: Lying = Lying()
 
 
-class Family:
+class Family(ABC):
     """One demo model: its name, its special tokens, its template, and how a conversation is laid out in tokens."""
 
     name: str
@@ -122,11 +123,13 @@ class Family:
         wrapped.chat_template = self.template
         return wrapped
 
+    @abstractmethod
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Any:
-        raise NotImplementedError
+        """The architecture's configuration, as transformers takes it."""
 
+    @abstractmethod
     def example(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation, rng: Random) -> Example:
-        raise NotImplementedError
+        """A conversation as token ids."""
 
 
 def _texts(rng: Random, conversations: int) -> Iterable[str]:

@@ -1,18 +1,19 @@
 """What `persona-proxy demo train` and `persona-proxy demo evaluate` do, told in plain lines."""
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from proxy.demo.evaluate import evaluate, held_out_questions, misses, n_answers, tables
+from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
+from proxy.engines.base import ModelInfo
 from proxy.engines.batch import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
-from proxy.steering.traits import BUILTIN_FOLDER, read_trait
+from proxy.steering.report import ProgressBar
+from proxy.steering.traits import load_traits
 from vector_store import PersonaVector, VectorStore
 
 
@@ -38,23 +39,27 @@ def train_family(name: str, seed: int, out: Path | None) -> None:
 
 def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
     """Measure each model with the vectors the server would use, and print tables and what was missed."""
-    traits = {trait.id: trait for trait in map(read_trait, sorted(BUILTIN_FOLDER.glob("*.toml")))}
+    traits = load_traits()
     questions = held_out_questions(traits, n_questions)
     store = VectorStore(settings.vector_folders)
     for model in models:
-        vectors: dict[str, PersonaVector] = {}
-        for trait in traits:
-            vector = store.latest(model.id, trait)
-            if vector is None:
-                raise SetupError(f"{model.id} has no vector for {trait}: persona-proxy extract --model {model.id}")
-            vectors[trait] = vector
         engine = load_engine(model, MAX_RUNNING)
         try:
-            with tqdm(total=n_answers(traits, questions), desc=model.id, leave=False, dynamic_ncols=True) as bar:
-                results = evaluate(engine, traits, vectors, questions, bar.update)
+            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
+            with ProgressBar(sys.stderr) as progress:
+                results = evaluate(engine, traits, vectors, questions, progress)
         finally:
             engine.close()
         print(f"\n{model.id}: share of {n_questions} answers with the pole / with the fact right\n")
         print("\n".join(tables(results)))
         missed = list(misses(results))
         print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
+
+
+def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:
+    vector = store.latest(info.id, trait, info.fingerprint)
+    if vector is None:
+        raise SetupError(
+            f"{info.id} has no vector for {trait}: persona-proxy extract --model {info.id} --trait {trait}"
+        )
+    return vector
