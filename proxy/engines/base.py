@@ -172,6 +172,20 @@ class Engine(Protocol):
         """Residuals at the output of every block, unsteered. Blocks the caller (never call it on the event loop);
         `progress` is told how many more rollouts are done."""
 
+    def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
+        """Each rollout's residuals token by token, float32[n_tokens of the span, n_blocks, hidden], unsteered, at the
+        output of `blocks`, in their order. Blocks the caller; keeps it all, so hand in as many as memory is for."""
+
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        """Each rollout's float32[n_response_tokens]: the log-probability of every response token after what precedes
+        it, with each rollout steered by its own plan as if the response were being generated; unsteered without
+        `plans`. Blocks."""
+
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         """float32[n_prompts, n_token_ids]: log-probability of each token right after each prompt. Blocks."""
 

@@ -6,73 +6,22 @@ prompt never stalls the others for longer than a chunk takes. Knows nothing of t
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
+from proxy.engines.answer import Answer
+from proxy.engines.base import Failure
 from proxy.engines.hooks import NOTHING, Site, SteeringTable
 from proxy.engines.kv_cache import RowCache
-from proxy.engines.runner import ModelRunner
+from proxy.engines.runner import ModelRunner, release_memory
 from proxy.engines.sampler import Draw, Sampler
-from proxy.engines.speech import Speech
 from proxy.errors import EngineFailure
 
 logger = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 512  # prompt tokens per step, padding included
-
-
-class Answer:
-    """One generation under way; also the handle its owner cancels it by."""
-
-    def __init__(self, generation: Generation, on_event: Callable[[Event], None], speech: Speech) -> None:
-        self.generation = generation
-        self.prompt = list(generation.prompt)
-        self.cancelled = False
-        self.ended = False
-        self.produced = 0
-        self.last_token = -1
-        self._on_event = on_event
-        self._speech = speech
-
-    def cancel(self) -> None:
-        """See Run.cancel."""
-        self.cancelled = True
-
-    @property
-    def length(self) -> int:
-        """Tokens so far, prompt and answer."""
-        return len(self.prompt) + self.produced
-
-    def emit(self, event: Event) -> None:
-        """Tell the owner, unless cancelled or ended. An owner that raises has cancelled."""
-        if self.cancelled or self.ended:
-            return
-        self.ended = not isinstance(event, Token)
-        try:
-            self._on_event(event)
-        except Exception:
-            logger.exception("a listener failed; its answer is cancelled")
-            self.cancelled = True
-
-    def accept(self, token: int, stops: frozenset[int], context_length: int) -> bool:
-        """Take the next token, -1 for none; whether the answer goes on. The end token is no event of its own."""
-        if token < 0:
-            advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
-            self.emit(Failure(EngineFailure("the model's output is not a number" + advice)))
-            return False
-        if token in stops:
-            self.emit(Finish("stop"))
-            return False
-        self.produced += 1
-        self.last_token = token
-        text, channel = self._speech.add(token)
-        self.emit(Token(token, text, channel))
-        if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
-            self.emit(Finish("length"))
-        return not (self.ended or self.cancelled)
 
 
 @dataclass
@@ -144,7 +93,7 @@ class Batch:
     def _failed(self, answers: Sequence[Answer], error: Exception) -> None:
         logger.error("a step of %d answers failed", len(answers), exc_info=error)
         self._forget_composition()
-        self._runner.release_memory()
+        release_memory(self._runner.device)
         reason = "out of memory" if isinstance(error, torch.OutOfMemoryError) else type(error).__name__
         for answer in answers:
             answer.emit(Failure(EngineFailure(f"the model failed while it ran ({reason})")))
@@ -203,7 +152,7 @@ class Batch:
         """One token for every running answer."""
         runner, answers = self._runner, [answer for answer, _ in self._running]
         if self._draw is None:
-            sites = [Site(row, 0, _lasting(answer)) for row, answer in enumerate(answers)]
+            sites = [Site(row, 0, answer.steering_at(answer.length - 1)) for row, answer in enumerate(answers)]
             self._table = SteeringTable(sites, runner.device)
             self._draw = Draw([sampler for _, sampler in self._running], runner.device)
         tokens = torch.tensor([answer.last_token for answer in answers], device=runner.device)
@@ -231,16 +180,6 @@ class Batch:
 
 
 def _prompt_sites(answer: Answer, row: int, start: int, n_tokens: int) -> list[Site]:
-    """What is steered in the prompt's tokens from `start` on: the last one by every plan, the others by "all"."""
-    interventions = answer.generation.plan.interventions
-    everywhere = [item for item in interventions if item.positions == "all"]
-    last = len(answer.prompt) - 1 - start
-    sites = [Site(row, column, everywhere) for column in range(n_tokens) if column != last] if everywhere else []
-    if interventions and last < n_tokens:
-        sites.append(Site(row, last, interventions))
-    return sites
-
-
-def _lasting(answer: Answer) -> list[Intervention]:
-    """What is steered in every generated token."""
-    return [item for item in answer.generation.plan.interventions if item.positions != "last_prompt"]
+    """What is steered in the prompt's tokens from `start` on."""
+    steered = ((column, answer.steering_at(start + column)) for column in range(n_tokens))
+    return [Site(row, column, interventions) for column, interventions in steered if interventions]

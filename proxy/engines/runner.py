@@ -74,9 +74,10 @@ class ModelRunner:
         width = max(len(row) for row in rows)
         return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.device)
 
-    def release_memory(self) -> None:
-        """Hand what is cached but unused back to the device."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device.type == "mps":
-            torch.mps.empty_cache()
+
+def release_memory(device: torch.device) -> None:
+    """Hand what is cached but unused back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

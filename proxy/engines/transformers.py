@@ -3,16 +3,18 @@
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jinja2
+import torch
 
 from proxy.engines import loading
+from proxy.engines.answer import Answer
 from proxy.engines.base import (
     Event,
     FloatArray,
     Generation,
-    Intervention,
     Message,
     ModelInfo,
     Rollout,
@@ -21,11 +23,12 @@ from proxy.engines.base import (
     SpanStats,
 )
 from proxy.engines.capture import capture_steps, logprob_steps
-from proxy.engines.decoding import Answer, Batch
-from proxy.engines.runner import ModelRunner
+from proxy.engines.checks import check_generation, check_rollouts
+from proxy.engines.decoding import Batch
+from proxy.engines.runner import ModelRunner, release_memory
 from proxy.engines.speech import Speaker
 from proxy.engines.worker import Worker
-from proxy.errors import ContextLengthExceeded, InvalidRequest
+from proxy.errors import InvalidRequest
 from proxy.settings import ModelSettings
 
 
@@ -65,7 +68,7 @@ class TransformersEngine:
         self._speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
         self._vocabulary = runner.vocabulary
         batch = Batch(runner, self._speaker.stops, info.context_length, max_batch)
-        self._worker = Worker(info.id, runner, batch)
+        self._worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
 
     @property
     def info(self) -> ModelInfo:
@@ -93,12 +96,7 @@ class TransformersEngine:
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""
-        self._check_tokens(generation.prompt)
-        for token in generation.sampling.logit_bias:
-            if not 0 <= token < self._vocabulary:
-                raise InvalidRequest(f"token {token} is not one of the model's {self._vocabulary}", param="logit_bias")
-        for item in generation.plan.interventions:
-            self._check_intervention(item)
+        check_generation(generation, self._info, self._vocabulary)
         answer = Answer(generation, on_event, self._speaker.speech(generation.prompt))
         self._worker.start(answer)
         return answer
@@ -107,38 +105,14 @@ class TransformersEngine:
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
     ) -> dict[Span, SpanStats]:
         """See Engine.capture. Raises EngineFailure when the model fails."""
-        for rollout in rollouts:
-            self._check_tokens([*rollout.prompt, *rollout.response], room=0)
+        check_rollouts(rollouts, self._info, self._vocabulary)
         return self._worker.run(lambda runner: capture_steps(runner, rollouts, spans, progress))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
-        for prompt in prompts:
-            self._check_tokens(prompt)
+        check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._vocabulary)
         return self._worker.run(lambda runner: logprob_steps(runner, prompts, token_ids))
 
     def close(self) -> None:
         """See Engine.close."""
         self._worker.close()
-
-    def _check_tokens(self, tokens: Sequence[int], room: int = 1) -> None:
-        """They fit, with `room` for more, and every one exists: a single bad id would fail the whole batch."""
-        if not tokens:
-            raise InvalidRequest("the prompt has no tokens", param="messages")
-        if len(tokens) + room > self._info.context_length:
-            raise ContextLengthExceeded(
-                f"the prompt has {len(tokens)} tokens, which leaves no room for an answer: the model's context is "
-                f"{self._info.context_length} tokens",
-                param="messages",
-            )
-        if min(tokens) < 0 or max(tokens) >= self._vocabulary:
-            raise InvalidRequest(f"a token is not one of the model's {self._vocabulary}", param="messages")
-
-    def _check_intervention(self, item: Intervention) -> None:
-        """A plan for another model must not reach the batch."""
-        arrays = [item.vector] if item.mode == "add" else [item.basis, item.levels]
-        width = self._info.hidden_size
-        if not 0 <= item.block < self._info.n_layers or any(array is None for array in arrays):
-            raise ValueError(f"no such intervention: {item.mode} at block {item.block} of {self._info.n_layers}")
-        if arrays[0] is not None and arrays[0].shape[-1] != width:
-            raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {width}")

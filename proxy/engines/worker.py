@@ -1,39 +1,62 @@
 """The one thread that runs a model: steps of the shared batch in turn with steps of longer tasks.
 
 Everything that touches the model happens on this thread; other threads only leave messages. Knows nothing of what an
-answer or a task is about.
+answer, a task or a model is about.
 """
 
 import gc
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Generic, Protocol, TypeVar
 
-import torch
-
-from proxy.engines.decoding import Answer, Batch
-from proxy.engines.runner import ModelRunner
+from proxy.engines.answer import Answer
 from proxy.errors import EngineFailure, ModelUnavailable
 
 logger = logging.getLogger(__name__)
+M = TypeVar("M")
 T = TypeVar("T")
-Steps = Callable[[ModelRunner], Generator[None, None, T]]
+Steps = Callable[[M], Generator[None, None, T]]
 
 
-class Worker:
-    """Owns a model until `close`. Answers and tasks may be handed in from any thread."""
+class Batch(Protocol):
+    """The answers of one model. What fails inside it ends in Failure events; it raises nothing."""
 
-    def __init__(self, name: str, runner: ModelRunner, batch: Batch) -> None:
-        self._inbox: queue.SimpleQueue[Answer | tuple[Steps[Any], Future[Any]] | None] = queue.SimpleQueue()
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+
+    def add(self, answer: Answer) -> None:
+        """Queue an answer for a later step."""
+
+    def step(self) -> None:
+        """Go on with every answer by a token or a chunk of its prompt."""
+
+    def fail_all(self, error: Exception) -> None:
+        """End every answer, and start afresh."""
+
+
+class Worker(Generic[M]):
+    """Owns a model until `close`. Answers and tasks may be handed in from any thread.
+
+    `within` is entered on the thread for as long as it lives; `release` is called when it has ended and nothing here
+    refers to the model any more.
+    """
+
+    def __init__(
+        self, name: str, model: M, batch: Batch, within: AbstractContextManager[Any], release: Callable[[], None]
+    ) -> None:
+        self._inbox: queue.SimpleQueue[Answer | tuple[Steps[M, Any], Future[Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
         self._closed = False
-        self._device = runner.device.type
+        self._release = release
         self._thread = threading.Thread(
-            target=_work, args=(runner, batch, self._inbox), name=f"model {name}", daemon=True
+            target=_work, args=(model, batch, self._inbox, within), name=f"model {name}", daemon=True
         )
         self._thread.start()
 
@@ -41,13 +64,13 @@ class Worker:
         """Run an answer. ModelUnavailable after `close`."""
         self._hand_in(answer)
 
-    def run(self, steps: Steps[T]) -> T:
+    def run(self, steps: Steps[M, T]) -> T:
         """Run a task, a step at a time, and wait for its result. ModelUnavailable after `close`."""
         future: Future[T] = Future()
         self._hand_in((steps, future))
         return future.result()
 
-    def _hand_in(self, item: Answer | tuple[Steps[Any], Future[Any]]) -> None:
+    def _hand_in(self, item: Answer | tuple[Steps[M, Any], Future[Any]]) -> None:
         with self._lock:
             if self._closed:
                 raise _closed()
@@ -61,18 +84,18 @@ class Worker:
                 self._inbox.put(None)
         self._thread.join()
         gc.collect()
-        if self._device == "cuda":
-            torch.cuda.empty_cache()
+        self._release()
 
 
 def _closed() -> ModelUnavailable:
     return ModelUnavailable("the model was shut down")
 
 
-def _work(runner: ModelRunner, batch: Batch, inbox: "queue.SimpleQueue[Any]") -> None:
+def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any]) -> None:
     """The thread: the model lives in its arguments and goes when it ends."""
     tasks: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
-    with torch.inference_mode():
+    chats_until = 0.0
+    with within:
         while True:
             for item in _received(inbox, wait=not (batch.busy or tasks)):
                 if item is None:
@@ -84,14 +107,20 @@ def _work(runner: ModelRunner, batch: Batch, inbox: "queue.SimpleQueue[Any]") ->
                     batch.add(item)
                 else:
                     steps, future = item
-                    tasks.append((steps(runner), future))
+                    tasks.append((steps(model), future))
             try:
                 batch.step()
             except Exception:
                 logger.exception("the batch failed")
                 batch.fail_all(EngineFailure("the model failed while it ran"))
-            if tasks and _task_step(*tasks[0]):
-                tasks.popleft()
+            began = time.monotonic()
+            if tasks and (began >= chats_until or not batch.busy):
+                if _task_step(*tasks[0]):
+                    tasks.popleft()
+                tasks.rotate(-1)
+                # However long a task's step takes, chats that run beside it get as much time before the next one.
+                ended = time.monotonic()
+                chats_until = ended + (ended - began)
 
 
 def _received(inbox: "queue.SimpleQueue[Any]", wait: bool) -> list[Any]:

@@ -1,0 +1,52 @@
+"""What an engine refuses before it reaches the worker: a single bad request would fail the whole batch.
+
+Knows what a model is like, and nothing of how it is run.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from proxy.engines.base import Generation, Intervention, ModelInfo, Plan, Rollout
+from proxy.errors import ContextLengthExceeded, InvalidRequest
+
+
+def check_generation(generation: Generation, info: ModelInfo, vocabulary: int) -> None:
+    """ContextLengthExceeded, or InvalidRequest for tokens there are not; ValueError for another model's plan."""
+    check_tokens(generation.prompt, info, vocabulary, room=1)
+    for token in generation.sampling.logit_bias:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequest(f"token {token} is not one of the model's {vocabulary}", param="logit_bias")
+    check_plan(generation.plan, info)
+
+
+def check_rollouts(rollouts: Iterable[Rollout], info: ModelInfo, vocabulary: int) -> None:
+    """As check_generation, for texts that are only read."""
+    for rollout in rollouts:
+        check_tokens([*rollout.prompt, *rollout.response], info, vocabulary, room=0)
+
+
+def check_tokens(tokens: Sequence[int], info: ModelInfo, vocabulary: int, room: int) -> None:
+    """They fit, with `room` for more, and every one exists."""
+    if not tokens:
+        raise InvalidRequest("the prompt has no tokens", param="messages")
+    if len(tokens) + room > info.context_length:
+        raise ContextLengthExceeded(
+            f"the prompt has {len(tokens)} tokens, which leaves no room for an answer: the model's context is "
+            f"{info.context_length} tokens",
+            param="messages",
+        )
+    if min(tokens) < 0 or max(tokens) >= vocabulary:
+        raise InvalidRequest(f"a token is not one of the model's {vocabulary}", param="messages")
+
+
+def check_plan(plan: Plan, info: ModelInfo) -> None:
+    """ValueError for a plan made for another model."""
+    for item in plan.interventions:
+        _check_intervention(item, info)
+
+
+def _check_intervention(item: Intervention, info: ModelInfo) -> None:
+    arrays = [item.vector] if item.mode == "add" else [item.basis, item.levels]
+    if not 0 <= item.block < info.n_layers or any(array is None for array in arrays):
+        raise ValueError(f"no such intervention: {item.mode} at block {item.block} of {info.n_layers}")
+    if arrays[0] is not None and arrays[0].shape[-1] != info.hidden_size:
+        raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {info.hidden_size}")
