@@ -65,13 +65,19 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal exactly for plans that do the same: the key under which steered KV may be reused."""
+        """Equal exactly for plans that do the same."""
         digest = hashlib.sha256()
         for item in self.interventions:
             digest.update(f"{item.block}/{item.positions}/{item.mode}".encode())
             for array in (item.vector, item.basis, item.levels):
                 digest.update(b"-" if array is None else str(array.shape).encode() + array.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def prompt_key(self) -> str:
+        """Equal exactly for plans that do the same to a prompt's tokens before its last, so that most share the key of
+        the empty plan: the key under which those tokens' KV may be reused."""
+        return Plan(tuple(item for item in self.interventions if item.positions == "all")).fingerprint
 
 
 @dataclass(frozen=True)
