@@ -13,6 +13,7 @@ ProxyError
 ├── BodyTooLarge              413
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
 ├── ModelUnavailable          503  still loading, or it failed to load
+├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
 ├── EngineFailure             500  the model failed while it ran
 └── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
 """
@@ -105,6 +106,12 @@ class ModelUnavailable(ProxyError):
     def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OutOfMemory(ProxyError):
+    status = 503
+    code = "out_of_memory"
+    retry_after_s = 2
 
 
 class EngineFailure(ProxyError):
