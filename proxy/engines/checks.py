@@ -50,3 +50,9 @@ def _check_intervention(item: Intervention, info: ModelInfo) -> None:
         raise ValueError(f"no such intervention: {item.mode} at block {item.block} of {info.n_layers}")
     if arrays[0] is not None and arrays[0].shape[-1] != info.hidden_size:
         raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {info.hidden_size}")
+
+
+def check_blocks(blocks: Sequence[int], info: ModelInfo) -> None:
+    """ValueError for a block the model does not have."""
+    if strays := [block for block in blocks if not 0 <= block < info.n_layers]:
+        raise ValueError(f"no such blocks: {strays} of {info.n_layers}")

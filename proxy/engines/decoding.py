@@ -6,35 +6,43 @@ prompt never stalls the others for longer than a chunk takes. Knows nothing of t
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+import numpy as np
 import torch
 
 from proxy.engines.answer import Answer
-from proxy.engines.base import Failure
-from proxy.engines.hooks import NOTHING, Site, SteeringTable
+from proxy.engines.base import Failure, Intervention
+from proxy.engines.graphs import DecodeGraphs, cuda_graphs
+from proxy.engines.hooks import NOTHING, Site, SteeringTable, layout_of
 from proxy.engines.kv_cache import RowCache
-from proxy.engines.runner import ModelRunner, release_memory
+from proxy.engines.prefix_cache import PrefixCache, shared_prefix
+from proxy.engines.runner import CHUNK_TOKENS, ModelRunner, out_of_memory, release_memory
 from proxy.engines.sampler import Draw, Sampler
-from proxy.errors import EngineFailure
+from proxy.errors import EngineFailure, InvalidRequest, OutOfMemory, ProxyError
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
-CHUNK_TOKENS = 512  # prompt tokens per step, padding included
+PREFIX_BYTES = 2**29  # of keys and values of prompts read before
+WORTH_WAITING = 64  # tokens of prompt in common, for which an answer joins a step later
 
 
 @dataclass
 class _Joining:
-    """Answers whose prompts are being read: several short ones at once, or one long one in chunks."""
+    """Answers whose prompts are being read: several short ones at once, or one long one in chunks. `done` counts the
+    tokens of each prompt that are in the cache."""
 
     answers: list[Answer]
     cache: RowCache
-    done: int = 0
+    done: list[int]
 
 
-class Batch:
-    """All answers of one model, waiting, joining and running."""
+class DecodingBatch:
+    """All answers of one model, waiting, joining and running. See Batch."""
 
     def __init__(self, runner: ModelRunner, stops: frozenset[int], context_length: int, max_rows: int) -> None:
         self._runner = runner
@@ -45,16 +53,19 @@ class Batch:
         self._joining: _Joining | None = None
         self._running: list[tuple[Answer, Sampler]] = []
         self._cache = runner.new_cache()
+        self._prefixes = PrefixCache(PREFIX_BYTES)
+        self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs()) if runner.device.type == "cuda" else None
         self._draw: Draw | None = None
+        self._steering: list[tuple[Intervention, ...]] | None = None
         self._table = NOTHING
 
     @property
     def busy(self) -> bool:
-        """Whether a step would do anything."""
+        """See Batch.busy."""
         return bool(self._waiting or self._joining or self._running)
 
     def add(self, answer: Answer) -> None:
-        """Queue an answer for a later step."""
+        """See Batch.add."""
         self._waiting.append(answer)
 
     def step(self) -> None:
@@ -68,35 +79,71 @@ class Batch:
                 self._read_chunk(joining)
             except Exception as error:
                 self._joining = None
-                self._failed(joining.answers, error)
+                self._failed(joining.answers, error, alone=len(joining.answers) == 1 and not self._running)
                 self._leave([row for row, (answer, _) in enumerate(self._running) if answer.ended])
         if self._running:
             try:
                 self._decode()
             except Exception as error:
-                answers = [answer for answer, _ in self._running]
-                self._running = []
-                self._cache = self._runner.new_cache()
-                self._failed(answers, error)
+                self._fail_running(error)
 
     def fail_all(self, error: Exception) -> None:
-        """End every answer, and start afresh."""
+        """See Batch.fail_all."""
         joining = self._joining.answers if self._joining else []
         answers = [answer for answer, _ in self._running] + joining + list(self._waiting)
         self._waiting.clear()
         self._joining, self._running = None, []
-        self._cache = self._runner.new_cache()
-        self._forget_composition()
+        self._start_afresh()
         for answer in answers:
             answer.emit(Failure(error))
 
-    def _failed(self, answers: Sequence[Answer], error: Exception) -> None:
+    def _fail_running(self, error: Exception) -> None:
+        """Memory that runs out is the fault of the longest answer, since every row is as long as that one."""
+        if out_of_memory(error):
+            longest = max(range(len(self._running)), key=lambda row: self._running[row][0].length)
+            self._failed([self._running[longest][0]], error, alone=len(self._running) == 1)
+            self._leave([longest])
+            self._shrink()
+        else:
+            answers = [answer for answer, _ in self._running]
+            self._running = []
+            self._failed(answers, error)
+            self._start_afresh()
+
+    def _shrink(self) -> None:
+        """Move the rows into a cache no longer than they need."""
+        try:
+            smaller = self._runner.new_cache()
+            for row, (answer, _) in enumerate(self._running):
+                smaller.append_row(self._cache, row, answer.length - 1)
+            self._cache = smaller
+        except Exception as error:
+            answers = [answer for answer, _ in self._running]
+            self._running = []
+            self._failed(answers, error)
+            self._start_afresh()
+
+    def _failed(self, answers: Sequence[Answer], error: Exception, *, alone: bool = False) -> None:
         logger.error("a step of %d answers failed", len(answers), exc_info=error)
         self._forget_composition()
-        release_memory(self._runner.device)
-        reason = "out of memory" if isinstance(error, torch.OutOfMemoryError) else type(error).__name__
+        self._free_memory()
+        reported = _memory_error(alone) if out_of_memory(error) else _failure(error)
         for answer in answers:
-            answer.emit(Failure(EngineFailure(f"the model failed while it ran ({reason})")))
+            answer.emit(Failure(reported))
+
+    def _free_memory(self) -> None:
+        self._prefixes.clear()
+        release_memory(self._runner.device)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do it, and once more without the memory of prompts read before when memory runs out."""
+        try:
+            return work()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        self._free_memory()
+        return work()
 
     def _drop_cancelled(self) -> None:
         if any(answer.cancelled for answer in self._waiting):
@@ -107,31 +154,42 @@ class Batch:
 
     def _next_group(self) -> _Joining | None:
         """The next of those waiting, with as many after it as fit into one chunk with it and into the batch."""
-        group: list[Answer] = []
+        joining = _Joining([], self._runner.new_cache(), [])
         room = self._max_rows - len(self._running)
         longest = 0
-        while self._waiting and len(group) < room:
-            longest = max(longest, len(self._waiting[0].prompt))
-            if group and longest * (len(group) + 1) > CHUNK_TOKENS:
+        while self._waiting and len(joining.answers) < room:
+            answer = self._waiting[0]
+            known = self._prefixes.longest(answer.generation.plan.prompt_key, answer.prompt[:-1])
+            length = known[0][0].shape[1] if known else 0
+            longest = max(longest, len(answer.prompt) - length)
+            full = longest * (len(joining.answers) + 1) > CHUNK_TOKENS
+            if joining.answers and (full or _worth_waiting(answer, length, joining.answers)):
                 break
-            group.append(self._waiting.popleft())
-        return _Joining(group, self._runner.new_cache()) if group else None
+            if known:
+                joining.cache.write_row(len(joining.answers), known)
+            joining.answers.append(self._waiting.popleft())
+            joining.done.append(length)
+        return joining if joining.answers else None
 
     def _read_chunk(self, joining: _Joining) -> None:
         """Run the group's next chunk; after the last, draw everyone's first token and let them join."""
-        answers, start = joining.answers, joining.done
-        chunk = [answer.prompt[start : start + CHUNK_TOKENS] for answer in answers]
-        tokens = self._runner.padded(chunk)
-        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device).expand_as(tokens)
-        joining.cache.seat(len(answers), start, tokens.shape[1])
-        sites: list[Site] = []
-        for row, answer in enumerate(answers):
-            sites += _prompt_sites(answer, row, start, len(chunk[row]))
-        table = SteeringTable(sites, self._runner.device)
-        last = [len(piece) - 1 for piece in chunk]
-        logits = self._runner.forward(tokens, positions, joining.cache, last, table)
-        joining.done += tokens.shape[1]
-        if joining.done >= max(len(answer.prompt) for answer in answers):
+        answers, starts = joining.answers, joining.done
+        rows = [a.prompt[at : at + CHUNK_TOKENS] for a, at in zip(answers, starts, strict=True)]
+        ends = [start + len(row) for start, row in zip(starts, rows, strict=True)]
+        over = all(end == len(answer.prompt) for answer, end in zip(answers, ends, strict=True))
+        sites = [
+            Site(row, at - start, steering)
+            for row, (answer, start, end) in enumerate(zip(answers, starts, ends, strict=True))
+            for at in range(start, end)
+            if (steering := answer.steering_at(at))
+        ]
+        wanted = [(row, len(tokens) - 1) for row, tokens in enumerate(rows)] if over else []
+        table = SteeringTable.of_sites(sites, self._runner.hidden_size, self._runner.device)
+        logits = self._patiently(
+            lambda: self._runner.read_chunk(rows, starts, joining.cache, wanted=wanted, table=table)
+        )
+        joining.done = ends
+        if logits is not None:
             self._join(joining, logits)
 
     def _join(self, joining: _Joining, logits: torch.Tensor) -> None:
@@ -145,23 +203,45 @@ class Batch:
         self._forget_composition()
         for row, (answer, sampler, token) in enumerate(zip(joining.answers, samplers, tokens, strict=True)):
             if answer.accept(token, self._stops, self._context_length):
-                self._cache.append_row(joining.cache, row, len(answer.prompt))
+                self._patiently(partial(self._cache.append_row, joining.cache, row, len(answer.prompt)))
                 self._running.append((answer, sampler))
+        for row, answer in enumerate(joining.answers):
+            before_last = len(answer.prompt) - 1
+            known = joining.cache.read_row(row, before_last)
+            self._prefixes.store(answer.generation.plan.prompt_key, answer.prompt[:before_last], known)
 
     def _decode(self) -> None:
         """One token for every running answer."""
-        runner, answers = self._runner, [answer for answer, _ in self._running]
+        answers = [answer for answer, _ in self._running]
         if self._draw is None:
-            sites = [Site(row, 0, answer.steering_at(answer.length - 1)) for row, answer in enumerate(answers)]
-            self._table = SteeringTable(sites, runner.device)
-            self._draw = Draw([sampler for _, sampler in self._running], runner.device)
-        tokens = torch.tensor([answer.last_token for answer in answers], device=runner.device)
-        positions = torch.tensor([answer.length - 1 for answer in answers], device=runner.device)
-        self._cache.seat_each(positions, max(answer.length for answer in answers))
-        logits = runner.forward(tokens[:, None], positions[:, None], self._cache, [0] * len(answers), self._table)
-        drawn = self._draw(logits)
+            self._draw = Draw([sampler for _, sampler in self._running], self._runner.device)
+        self._steer([answer.steering_at(answer.length - 1) for answer in answers])
+        drawn = self._draw(self._patiently(self._logits))
         going = [a.accept(token, self._stops, self._context_length) for a, token in zip(answers, drawn, strict=True)]
         self._leave([row for row, goes_on in enumerate(going) if not goes_on])
+
+    def _steer(self, steering: list[tuple[Intervention, ...]]) -> None:
+        """Steer each row of the next step so."""
+        before = self._steering
+        if before is not None and all(mine is old for mine, old in zip(steering, before, strict=True)):
+            return
+        self._steering = steering
+        if self._graphs is not None:
+            self._graphs.steer(steering)
+        runner = self._runner
+        self._table = SteeringTable.of_rows(steering, layout_of(steering), runner.hidden_size, runner.device)
+
+    def _logits(self) -> torch.Tensor:
+        answers, runner = [answer for answer, _ in self._running], self._runner
+        tokens = [answer.last_token for answer in answers]
+        positions = [answer.length - 1 for answer in answers]
+        seen = max(positions) + 1
+        if self._graphs is not None:
+            logits = self._graphs.decode(tokens, positions, self._cache, seen)
+            if logits is not None:
+                return logits
+        columns = torch.tensor([tokens, positions], device=runner.device)[:, :, None]
+        return runner.decode(columns[0], columns[1], self._cache, seen, self._table)
 
     def _leave(self, rows: Sequence[int]) -> None:
         for row in reversed(rows):
@@ -170,16 +250,38 @@ class Batch:
             self._running.pop()
         if rows:
             self._forget_composition()
-            if not self._running:
+            if not self._running and self._graphs is None:
                 self._cache = self._runner.new_cache()
+
+    def _start_afresh(self) -> None:
+        """Nobody is in the batch any more, and its memory may be in any state."""
+        self._cache = self._runner.new_cache()
+        self._prefixes.clear()
+        self._forget_composition()
 
     def _forget_composition(self) -> None:
         """Who is in the batch has changed: what is worth keeping from step to step is made anew."""
         self._draw = None
-        self._table = NOTHING
+        self._steering = None
 
 
-def _prompt_sites(answer: Answer, row: int, start: int, n_tokens: int) -> list[Site]:
-    """What is steered in the prompt's tokens from `start` on."""
-    steered = ((column, answer.steering_at(start + column)) for column in range(n_tokens))
-    return [Site(row, column, interventions) for column, interventions in steered if interventions]
+def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:
+    """Whether so much of a prompt is about to be read for another that it can be had for nothing a step later."""
+    prompt, key = np.asarray(answer.prompt[:-1]), answer.generation.plan.prompt_key
+    return any(
+        shared_prefix(prompt, np.asarray(other.prompt[:-1])) - known >= WORTH_WAITING
+        for other in group
+        if other.generation.plan.prompt_key == key
+    )
+
+
+def _memory_error(alone: bool) -> ProxyError:
+    """Where others take part of the memory, trying again later may do; alone it never will."""
+    if alone:
+        message = "there is not enough memory for this prompt and its answer; shorten it"
+        return InvalidRequest(message, param="messages", code="out_of_memory")
+    return OutOfMemory("there was not enough memory left for this answer beside the others; try again later")
+
+
+def _failure(error: Exception) -> EngineFailure:
+    return EngineFailure(f"the model failed while it ran ({type(error).__name__})")

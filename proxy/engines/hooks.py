@@ -5,8 +5,9 @@ are not touched. Knows nothing of requests, vectors' meaning or sampling.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Site:
 
 
 class _Addition:
-    """Adds a vector each to some tokens."""
+    """Adds a vector each to some tokens of a prompt."""
 
     def __init__(self, sites: Sequence[tuple[int, int]], vectors: Sequence[FloatArray], device: torch.device) -> None:
         self._at = _index(sites, device)
@@ -36,66 +37,177 @@ class _Addition:
         hidden[self._at] = (hidden[self._at].float() + self._vectors).to(hidden.dtype)
 
 
+class _RowAddition:
+    """Adds a vector to the one token of every row; nothing is added as -0.0, which keeps every bit of what it meets."""
+
+    def __init__(self, vectors: Sequence[FloatArray | None], hidden_size: int, device: torch.device) -> None:
+        table = np.full((len(vectors), 1, hidden_size), -0.0, np.float32)
+        for row, vector in enumerate(vectors):
+            if vector is not None:
+                table[row, 0] = vector
+        self.buffers = [torch.from_numpy(table).to(device)]
+
+    def __call__(self, hidden: torch.Tensor) -> None:
+        if hidden.dtype == torch.float32:
+            hidden.add_(self.buffers[0])
+        else:
+            hidden.copy_(hidden.float() + self.buffers[0])
+
+
 class _Hold:
     """Moves some tokens' projections on their bases to their levels, all directions of a token at once.
 
     delta = pinv(basis) @ (levels - basis @ h), the smallest move that gets there; a cap only ever lowers.
-    Bases of unequal size are padded with zero rows, which move nothing.
+    Bases smaller than `size` are padded with zero rows, which move nothing; a token with no hold has only those.
     """
 
-    def __init__(self, sites: Sequence[tuple[int, int]], items: Sequence[Intervention], device: torch.device) -> None:
-        size = max(_held(item)[0].shape[0] for item in items)
-        width = _held(items[0])[0].shape[1]
-        basis = np.zeros((len(items), size, width), np.float32)
-        inverse = np.zeros((len(items), width, size), np.float32)
+    def __init__(
+        self,
+        sites: Sequence[tuple[int, int]],
+        items: Sequence[Intervention | None],
+        size: int,
+        hidden_size: int,
+        device: torch.device,
+    ) -> None:
+        basis = np.zeros((len(items), size, hidden_size), np.float32)
+        inverse = np.zeros((len(items), hidden_size, size), np.float32)
         levels = np.zeros((len(items), size, 1), np.float32)
         for row, item in enumerate(items):
-            rows, wanted = _held(item)
-            basis[row, : len(rows)] = rows
-            inverse[row, :, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
-            levels[row, : len(rows), 0] = wanted
+            if item is not None:
+                rows, wanted = _held(item)
+                basis[row, : len(rows)] = rows
+                inverse[row, :, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
+                levels[row, : len(rows), 0] = wanted
+        caps = np.array([item is not None and item.mode == "cap" for item in items])[:, None, None]
         self._at = _index(sites, device)
-        self._basis, self._inverse, self._levels = (torch.from_numpy(a).to(device) for a in (basis, inverse, levels))
-        self._caps = torch.tensor([item.mode == "cap" for item in items], device=device)[:, None, None]
+        self.buffers = [torch.from_numpy(array).to(device) for array in (basis, inverse, levels, caps)]
 
     def __call__(self, hidden: torch.Tensor) -> None:
+        basis, inverse, levels, caps = self.buffers
         states = hidden[self._at].float()[:, :, None]
-        deficit = self._levels - self._basis @ states
-        deficit = torch.where(self._caps, deficit.clamp(max=0), deficit)
-        hidden[self._at] = (states + self._inverse @ deficit)[:, :, 0].to(hidden.dtype)
+        deficit = levels - basis @ states
+        deficit = torch.where(caps, deficit.clamp(max=0), deficit)
+        hidden[self._at] = (states + inverse @ deficit)[:, :, 0].to(hidden.dtype)
 
 
-Action = _Addition | _Hold
+@dataclass(frozen=True)
+class Round:
+    """What a block may do to every row at once: whether vectors are added, and then in how many directions a row's
+    projection is held."""
+
+    adds: bool
+    held: int
+
+
+Layout = dict[int, tuple[Round, ...]]  # by block, in order
+
+
+def layout_of(rows: Sequence[Sequence[Intervention]]) -> Layout:
+    """The smallest layout in which each row's interventions find their place."""
+    layout: Layout = {}
+    for row in rows:
+        for block, steps in _steps(row).items():
+            mine = {block: tuple(Round(s.mode == "add", 0 if s.mode == "add" else len(_held(s)[0])) for s in steps)}
+            layout = widened(layout, mine)
+    return layout
+
+
+def widened(layout: Layout, other: Layout) -> Layout:
+    """The smallest layout that has room for both."""
+    none = Round(False, 0)
+    return {
+        block: tuple(
+            Round(a.adds or b.adds, max(a.held, b.held))
+            for a, b in zip_longest(layout.get(block, ()), other.get(block, ()), fillvalue=none)
+        )
+        for block in sorted({*layout, *other})
+    }
+
+
+def _steps(interventions: Sequence[Intervention]) -> dict[int, list[Intervention]]:
+    """By block, in order, with neighbouring additions made one."""
+    steps: dict[int, list[Intervention]] = defaultdict(list)
+    for item in interventions:
+        done = steps[item.block]
+        if done and done[-1].mode == item.mode == "add":
+            done[-1] = replace(item, vector=_vector(done[-1]) + _vector(item))
+        else:
+            done.append(item)
+    return steps
 
 
 class SteeringTable:
     """What one forward does at each block. Worth keeping while the same tokens are concerned."""
 
-    def __init__(self, sites: Iterable[Site], device: torch.device) -> None:
+    def __init__(self, actions: Mapping[int, Sequence["Action"]]) -> None:
+        self.actions = actions
+
+    @classmethod
+    def of_sites(cls, sites: Iterable[Site], hidden_size: int, device: torch.device) -> "SteeringTable":
+        """For prompts: few of many tokens are touched."""
         rounds: dict[int, list[list[tuple[tuple[int, int], Intervention]]]] = defaultdict(list)
         for site in sites:
-            per_block: dict[int, list[Intervention]] = defaultdict(list)
-            for item in site.interventions:
-                per_block[item.block].append(item)
-            for block, items in per_block.items():
-                for order, item in enumerate(items):
+            for block, steps in _steps(site.interventions).items():
+                for order, item in enumerate(steps):
                     if order == len(rounds[block]):
                         rounds[block].append([])
                     rounds[block][order].append(((site.row, site.column), item))
-        self.actions = {block: _actions(steps, device) for block, steps in rounds.items()}
+        return cls(
+            {
+                block: [action for items in steps for action in _site_actions(items, hidden_size, device)]
+                for block, steps in rounds.items()
+            }
+        )
+
+    @classmethod
+    def of_rows(
+        cls, rows: Sequence[Sequence[Intervention]], layout: Layout, hidden_size: int, device: torch.device
+    ) -> "SteeringTable":
+        """For steps of one token a row. Tables of as many rows and the same layout have the same shapes throughout."""
+        steps = [_steps(row) for row in rows]
+        actions: dict[int, list[Action]] = defaultdict(list)
+        for block, rounds in layout.items():
+            for order, round_ in enumerate(rounds):
+                items = [done[block][order] if len(done.get(block, ())) > order else None for done in steps]
+                if round_.adds:
+                    vectors = [item.vector if item is not None and item.mode == "add" else None for item in items]
+                    actions[block].append(_RowAddition(vectors, hidden_size, device))
+                if round_.held:
+                    held = [item if item is not None and item.mode != "add" else None for item in items]
+                    everyone = [(row, 0) for row in range(len(rows))]
+                    actions[block].append(_Hold(everyone, held, round_.held, hidden_size, device))
+        return cls(actions)
+
+    def refill(self, other: "SteeringTable") -> None:
+        """Take over what another table `of_rows` of the same shapes does, in this one's own memory."""
+        for block, actions in self.actions.items():
+            for mine, theirs in zip(actions, other.actions[block], strict=True):
+                assert not isinstance(mine, _Addition) and not isinstance(theirs, _Addition)
+                for buffer, source in zip(mine.buffers, theirs.buffers, strict=True):
+                    buffer.copy_(source)
 
 
-def _actions(rounds: Sequence[Sequence[tuple[tuple[int, int], Intervention]]], device: torch.device) -> list[Action]:
-    """The rounds of one block as few operations over many tokens; a token's own order is kept."""
+Action = _Addition | _RowAddition | _Hold
+
+
+def _site_actions(
+    items: Sequence[tuple[tuple[int, int], Intervention]], hidden_size: int, device: torch.device
+) -> list[Action]:
+    """One round of one block as few operations over many tokens."""
     actions: list[Action] = []
-    for steps in rounds:
-        adds = [(at, item.vector) for at, item in steps if item.mode == "add" and item.vector is not None]
-        holds = [(at, item) for at, item in steps if item.mode != "add"]
-        if adds:
-            actions.append(_Addition([at for at, _ in adds], [vector for _, vector in adds], device))
-        if holds:
-            actions.append(_Hold([at for at, _ in holds], [item for _, item in holds], device))
+    adds = [(at, _vector(item)) for at, item in items if item.mode == "add"]
+    holds = [(at, item) for at, item in items if item.mode != "add"]
+    if adds:
+        actions.append(_Addition([at for at, _ in adds], [vector for _, vector in adds], device))
+    if holds:
+        size = max(len(_held(item)[0]) for _, item in holds)
+        actions.append(_Hold([at for at, _ in holds], [item for _, item in holds], size, hidden_size, device))
     return actions
+
+
+def _vector(item: Intervention) -> FloatArray:
+    assert item.vector is not None
+    return item.vector
 
 
 def _held(item: Intervention) -> tuple[FloatArray, FloatArray]:
@@ -108,7 +220,7 @@ def _index(sites: Sequence[tuple[int, int]], device: torch.device) -> tuple[torc
     return torch.tensor(rows, device=device), torch.tensor(columns, device=device)
 
 
-NOTHING = SteeringTable((), torch.device("cpu"))
+NOTHING = SteeringTable({})
 
 
 class BlockHooks:
@@ -136,19 +248,16 @@ class BlockHooks:
         return hook
 
 
-class LastTokens:
-    """Keeps the output layer from computing logits nobody reads: of each row, only token `columns`[row] gets any."""
+class WantedLogits:
+    """Keeps the output layer from computing logits nobody reads: only tokens at `at`, pairs of row and column, get
+    any, as float[1, n_wanted, vocabulary]; every token while it is None."""
 
     def __init__(self, output_layer: nn.Module) -> None:
-        self.columns: torch.Tensor | None = None
+        self.at: tuple[torch.Tensor, torch.Tensor] | None = None
         output_layer.register_forward_pre_hook(self._select)
 
     def _select(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        if self.columns is None:
-            return None
-        hidden = args[0]
-        rows = torch.arange(len(self.columns), device=hidden.device)
-        return (hidden[rows, self.columns][:, None], *args[1:])
+        return None if self.at is None else (args[0][self.at][None], *args[1:])
 
 
 def find_blocks(model: nn.Module, n_layers: int) -> nn.ModuleList:

@@ -17,11 +17,14 @@ from proxy.errors import SetupError
 _MIN_LENGTH = 128  # tokens; below this a row's memory is not worth saving
 
 
+KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # by block, each float[kv_heads, n_tokens, head_dim]
+
+
 class RowCache(Cache):
     """Keys and values of `n_rows` sequences for every block, each float[capacity, kv_heads, length, head_dim].
 
     `seat` says where the next forward writes; attention then sees positions below `seen`, and its mask has to hide
-    what a row has not written yet. Unwritten memory is zero, because a masked NaN still poisons a sum.
+    what a row has not written yet. Memory never written is zero, because a masked NaN still poisons a sum.
     """
 
     def __init__(self, n_blocks: int) -> None:
@@ -29,22 +32,24 @@ class RowCache(Cache):
         self._keys: list[torch.Tensor | None] = [None] * n_blocks
         self._values: list[torch.Tensor | None] = [None] * n_blocks
         self.n_rows = 0
+        self.moved = 0  # how often memory was replaced by more of it: what knows its address has to look again
         self.seen = 0
+        self._shown_rows = 0
         self._start: int | None = 0
-        self._positions: torch.Tensor | None = None
-        self._row_index: torch.Tensor | None = None
+        self._at: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def seat(self, n_rows: int, start: int, n_new: int) -> None:
-        """The next forward brings `n_new` tokens for each of `n_rows` rows, all from position `start` on."""
-        self.n_rows, self.seen = n_rows, start + n_new
-        self._start, self._positions = start, None
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Rows and positions there is memory for."""
+        held = self._keys[0]
+        return (0, 0) if held is None else (held.shape[0], held.shape[2])
 
-    def seat_each(self, positions: torch.Tensor, seen: int) -> None:
-        """The next forward brings one token a row, at `positions` int64[n_rows], all below `seen`."""
-        if self._row_index is None or len(self._row_index) != len(positions):
-            self._row_index = torch.arange(len(positions), device=positions.device)
-        self.n_rows, self.seen = len(positions), seen
-        self._start, self._positions = None, positions
+    def seat(self, positions: torch.Tensor, seen: int, start: int | None = None) -> None:
+        """The next forward brings tokens at `positions` int64[n_rows, n_new], all below `seen`; from `start` on in
+        every row, when that is given."""
+        self._shown_rows, self.seen, self._start = len(positions), seen, start
+        if start is None:
+            self._at = torch.arange(len(positions), device=positions.device)[:, None], positions
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -56,24 +61,41 @@ class RowCache(Cache):
         )
 
     def _write(self, store: list[torch.Tensor | None], block: int, states: torch.Tensor) -> torch.Tensor:
-        held = _with_room(store[block], states, self.n_rows, self.seen)
-        store[block] = held
-        if self._positions is None:
-            held[: self.n_rows, :, self._start : self.seen] = states
+        held = self._room(store, block, states, self._shown_rows, self.seen)
+        if self._start is not None:
+            held[: self._shown_rows, :, self._start : self._start + states.shape[2]] = states
         else:
-            held[self._row_index, :, self._positions] = states[:, :, 0]
-        return held[: self.n_rows, :, : self.seen]
+            assert self._at is not None
+            rows, positions = self._at
+            held[rows, :, positions] = states.transpose(1, 2)
+        return held[: self._shown_rows, :, : self.seen]
+
+    def reserve(self, n_rows: int, length: int) -> None:
+        """Make room beforehand in every block that has been written to."""
+        for store in (self._keys, self._values):
+            for block, held in enumerate(store):
+                if held is not None:
+                    self._room(store, block, held, n_rows, length)
 
     def append_row(self, other: "RowCache", row: int, length: int) -> None:
         """Copy the first `length` positions of a row of another cache behind this one's rows."""
-        for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
-            for block, source in enumerate(theirs):
-                if source is not None:
-                    piece = source[row : row + 1, :, :length]
-                    held = _with_room(mine[block], piece, self.n_rows + 1, length)
-                    held[self.n_rows, :, :length] = piece[0]
-                    mine[block] = held
+        self.write_row(self.n_rows, other.read_row(row, length))
         self.n_rows += 1
+
+    def read_row(self, row: int, length: int) -> KeyValues:
+        """The first `length` positions of a row: views, which change with it."""
+        return [
+            (keys[row, :, :length], values[row, :, :length])
+            for keys, values in zip(self._keys, self._values, strict=True)
+            if keys is not None and values is not None
+        ]
+
+    def write_row(self, row: int, pieces: KeyValues) -> None:
+        """Copy what was read elsewhere to the beginning of a row."""
+        for block, piece in enumerate(pieces):
+            for store, states in zip((self._keys, self._values), piece, strict=True):
+                held = self._room(store, block, states[None], row + 1, states.shape[1])
+                held[row, :, : states.shape[1]] = states
 
     def remove_row(self, row: int) -> None:
         """Drop a row; the last one takes its place."""
@@ -85,6 +107,16 @@ class RowCache(Cache):
                         held[row] = held[last]
                     held[last] = 0
         self.n_rows = last
+
+    def _room(
+        self, store: list[torch.Tensor | None], block: int, like: torch.Tensor, n_rows: int, length: int
+    ) -> torch.Tensor:
+        held = store[block]
+        larger = _with_room(held, like, n_rows, length)
+        if larger is not held:
+            store[block] = larger
+            self.moved += 1
+        return larger
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.seen

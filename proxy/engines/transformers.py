@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,15 +17,19 @@ from proxy.engines.base import (
     Generation,
     Message,
     ModelInfo,
+    Plan,
     Rollout,
     Run,
+    Sampling,
     Span,
     SpanStats,
+    Tool,
 )
-from proxy.engines.capture import capture_steps, logprob_steps
-from proxy.engines.checks import check_generation, check_rollouts
-from proxy.engines.decoding import Batch
+from proxy.engines.capture import capture_steps, capture_token_steps
+from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
+from proxy.engines.decoding import DecodingBatch
 from proxy.engines.runner import ModelRunner, release_memory
+from proxy.engines.scoring import next_token_steps, score_steps, steering_of
 from proxy.engines.speech import Speaker
 from proxy.engines.worker import Worker
 from proxy.errors import InvalidRequest
@@ -67,20 +71,27 @@ class TransformersEngine:
         self._encoding = threading.Lock()  # a fast tokenizer can't be used by two threads at once
         self._speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
         self._vocabulary = runner.vocabulary
-        batch = Batch(runner, self._speaker.stops, info.context_length, max_batch)
+        batch = DecodingBatch(runner, self._speaker.stops, info.context_length, max_batch)
         self._worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
 
     @property
     def info(self) -> ModelInfo:
         return self._info
 
-    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
         """See Engine.render."""
         extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
         try:
             with self._encoding:
                 ids: list[int] = self._tokenizer.apply_chat_template(
-                    list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **extra
+                    list(messages),
+                    tools=list(tools) if tools else None,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                    **extra,
                 )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
@@ -108,10 +119,41 @@ class TransformersEngine:
         check_rollouts(rollouts, self._info, self._vocabulary)
         return self._worker.run(lambda runner: capture_steps(runner, rollouts, spans, progress))
 
+    def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
+        """See Engine.capture_tokens. Raises EngineFailure when the model fails."""
+        check_rollouts(rollouts, self._info, self._vocabulary)
+        check_blocks(blocks, self._info)
+        return self._worker.run(lambda runner: capture_token_steps(runner, rollouts, span, blocks))
+
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        """See Engine.score. Raises EngineFailure when the model fails."""
+        check_rollouts(rollouts, self._info, self._vocabulary)
+        plans = [Plan()] * len(rollouts) if plans is None else plans
+        for plan in plans:
+            check_plan(plan, self._info)
+        pairs = list(zip(rollouts, plans, strict=True))
+
+        def steps(runner: ModelRunner) -> Generator[None, None, list[FloatArray]]:
+            steering = [steering_of(self._answer_to(rollout, plan), rollout.response) for rollout, plan in pairs]
+            texts = [[*rollout.prompt, *rollout.response] for rollout in rollouts]
+            return score_steps(runner, [len(rollout.prompt) for rollout in rollouts], texts, steering, progress)
+
+        return self._worker.run(steps)
+
+    def _answer_to(self, rollout: Rollout, plan: Plan) -> Answer:
+        """Nobody listens to it. On the worker thread, whose tokenizer it uses."""
+        generation = Generation(rollout.prompt, Sampling(len(rollout.response) + 1), plan)
+        return Answer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
+
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
         check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._vocabulary)
-        return self._worker.run(lambda runner: logprob_steps(runner, prompts, token_ids))
+        return self._worker.run(lambda runner: next_token_steps(runner, prompts, token_ids))
 
     def close(self) -> None:
         """See Engine.close."""

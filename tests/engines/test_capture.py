@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from proxy.engines import capture
 from proxy.engines.base import Generation, Rollout, Sampling
 from proxy.engines.batch import generate_all
 from tests.engines.conftest import LoadEngine, LoadPlain
@@ -78,12 +77,3 @@ def test_capture_when_a_steered_answer_came_before_then_it_left_nothing_behind(
     before = engine.capture([rollout], ["last_prompt"])["last_prompt"].means
     generate_all(engine, [Generation(rollout.prompt, Sampling(1), PLANS[3])])
     assert np.array_equal(engine.capture([rollout], ["last_prompt"])["last_prompt"].means, before)
-
-
-def test_batches_when_lengths_differ_then_each_fits_and_all_are_there() -> None:
-    lengths = [5, 3000, 700, 700, 1, 2048, 90]
-    groups = capture._batches(lengths)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    for group in groups:
-        padded = len(group) * max(lengths[index] for index in group)
-        assert len(group) == 1 or padded <= capture.TOKENS_A_FORWARD

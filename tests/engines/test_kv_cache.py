@@ -23,7 +23,7 @@ class Reference:
 
     def add(self, cache: RowCache, length: int) -> None:
         other = RowCache(N_BLOCKS)
-        other.seat(2, 0, length)
+        other.seat(torch.arange(length).expand(2, length), length, 0)
         written = [states(2, length) for _ in range(N_BLOCKS)]
         for block, state in enumerate(written):
             other.update(state, -state, block)
@@ -32,7 +32,7 @@ class Reference:
 
     def step(self, cache: RowCache) -> None:
         lengths = [row[0].shape[1] for row in self.rows]
-        cache.seat_each(torch.tensor(lengths), max(lengths) + 1)
+        cache.seat(torch.tensor(lengths)[:, None], max(lengths) + 1)
         for block in range(N_BLOCKS):
             new = states(len(self.rows), 1)
             keys, values = cache.update(new, -new, block)
@@ -66,10 +66,22 @@ def test_a_prompt_when_written_in_chunks_then_all_of_it_is_there() -> None:
     cache, pieces = RowCache(1), [states(1, n) for n in (100, 100, 7)]
     start = 0
     for piece in pieces:
-        cache.seat(1, start, piece.shape[2])
+        positions = torch.arange(start, start + piece.shape[2])[None]
+        cache.seat(positions, start + piece.shape[2], start)
         keys, _ = cache.update(piece, piece, 0)
         start += piece.shape[2]
     assert torch.equal(keys, torch.cat(pieces, dim=2))
+
+
+def test_rows_when_written_from_positions_of_their_own_then_each_continues_where_it_was() -> None:
+    cache, begun, more = RowCache(1), states(2, 5), states(2, 3)
+    cache.write_row(0, [(begun[0], -begun[0])])
+    cache.write_row(1, [(begun[1, :, :2], -begun[1, :, :2])])
+    cache.seat(torch.tensor([[5, 6, 7], [2, 3, 4]]), 8)
+    keys, values = cache.update(more, -more, 0)
+    assert torch.equal(keys[0], torch.cat((begun[0], more[0]), dim=1))
+    assert torch.equal(keys[1, :, :5], torch.cat((begun[1, :, :2], more[1]), dim=1))
+    assert torch.equal(values, -keys)
 
 
 def test_masks_when_blocks_slide_then_show_the_last_window_and_never_the_future() -> None:

@@ -100,7 +100,8 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_keep_every_bit() 
     hidden = torch.randn(4, 3, HIDDEN)
     hidden[0, 0, 0] = -0.0
     before = hidden.clone()
-    table = SteeringTable([Site(1, 2, PLANS[7].interventions), Site(3, 0, PLANS[4].interventions)], hidden.device)
+    sites = [Site(1, 2, PLANS[7].interventions), Site(3, 0, PLANS[4].interventions)]
+    table = SteeringTable.of_sites(sites, HIDDEN, hidden.device)
     for actions in table.actions.values():
         for action in actions:
             action(hidden)
@@ -120,7 +121,8 @@ def test_a_hold_when_applied_then_its_projections_are_at_or_below_their_levels_a
     assert item.basis is not None and item.levels is not None
     hidden = np.random.default_rng(seed + 1).normal(size=(3, HIDDEN), scale=5).astype(np.float32)
     steered = torch.from_numpy(hidden.copy())[None]
-    for action in SteeringTable([Site(0, column, [item]) for column in range(3)], steered.device).actions[0]:
+    sites = [Site(0, column, [item]) for column in range(3)]
+    for action in SteeringTable.of_sites(sites, HIDDEN, steered.device).actions[0]:
         action(steered)
     result = steered[0].numpy()
     np.testing.assert_allclose(result, apply(item, hidden), atol=1e-3)

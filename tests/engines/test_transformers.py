@@ -122,21 +122,21 @@ def test_a_cancelled_answer_when_its_prompt_is_being_read_then_the_rest_is_not(
     engine = engine_of(qwen2, max_batch=1)
     chunks: list[int] = []
     first_chunk, go_on = threading.Event(), threading.Event()
-    read_chunk = decoding.Batch._read_chunk
+    read_chunk = decoding.DecodingBatch._read_chunk
 
-    def slow(self: decoding.Batch, joining: Any) -> None:
+    def slow(self: decoding.DecodingBatch, joining: Any) -> None:
         chunks.append(joining.done)
         read_chunk(self, joining)
         first_chunk.set()
         go_on.wait(PATIENCE_S)
 
-    monkeypatch.setattr(decoding.Batch, "_read_chunk", slow)
+    monkeypatch.setattr(decoding.DecodingBatch, "_read_chunk", slow)
     run = engine.start(ask(engine, "z" * 1800, Sampling(1)), lambda event: None)
     assert first_chunk.wait(PATIENCE_S)
     run.cancel()
     go_on.set()
     generate_all(engine, [ask(engine, "next", Sampling(1))])
-    assert chunks == [0, 0]
+    assert chunks == [[0], [0]]
 
 
 def test_a_long_prompt_when_others_are_running_then_they_get_tokens_between_its_chunks(
@@ -167,14 +167,14 @@ def test_a_step_that_fails_when_answers_are_in_it_then_they_fail_and_the_engine_
     qwen2: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(qwen2)
-    decode = decoding.Batch._decode
+    decode = decoding.DecodingBatch._decode
 
-    def broken(self: decoding.Batch) -> None:
-        monkeypatch.setattr(decoding.Batch, "_decode", decode)
+    def broken(self: decoding.DecodingBatch) -> None:
+        monkeypatch.setattr(decoding.DecodingBatch, "_decode", decode)
         raise torch.OutOfMemoryError("no room")
 
     [expected] = generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))])
-    monkeypatch.setattr(decoding.Batch, "_decode", broken)
+    monkeypatch.setattr(decoding.DecodingBatch, "_decode", broken)
     with pytest.raises(EngineFailure, match="out of memory"):
         generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3, logit_bias={257: -1e4}))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))]) == [expected]
@@ -215,7 +215,7 @@ def test_a_batch_that_breaks_when_answers_wait_then_they_fail_and_the_engine_goe
 ) -> None:
     engine = engine_of(qwen2)
     with monkeypatch.context() as patch:
-        patch.setattr(decoding.Batch, "_next_group", lambda self: 1 / 0)
+        patch.setattr(decoding.DecodingBatch, "_next_group", lambda self: 1 / 0)
         with pytest.raises(EngineFailure):
             generate_all(engine, [ask(engine, "hello", Sampling(5))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5))])
