@@ -29,6 +29,7 @@ from proxy.engines.base import (
     Span,
     SpanStats,
     Token,
+    Tool,
 )
 from proxy.engines.registry import Registry
 from proxy.errors import InvalidRequest
@@ -69,7 +70,9 @@ class FakeEngine:
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
-    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
         last = messages[-1]["content"]
         if last == "!refuse":
             raise InvalidRequest("the template refuses this conversation", param="messages")

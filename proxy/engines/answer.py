@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
 from proxy.engines.speech import Speech
-from proxy.errors import EngineFailure
+from proxy.errors import EngineFailure, InvalidRequest
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +17,7 @@ class Answer:
     """One generation under way; also the handle its owner cancels it by."""
 
     def __init__(self, generation: Generation, on_event: Callable[[Event], None], speech: Speech) -> None:
+        """InvalidRequest for a plan that is limited to channels the model does not have."""
         self.generation = generation
         self.prompt = list(generation.prompt)
         self.cancelled = False
@@ -25,9 +26,15 @@ class Answer:
         self.last_token = -1
         self._on_event = on_event
         self._speech = speech
-        plan = generation.plan.interventions
-        self._everywhere = tuple(item for item in plan if item.positions == "all")
-        self._lasting = tuple(item for item in plan if item.positions != "last_prompt")
+        plan = generation.plan
+        if plan.channels is not None and not plan.channels & speech.channels:
+            raise InvalidRequest(
+                "steering.channels: this model has no such channel; possible: final", param="steering.channels"
+            )
+        self._everywhere = tuple(item for item in plan.interventions if item.positions == "all")
+        self._lasting = tuple(item for item in plan.interventions if item.positions != "last_prompt")
+        self._first_is_past = False
+        self._steered = [self._next_steering()]  # what is done to each token, from the prompt's last one on
 
     def cancel(self) -> None:
         """See Run.cancel."""
@@ -39,11 +46,19 @@ class Answer:
         return len(self.prompt) + self.produced
 
     def steering_at(self, position: int) -> tuple[Intervention, ...]:
-        """What the plan does to the token at `position`, counted from the prompt's first."""
+        """What the plan does to the token at `position`, counted from the prompt's first: the very same tuple as for
+        the token before, unless something else is done. IndexError for a token yet to come, because it may depend on
+        which one that is."""
         last = len(self.prompt) - 1
-        if position < last:
-            return self._everywhere
-        return self.generation.plan.interventions if position == last else self._lasting
+        return self._everywhere if position < last else self._steered[position - last]
+
+    def _next_steering(self) -> tuple[Intervention, ...]:
+        """What is done to the token just spoken, or to the prompt's last. See Plan.channels."""
+        plan = self.generation.plan
+        if plan.channels is not None and self._speech.writing not in plan.channels:
+            return () if self.produced else self._everywhere
+        first, self._first_is_past = not self._first_is_past, True
+        return plan.interventions if first else self._lasting
 
     def emit(self, event: Event) -> None:
         """Tell the owner, unless cancelled or ended. An owner that raises has cancelled."""
@@ -67,8 +82,9 @@ class Answer:
             return False
         self.produced += 1
         self.last_token = token
-        text, channel = self._speech.add(token)
-        self.emit(Token(token, text, channel))
+        said = self._speech.add(token)
+        self._steered.append(self._next_steering())
+        self.emit(said)
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length"))
         return not (self.ended or self.cancelled)

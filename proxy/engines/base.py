@@ -18,8 +18,9 @@ FloatArray = npt.NDArray[np.float32]
 Positions = Literal["last_prompt", "response", "all"]
 Mode = Literal["add", "target", "cap"]
 Span = Literal["last_prompt", "response"]
-Channel = Literal["content", "reasoning"]
+Channel = Literal["content", "reasoning", "arguments"]  # the last: of a call to one of the client's functions
 Message = dict[str, Any]  # {"role": ..., "content": str, ...}: what a chat template takes
+Tool = dict[str, Any]  # {"type": "function", "function": {"name": ..., ...}}: what a chat template takes
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,22 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Plan:
-    """All interventions of one request; an empty plan leaves the model alone."""
+    """All interventions of one request; an empty plan leaves the model alone.
+
+    `channels` limits them, where it is not None: a generated token, and the prompt's last, is steered only if what
+    follows it goes on with a message of these channels. `last_prompt` is then the first such token, so the one before
+    the channel's first, and `all` still steers the whole prompt.
+    """
 
     interventions: tuple[Intervention, ...] = ()
+    channels: frozenset[Channel] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal exactly for plans that do the same."""
         digest = hashlib.sha256()
+        if self.channels is not None and self.interventions:
+            digest.update(f"{sorted(self.channels)}".encode())
         for item in self.interventions:
             digest.update(f"{item.block}/{item.positions}/{item.mode}".encode())
             for array in (item.vector, item.basis, item.levels):
@@ -107,11 +116,16 @@ class Generation:
 
 @dataclass(frozen=True)
 class Token:
-    """One generated token. `text` is what it adds to the answer: may be "" while a character is incomplete."""
+    """One generated token. `text` is what it adds to the answer: may be "" while a character is incomplete.
+
+    `opens` names the function where the token opens a call; the "arguments" from there on, this token's own text
+    included, are that call's, a JSON object in pieces.
+    """
 
     id: int
     text: str
     channel: Channel = "content"
+    opens: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +179,11 @@ class Engine(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
-        """Token ids of the conversation with the prompt for an answer. InvalidRequest when the template refuses."""
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """Token ids of the conversation with the prompt for an answer. InvalidRequest when the template refuses; what
+        it does not know, such as tools, it may ignore."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. `on_event` is called on the worker thread, ending with one

@@ -12,7 +12,7 @@ MAX_RUNNING = 32  # answers at once: beyond it a CPU gains little, and a GPU's m
 
 @dataclass
 class Completion:
-    """One whole answer. `token_ids` are those of all channels, without the end token."""
+    """One whole answer, less its calls of functions. `token_ids` are those of all channels, without the end token."""
 
     text: str = ""
     reasoning: str = ""
@@ -64,5 +64,5 @@ def _extend(completion: Completion, token: Token) -> None:
     completion.token_ids.append(token.id)
     if token.channel == "content":
         completion.text += token.text
-    else:
+    elif token.channel == "reasoning":
         completion.reasoning += token.text

@@ -1,11 +1,25 @@
-"""What a generated token says: its text, and whether that is the answer or the model thinking."""
+"""What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from proxy.engines.base import Channel
+from proxy.engines.base import Channel, Token
 from proxy.engines.detokenizer import Detokenizer
-from proxy.engines.harmony import HarmonyFormat
+from proxy.engines.harmony import HarmonyFormat, HarmonyReader
+from proxy.engines.tool_tags import TaggedSpeech, ToolTags
+
+
+class Speech(Protocol):
+    """One answer's text so far. `channels` are those it may have text in, as far as steering can be limited to them."""
+
+    channels: frozenset[Channel]
+
+    @property
+    def writing(self) -> Channel | None:
+        """The channel of the message that the next token goes on with; None where that is not in a message."""
+
+    def add(self, token: int) -> Token:
+        """The token with the text it adds, and its channel."""
 
 
 class Speaker:
@@ -15,6 +29,7 @@ class Speaker:
     def __init__(self, tokenizer: Any, eos_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._harmony = HarmonyFormat.of(tokenizer)
+        self._tags = ToolTags.of(tokenizer)
         added = tokenizer.added_tokens_decoder
         self._special = frozenset(tokenizer.all_special_ids) | {id_ for id_, token in added.items() if token.special}
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
@@ -22,24 +37,52 @@ class Speaker:
             stops = (stops | self._harmony.stops) - {self._harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
 
-    def speech(self, prompt: Sequence[int]) -> "Speech":
+    def speech(self, prompt: Sequence[int]) -> Speech:
         """For the answer to `prompt`."""
-        return Speech(Detokenizer(self._tokenizer, self._special), self._harmony, prompt)
+        detokenizer = Detokenizer(self._tokenizer, self._special)
+        if self._harmony is not None:
+            return HarmonySpeech(detokenizer, self._harmony.reader(prompt))
+        return PlainSpeech(detokenizer) if self._tags is None else TaggedSpeech(detokenizer, self._tags)
 
 
-class Speech:
-    """One answer's text so far."""
+class PlainSpeech:
+    """See Speech. Everything is content."""
 
-    def __init__(self, detokenizer: Detokenizer, harmony: HarmonyFormat | None, prompt: Sequence[int]) -> None:
+    channels: frozenset[Channel] = frozenset(("content",))
+
+    def __init__(self, detokenizer: Detokenizer) -> None:
         self._detokenizer = detokenizer
-        self._reader = None if harmony is None else harmony.reader(prompt)
 
-    def add(self, token: int) -> tuple[str, Channel]:
-        """The text `token` adds, and its channel."""
-        if self._reader is None:
-            return self._detokenizer.add(token), "content"
-        channel = self._reader.add(token)
-        if channel is None:
-            self._detokenizer.reset()
-            return "", "content"
-        return self._detokenizer.add(token), channel
+    @property
+    def writing(self) -> Channel | None:
+        return "content"
+
+    def add(self, token: int) -> Token:
+        """See Speech.add."""
+        return Token(token, self._detokenizer.add(token))
+
+
+class HarmonySpeech:
+    """See Speech. Messages and their channels are GPT-OSS's."""
+
+    channels: frozenset[Channel] = frozenset(("content", "reasoning"))
+
+    def __init__(self, detokenizer: Detokenizer, reader: HarmonyReader) -> None:
+        self._detokenizer = detokenizer
+        self._reader = reader
+
+    @property
+    def writing(self) -> Channel | None:
+        return None if self._reader.body is None else self._reader.body.channel
+
+    def add(self, token: int) -> Token:
+        """See Speech.add."""
+        before = self._reader.body
+        if self._reader.add(token):
+            assert before is not None
+            return Token(token, self._detokenizer.add(token), before.channel)
+        self._detokenizer.reset()
+        body = self._reader.body
+        if body is None or body is before or body.function is None:
+            return Token(token, "")
+        return Token(token, "", body.channel, opens=body.function)

@@ -1,4 +1,4 @@
-"""Token ids become whole characters, and GPT-OSS's channels are told apart by marker ids alone."""
+"""Token ids become whole characters, markers have no text, and a tokenizer's format says what ends an answer."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,19 +11,6 @@ from tests.engines.tiny_models import byte_tokenizer
 
 PLAIN = byte_tokenizer(harmony=False)
 HARMONY = byte_tokenizer(harmony=True)
-
-
-def said(text: str, prompt: str = "<|start|>user<|message|>hi<|end|><|start|>assistant") -> list[tuple[str, str]]:
-    """The answer's text by channel, in pieces of one channel each."""
-    speech = Speaker(HARMONY, []).speech(HARMONY.encode(prompt, add_special_tokens=False))
-    pieces: list[tuple[str, str]] = []
-    for token in HARMONY.encode(text, add_special_tokens=False):
-        piece, channel = speech.add(token)
-        if piece and pieces and pieces[-1][0] == channel:
-            pieces[-1] = (channel, pieces[-1][1] + piece)
-        elif piece:
-            pieces.append((channel, piece))
-    return pieces
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
@@ -57,35 +44,7 @@ def test_words_when_the_tokenizer_marks_them_by_a_leading_space_then_the_spaces_
 
 def test_markers_when_generated_then_have_no_text() -> None:
     speech = Speaker(PLAIN, [257]).speech([])
-    assert [speech.add(token)[0] for token in (72, 256, 73)] == [PLAIN.decode([72]), "", PLAIN.decode([73])]
-
-
-def test_channels_when_a_model_thinks_first_then_reasoning_and_content_are_apart() -> None:
-    text = "<|channel|>analysis<|message|>Hm, é.<|end|><|start|>assistant<|channel|>final<|message|>Ja!<|return|>"
-    assert said(text) == [("reasoning", "Hm, é."), ("content", "Ja!")]
-
-
-def test_commentary_when_addressed_to_a_tool_then_it_has_no_text() -> None:
-    call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
-    in_role = "<|start|>assistant to=functions.f<|channel|>commentary<|message|>{}<|call|>"
-    assert said(call) == said(in_role, prompt="") == []
-    assert said("<|channel|>commentary<|message|>First, this.<|end|>") == [("content", "First, this.")]
-
-
-def test_other_speakers_when_the_model_makes_them_up_then_they_have_no_text() -> None:
-    assert said("<|channel|>final<|message|>a<|end|><|start|>user<|message|>b<|end|>") == [("content", "a")]
-
-
-def test_a_prompt_when_it_began_the_answer_then_the_answer_goes_on_from_there() -> None:
-    assert said("Yes", "<|start|>assistant<|channel|>final<|message|>") == [("content", "Yes")]
-    assert said("lysis<|message|>x", "<|start|>assistant<|channel|>ana") == [("reasoning", "x")]
-    assert said("<|message|>plain") == [("content", "plain")]
-
-
-def test_a_marker_s_name_when_split_into_letters_then_it_is_text() -> None:
-    speech = Speaker(HARMONY, []).speech(HARMONY.encode("<|start|>assistant<|channel|>final<|message|>"))
-    tokens = HARMONY.encode("<|end|>", add_special_tokens=False, split_special_tokens=True)
-    assert "".join(speech.add(token)[0] for token in tokens) == "<|end|>"
+    assert [speech.add(token).text for token in (72, 256, 73)] == [PLAIN.decode([72]), "", PLAIN.decode([73])]
 
 
 def test_stops_when_the_format_is_harmony_then_end_only_ends_a_message() -> None:

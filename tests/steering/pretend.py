@@ -23,6 +23,7 @@ from proxy.engines.base import (
     Span,
     SpanStats,
     Token,
+    Tool,
 )
 from proxy.steering.judge import Answer, Score
 from proxy.steering.traits import InstructionPair, QuestionSet, Trait
@@ -54,7 +55,9 @@ class PretendEngine:
             "org/pretend", "pretend", N_LAYERS, HIDDEN, 500, "f" * 16, "transformers", "cpu", "float32", self.world
         )
 
-    def render(self, messages: Sequence[Message], *, reasoning_effort: str | None = None) -> list[int]:
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
         return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
 
     def encode(self, text: str) -> list[int]:
