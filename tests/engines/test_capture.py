@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from proxy.engines.base import Generation, Rollout, Sampling
@@ -77,3 +78,34 @@ def test_capture_when_a_steered_answer_came_before_then_it_left_nothing_behind(
     before = engine.capture([rollout], ["last_prompt"])["last_prompt"].means
     generate_all(engine, [Generation(rollout.prompt, Sampling(1), PLANS[3])])
     assert np.array_equal(engine.capture([rollout], ["last_prompt"])["last_prompt"].means, before)
+
+
+def test_capture_when_a_text_is_longer_than_a_chunk_then_equals_a_plain_hook(
+    qwen2: Path, engine_of: LoadEngine, plain: LoadPlain
+) -> None:
+    engine = engine_of(qwen2)
+    rollouts = [Rollout(engine.encode("beginning"), engine.encode("on and on " * n)) for n in (120, 2)]
+    stats = engine.capture(rollouts, SPANS)
+    for index, rollout in enumerate(rollouts):
+        residuals = hooked(plain(qwen2), [*rollout.prompt, *rollout.response])[:, len(rollout.prompt) :]
+        np.testing.assert_allclose(stats["response"].means[index], residuals.mean(axis=1), atol=1e-3)
+        norms = np.median(np.linalg.norm(residuals, axis=-1), axis=-1)
+        np.testing.assert_allclose(stats["response"].norms[index], norms, rtol=1e-4)
+
+
+def test_tokens_when_captured_then_are_those_of_the_span_at_the_blocks_asked_for(
+    any_family: Path, engine_of: LoadEngine, plain: LoadPlain
+) -> None:
+    engine, model = engine_of(any_family), plain(any_family)
+    texts = [("a prompt", "an answer"), ("p", ""), ("longer " * 70, "on and on " * 60)]
+    rollouts = [Rollout(engine.encode(prompt), engine.encode(response)) for prompt, response in texts]
+    for span, begin, end in (("response", 0, None), ("last_prompt", -1, 0)):
+        captured = engine.capture_tokens(rollouts, span, [3, 1])
+        for rollout, found in zip(rollouts, captured, strict=True):
+            first = len(rollout.prompt) + begin
+            last = None if end is None else len(rollout.prompt) + end
+            expected = hooked(model, [*rollout.prompt, *rollout.response])[[3, 1], first:last]
+            assert found.shape == (expected.shape[1], 2, expected.shape[2])
+            np.testing.assert_allclose(found, expected.swapaxes(0, 1), atol=1e-3)
+    with pytest.raises(ValueError):
+        engine.capture_tokens(rollouts, "response", [4])
