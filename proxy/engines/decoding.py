@@ -55,6 +55,7 @@ class DecodingBatch:
         self._cache = runner.new_cache()
         self._prefixes = PrefixCache(PREFIX_BYTES)
         self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs()) if runner.device.type == "cuda" else None
+        self._one_by_one = 0  # how many of those waiting have to join alone
         self._draw: Draw | None = None
         self._steering: list[tuple[Intervention, ...]] | None = None
         self._table = NOTHING
@@ -78,9 +79,7 @@ class DecodingBatch:
             try:
                 self._read_chunk(joining)
             except Exception as error:
-                self._joining = None
-                self._failed(joining.answers, error, alone=len(joining.answers) == 1 and not self._running)
-                self._leave([row for row, (answer, _) in enumerate(self._running) if answer.ended])
+                self._fail_joining(joining, error)
         if self._running:
             try:
                 self._decode()
@@ -96,6 +95,19 @@ class DecodingBatch:
         self._start_afresh()
         for answer in answers:
             answer.emit(Failure(error))
+
+    def _fail_joining(self, joining: _Joining, error: Exception) -> None:
+        """Where memory ran out for several together, each is tried on its own, so that only the one too many fails."""
+        self._joining = None
+        while self._cache.n_rows > len(self._running):
+            self._cache.remove_row(self._cache.n_rows - 1)
+        if out_of_memory(error) and len(joining.answers) > 1:
+            self._waiting.extendleft(reversed(joining.answers))
+            self._one_by_one = len(joining.answers)
+            self._free_memory()
+        else:
+            self._failed(joining.answers, error, alone=not self._running)
+            self._leave([row for row, (answer, _) in enumerate(self._running) if answer.ended])
 
     def _fail_running(self, error: Exception) -> None:
         """Memory that runs out is the fault of the longest answer, since every row is as long as that one."""
@@ -156,6 +168,8 @@ class DecodingBatch:
         """The next of those waiting, with as many after it as fit into one chunk with it and into the batch."""
         joining = _Joining([], self._runner.new_cache(), [])
         room = self._max_rows - len(self._running)
+        if self._one_by_one:
+            room, self._one_by_one = min(room, 1), self._one_by_one - min(room, 1)
         longest = 0
         while self._waiting and len(joining.answers) < room:
             answer = self._waiting[0]
@@ -199,16 +213,30 @@ class DecodingBatch:
             for answer in joining.answers
         ]
         tokens = Draw(samplers, runner.device)(logits)
-        self._joining = None
-        self._forget_composition()
-        for row, (answer, sampler, token) in enumerate(zip(joining.answers, samplers, tokens, strict=True)):
-            if answer.accept(token, self._stops, self._context_length):
-                self._patiently(partial(self._cache.append_row, joining.cache, row, len(answer.prompt)))
-                self._running.append((answer, sampler))
         for row, answer in enumerate(joining.answers):
-            before_last = len(answer.prompt) - 1
-            known = joining.cache.read_row(row, before_last)
-            self._prefixes.store(answer.generation.plan.prompt_key, answer.prompt[:before_last], known)
+            self._patiently(partial(self._cache.append_row, joining.cache, row, len(answer.prompt)))
+        self._joining = None
+        first = len(self._running)
+        self._running += zip(joining.answers, samplers, strict=True)
+        self._forget_composition()
+        going = [
+            answer.accept(token, self._stops, self._context_length)
+            for answer, token in zip(joining.answers, tokens, strict=True)
+        ]
+        self._leave([first + row for row, goes_on in enumerate(going) if not goes_on])
+        self._remember(joining)
+
+    def _remember(self, joining: _Joining) -> None:
+        """Keep what was read of the prompts for others that begin alike, if there is memory for it."""
+        try:
+            for row, answer in enumerate(joining.answers):
+                before_last = len(answer.prompt) - 1
+                known = joining.cache.read_row(row, before_last)
+                self._prefixes.store(answer.generation.plan.prompt_key, answer.prompt[:before_last], known)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self._free_memory()
 
     def _decode(self) -> None:
         """One token for every running answer."""
