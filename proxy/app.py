@@ -9,7 +9,8 @@ from proxy import __version__
 from proxy.engines.registry import Registry
 from proxy.preparation import Preparation
 from proxy.routes import observe
-from proxy.routes.api import get_trait, list_model_details, list_traits, list_vectors
+from proxy.routes.api import get_trait, list_traits, list_vectors
+from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
@@ -35,7 +36,16 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
             ),
             Router(
                 "/api",
-                route_handlers=[list_model_details, list_traits, get_trait, list_vectors, try_steering],
+                route_handlers=[
+                    list_model_details,
+                    get_model_details,
+                    load_model,
+                    unload_model,
+                    list_traits,
+                    get_trait,
+                    list_vectors,
+                    try_steering,
+                ],
                 guards=[admin_guard],
                 tags=["Steering"],
             ),

@@ -10,9 +10,10 @@ ProxyError
 │   ├── ModelNotFound         404
 │   └── PersonaNotFound       404
 ├── MethodNotAllowed          405
+├── ModelBusy                 409  it can't be unloaded now: loading, or in use
 ├── BodyTooLarge              413
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
-├── ModelUnavailable          503  still loading, or it failed to load
+├── ModelUnavailable          503  still loading, unloaded, or it failed to load
 ├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
 ├── EngineFailure             500  the model failed while it ran
 └── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
@@ -80,6 +81,12 @@ class PersonaNotFound(NotFound):
 class MethodNotAllowed(ProxyError):
     status = 405
     code = "method_not_allowed"
+    type = "invalid_request_error"
+
+
+class ModelBusy(ProxyError):
+    status = 409
+    code = "model_busy"
     type = "invalid_request_error"
 
 

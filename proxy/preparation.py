@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.engines.base import Engine, Message, ModelInfo, Plan
-from proxy.engines.registry import Registry
+from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
 from proxy.protocol.chat import ChatMessage
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
@@ -62,11 +62,17 @@ class Preparation:
             prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
         )
 
-    def personas_of(self, info: ModelInfo) -> list[str]:
-        """The personas this model can be steered to: with a newest vector of its own weights and a measured place."""
+    def personas_of(self, model: ModelState) -> list[str]:
+        """The personas this model can be steered to: with a newest vector of its own weights and a measured place.
+
+        Of a model that was never loaded the weights are unknown. Where it is loaded on demand, these are then the
+        personas with a vector for its id, of whatever weights; elsewhere none.
+        """
+        if model.info is None and not model.on_demand:
+            return []
         newest: dict[str, VectorHeader] = {}
-        for header in self._store.list(info.id):
-            if header.fingerprint == info.fingerprint:
+        for header in self._store.list(model.id):
+            if model.info is None or header.fingerprint == model.info.fingerprint:
                 newest.setdefault(header.trait, header)
         return [
             name for name, (trait, side) in self._poles.items() if trait.id in newest and side in newest[trait.id].poles
@@ -91,11 +97,11 @@ class Preparation:
         raise VectorUnavailable(f"persona: {reason}; {self._possible(persona, info)}", param="persona")
 
     def _possible(self, persona: str, info: ModelInfo) -> str:
-        engines = [state.engine for state in self._registry.models() if state.engine is not None]
-        models = [engine.info.id for engine in engines if persona in self.personas_of(engine.info)]
+        personas = {model.id: self.personas_of(model) for model in self._registry.models()}
+        models = [id_ for id_, names in personas.items() if persona in names]
         return (
             f"models with this persona: {', '.join(models) or 'none'}; "
-            f"personas of this model: {', '.join(self.personas_of(info)) or 'none'}"
+            f"personas of this model: {', '.join(personas[info.id]) or 'none'}"
         )
 
 

@@ -6,7 +6,8 @@ own queue in order; here it is only kept from growing beyond what the operator a
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run
 from proxy.errors import InvalidRequest, Overloaded, ProxyError
@@ -51,14 +52,19 @@ class Admission:
     """The places of one request and the runs in them. Close it when the request ends, however it ends."""
 
     def __init__(self, scheduler: Scheduler, model: str, places: int) -> None:
+        self.model = model
         self._scheduler = scheduler
-        self._model = model
         self._unused = places
         self._runs: dict[int, Run] = {}
         self._live: set[int] = set()
         self._started = 0
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        self._on_close = ExitStack()
         self._loop = asyncio.get_running_loop()
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the admission is closed, after its runs have been cancelled."""
+        self._on_close.callback(call)
 
     def start(self, engine: Engine, generation: Generation) -> int:
         """Start a generation in one of the places and return its index, counted from 0."""
@@ -103,7 +109,8 @@ class Admission:
             self.cancel(index)
         while self._unused > 0:
             self._unused -= 1
-            self._scheduler.release(self._model)
+            self._scheduler.release(self.model)
+        self._on_close.close()
 
     def _from_worker(self, index: int, event: Event) -> None:
         # After the event loop has closed nobody is left to tell; the worker must survive that.
@@ -120,4 +127,4 @@ class Admission:
     def _end(self, index: int) -> None:
         if index in self._live:
             self._live.discard(index)
-            self._scheduler.release(self._model)
+            self._scheduler.release(self.model)

@@ -136,7 +136,8 @@ def _exit_cleanly(*_: object) -> None:
 
 
 class Startup:
-    """What the operator reads while the models load. `hopeless` says why when none of them could be."""
+    """What the operator reads while models load, and later when one on demand comes and goes. `hopeless` says why when
+    the server has no model to serve: all were to load at its start, and none could be."""
 
     def __init__(
         self, settings: Settings, registry: Registry, known: Poles, url: str, on_hopeless: Callable[[], None]
@@ -147,35 +148,52 @@ class Startup:
         self._on_hopeless = on_hopeless
         self._preparation = Preparation(known, VectorStore(settings.vector_folders), registry)
         self._began = time.monotonic()
+        self._starting = True
         self.hopeless: str | None = None
 
     def begin(self) -> None:
-        """Say what is about to happen."""
-        count = len(self._settings.models)
-        models = "1 model" if count == 1 else f"{count} models"
-        _say(f"persona-proxy {proxy.__version__} at {self._url}, loading {models} ...")
+        """Say what is about to happen, which with models on demand alone is nothing."""
+        at_start = [model for model in self._settings.models if model.load == "start"]
+        models = "1 model" if len(at_start) == 1 else f"{len(at_start)} models"
+        loading = f", loading {models} ..." if at_start else ""
+        _say(f"persona-proxy {proxy.__version__} at {self._url}{loading}")
+        for model in self._settings.models:
+            if model.load == "demand":
+                _say(f"  {model.id}: {model.source}, loads when first asked for")
+        self._end_start()
 
     def on_change(self, state: ModelState) -> None:
-        """Tell of a model that begins to load, is ready or failed; after the last one, how to use them."""
+        """Tell of a model that begins to load, is ready, failed or was unloaded; when the start is over, how to use
+        them."""
         if state.status == "loading":
             self._began = time.monotonic()
             _say(f"  {state.id}: loading {self._source(state.id)} ...")
-        elif state.engine is not None:
-            _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.engine.info)}")
-            _say(f"    personas: {', '.join(self._personas(state.engine.info)) or self._how_to_extract(state.id)}")
+        elif state.status == "unloaded":
+            _say(f"  {state.id}: unloaded")
+        elif state.info is not None:
+            _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.info)}")
+            personas = ", ".join(self._preparation.personas_of(state))
+            _say(f"    personas: {personas or self._how_to_extract(state.id)}")
         else:
             _say(f"  {state.id}: failed, {state.error}")
+        if self._starting:
+            self._end_start()
+
+    def _end_start(self) -> None:
         states = self._registry.models()
-        if all(each.status == "failed" for each in states):
+        if any(state.awaited for state in states):
+            return
+        self._starting = False
+        usable = [state for state in states if state.status == "ready" or (state.on_demand and state.error is None)]
+        if usable:
+            self._say_how_to_use(usable[0])
+        elif all(model.load == "start" for model in self._settings.models):
             self.hopeless = "no model could be loaded; " + "; ".join(f"{each.id}: {each.error}" for each in states)
             self._on_hopeless()
-        elif state.status != "loading" and all(each.status != "loading" for each in states):
-            self._say_how_to_use()
 
-    def _say_how_to_use(self) -> None:
-        ready = [each.engine.info for each in self._registry.models() if each.engine is not None]
-        body: dict[str, object] = {"model": ready[0].id, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
-        if personas := self._personas(ready[0]):
+    def _say_how_to_use(self, model: ModelState) -> None:
+        body: dict[str, object] = {"model": model.id, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
+        if personas := self._preparation.personas_of(model):
             body |= {"persona": personas[0], "coefficient": 1.0}
         key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
         _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
@@ -183,9 +201,6 @@ class Startup:
             f"  curl {self._url}/v1/chat/completions {key}-H 'Content-Type: application/json' "
             f"-d {shlex.quote(json.dumps(body))}"
         )
-
-    def _personas(self, info: ModelInfo) -> list[str]:
-        return self._preparation.personas_of(info)
 
     def _how_to_extract(self, model_id: str) -> str:
         source = self._source(model_id)

@@ -6,10 +6,11 @@ from typing import Any
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 
+from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
-from proxy.personas import split_model
+from proxy.personas import Place, split_model
 from proxy.preparation import Poles, Preparation
-from proxy.scheduler import Scheduler
+from proxy.scheduler import Admission, Scheduler
 from proxy.settings import Settings
 from proxy.steering.traits import Trait
 from vector_store import VectorStore
@@ -35,13 +36,18 @@ class Services:
         """The model of requests that name none: the operator's choice, else the first."""
         return self.settings.default_model or self.model_ids[0]
 
-    def persona_of_model(self, name: str) -> str | None:
-        """The persona in a model name such as `model:persona@1`, where that model is ready and has it."""
-        model, suffix = split_model(name, self.model_ids)
-        engine = next((state.engine for state in self.registry.models() if state.id == model), None)
-        if engine is None or not isinstance(suffix.persona, str):
-            return None
-        return suffix.persona if suffix.persona in self.preparation.personas_of(engine.info) else None
+    def asked_model(self, name: str | None) -> tuple[str, Place]:
+        """Which model a request's `model` means, and what its suffix says of personas; without one the default model.
+        ModelNotFound."""
+        model, suffix = split_model(name or self.default_model, self.model_ids)
+        return self.registry.state(model).id, suffix
+
+    async def engine(self, admission: Admission) -> Engine:
+        """The engine of the admitted request's model, which is held until the admission is closed. Waits for one that
+        is loaded on demand. ModelUnavailable as in `Registry.hold`, and when it can't be loaded."""
+        hold = self.registry.hold(admission.model)
+        admission.on_close(hold.release)
+        return await hold.loaded()
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any] | Litestar) -> Services:

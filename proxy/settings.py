@@ -27,7 +27,13 @@ _T = TypeVar("_T")
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model to serve. `source` is a Hugging Face hub name or a folder."""
 
-    id: Annotated[str, Meta(min_length=1, description="The name clients ask for; by default the hub or folder name")]
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^/]+(/[^/]+)?$",
+            description="The name clients ask for, with one slash at most; by default the hub or folder name",
+        ),
+    ]
     source: Annotated[str, Meta(min_length=1, description="A Hugging Face hub name, a folder, or a demo model's id")]
     engine: Annotated[Literal["transformers"], Meta(description="What runs it: `transformers`")] = "transformers"
     device: Annotated[
@@ -44,6 +50,16 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_length: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Tokens of prompt and answer together, 1 or more; by default the model's own limit"),
+    ] = None
+    load: Annotated[
+        Literal["start", "demand"],
+        Meta(description="When it is loaded: at the server's `start`, or on `demand`, when first asked for"),
+    ] = "start"
+    unload_after_s: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description="Seconds without a request, above 0, after which it gives its memory back until asked for again"
+        ),
     ] = None
 
 

@@ -32,7 +32,7 @@ from proxy.engines.base import (
     Tool,
 )
 from proxy.engines.registry import Registry
-from proxy.errors import InvalidRequest
+from proxy.errors import InvalidRequest, ModelUnavailable
 from proxy.settings import ModelSettings, Settings
 from vector_store import CONDITIONS, PersonaVector, PoleChoice, VectorStore
 
@@ -84,6 +84,8 @@ class FakeEngine:
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> FakeRun:
         run = FakeRun(self._events(generation), on_event)
         with self._wake:
+            if self._closed:
+                raise ModelUnavailable("the model was shut down")
             self.generations.append(generation)
             self.running.append(run)
             self._wake.notify()
@@ -117,7 +119,7 @@ class FakeEngine:
             with self._wake:
                 self._wake.wait_for(lambda: self.running or self._closed)
                 if self._closed:
-                    return
+                    break
                 batch = self.running = [run for run in self.running if not run.cancelled.is_set()]
                 self.largest_batch = max(self.largest_batch, len(batch))
             for run in batch:
@@ -127,6 +129,9 @@ class FakeEngine:
                 if isinstance(event, Finish | Failure):
                     run.cancelled.set()
             time.sleep(self.token_s)
+        for run in self.running:
+            if not run.cancelled.is_set():
+                run.on_event(Failure(ModelUnavailable("the model was shut down")))
 
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
@@ -144,6 +149,7 @@ class FakeEngine:
         with self._wake:
             self._closed = True
             self._wake.notify()
+        self._worker.join()
 
 
 def save_vector(

@@ -10,12 +10,15 @@ from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
 
 
 class ModelDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A served model. All but the first three fields are absent until it is loaded; `personas` are those it has
-    vectors for, `context_length` is in tokens, `world` is "demo" for the demo models."""
+    """A served model. `on_demand`: a request has it loaded where that is needed; `error` says why it failed to load.
+    The shape, from `family` on, is that of its last loading and absent before; `context_length` is in tokens, `world`
+    is "demo" for the demo models. `personas` are those it has vectors for, before its first loading those whose
+    vectors bear its id: whether they are of its weights is then still to be seen."""
 
     id: str
-    status: Literal["loading", "ready", "failed"]
+    status: Literal["unloaded", "loading", "ready", "failed"]
     created: int
+    on_demand: bool
     error: str | None = None
     family: str | None = None
     n_layers: int | None = None
@@ -33,8 +36,20 @@ class ModelDetailsList(msgspec.Struct):
     data: list[ModelDetails]
 
 
+class LoadRequest(msgspec.Struct):
+    """`wait`: answer when the model is ready; otherwise at once, with 202 while it loads."""
+
+    wait: bool = True
+
+
+class UnloadRequest(msgspec.Struct):
+    """`force`: unload it also while requests are under way on it, which end in an error."""
+
+    force: bool = False
+
+
 class TraitSummary(msgspec.Struct):
-    """A pair of personas. `models` are the loaded models that have a vector for it."""
+    """A pair of personas. `models` are the models that have a vector for it; see ModelDetails."""
 
     id: str
     positive: str
@@ -59,7 +74,8 @@ class PoleDetails(msgspec.Struct):
 
 
 class VectorDetails(msgspec.Struct, kw_only=True):
-    """A stored persona vector. `usable`: its model is loaded and has the weights it was taken from."""
+    """A stored persona vector. `usable`: its model is served and has the weights it was taken from; null where they
+    are unknown, the model having never been loaded."""
 
     id: str
     model: str
@@ -71,7 +87,7 @@ class VectorDetails(msgspec.Struct, kw_only=True):
     created: str
     fingerprint: str
     poles: dict[str, PoleDetails]
-    usable: bool
+    usable: bool | None
 
 
 class VectorList(msgspec.Struct):

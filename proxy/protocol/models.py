@@ -27,14 +27,15 @@ class Health(msgspec.Struct):
 
 class ModelReadiness(msgspec.Struct):
     id: str
-    status: Literal["loading", "ready", "failed"]
+    status: Literal["unloaded", "loading", "ready", "failed"]
     error: str | None
 
 
 class Readiness(msgspec.Struct):
-    """`status` is "ready" as soon as no model is loading any more; a failed one is named with its error."""
+    """`status` is "ready" as soon as every model that loads at the server's start has been loaded or failed to, which
+    is named with its error. A model on demand is not waited for, loading or not: requests for it wait themselves."""
 
-    status: Literal["loading", "ready"]
+    status: Literal["ready"]
     models: list[ModelReadiness]
 
 

@@ -1,43 +1,18 @@
-"""GET /api/models, /api/traits and /api/vectors: what this server has to steer with."""
+"""GET /api/traits and /api/vectors: what this server has to steer with."""
 
 from typing import Any
 
 import anyio.to_thread
-import msgspec
 from litestar import Request, get
 from litestar.params import FromPath
 
 from proxy.engines.registry import ModelState
 from proxy.errors import NotFound
-from proxy.protocol.api import (
-    ModelDetails,
-    ModelDetailsList,
-    PoleDetails,
-    TraitList,
-    TraitSummary,
-    VectorDetails,
-    VectorList,
-)
+from proxy.protocol.api import PoleDetails, TraitList, TraitSummary, VectorDetails, VectorList
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 from proxy.steering.traits import Trait
 from vector_store import VectorHeader
-
-
-@get("/models", summary="Every model with its state and shape", responses=declared(401, 403))
-async def list_model_details(request: Request[Any, Any, Any]) -> ModelDetailsList:
-    services = services_of(request)
-    states = services.registry.models()
-    return ModelDetailsList(await anyio.to_thread.run_sync(lambda: [_model(services, state) for state in states]))
-
-
-def _model(services: Services, state: ModelState) -> ModelDetails:
-    details = ModelDetails(id=state.id, status=state.status, created=state.created, error=state.error)
-    if state.engine is None:
-        return details
-    info = state.engine.info
-    shape = {name: getattr(info, name) for name in ModelDetails.__struct_fields__ if hasattr(info, name)}
-    return msgspec.structs.replace(details, **shape, personas=services.preparation.personas_of(info))
 
 
 @get("/traits", summary="The traits, each a pair of personas", responses=declared(401, 403))
@@ -46,8 +21,7 @@ async def list_traits(request: Request[Any, Any, Any]) -> TraitList:
 
 
 def _traits(services: Services) -> list[TraitSummary]:
-    engines = [state.engine for state in services.registry.models() if state.engine is not None]
-    personas = {engine.info.id: services.preparation.personas_of(engine.info) for engine in engines}
+    personas = {model.id: services.preparation.personas_of(model) for model in services.registry.models()}
     return [
         TraitSummary(
             trait.id,
@@ -74,12 +48,17 @@ async def list_vectors(request: Request[Any, Any, Any]) -> VectorList:
 
 
 def _vectors(services: Services) -> list[VectorDetails]:
-    engines = [state.engine for state in services.registry.models() if state.engine is not None]
-    loaded = {(engine.info.id, engine.info.fingerprint) for engine in engines}
-    return [_vector(header, (header.model_id, header.fingerprint) in loaded) for header in services.store.list()]
+    models = {model.id: model for model in services.registry.models() if model.status != "failed"}
+    return [_vector(header, models.get(header.model_id)) for header in services.store.list()]
 
 
-def _vector(header: VectorHeader, usable: bool) -> VectorDetails:
+def _usable(header: VectorHeader, model: ModelState | None) -> bool | None:
+    if model is None or not header.poles:
+        return False
+    return None if model.info is None else header.fingerprint == model.info.fingerprint
+
+
+def _vector(header: VectorHeader, model: ModelState | None) -> VectorDetails:
     poles: dict[str, PoleDetails] = {
         side: PoleDetails(
             choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
@@ -97,5 +76,5 @@ def _vector(header: VectorHeader, usable: bool) -> VectorDetails:
         created=header.created,
         fingerprint=header.fingerprint,
         poles=poles,
-        usable=usable and bool(poles),
+        usable=_usable(header, model),
     )

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.errors import InvalidRequest
-from proxy.personas import Place, parse, parse_coefficient, resolve, split_model
+from proxy.personas import Place, parse, parse_coefficient, resolve
 from proxy.preparation import Prepared, to_messages
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.protocol.steering import SamplingUse, SteeringOptions, SteeringReport
@@ -47,12 +47,12 @@ SEEDS = 2**63
 async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
     services = services_of(request)
     refuse_unsupported(data)
-    model, suffix = split_model(data.model or services.default_model, services.model_ids)
-    engine = services.registry.get(model)
+    model, suffix = services.asked_model(data.model)
     personas = resolve([*_places(request, data), suffix, *_default_places(request, services)], services.poles)
     observe.record_of(request.scope).facts |= {"model": model, **log_facts(personas)}
     admission = services.scheduler.admit(model, data.n or 1)
     try:
+        engine = await unless_gone(request, services.engine(admission))
         prepared = await unless_gone(request, _prepare(services, engine, data, personas))
         answers = _start(admission, engine, data, prepared)
         head = _head(engine, data, prepared)

@@ -1,13 +1,11 @@
 """Every exception becomes an OpenAI-shaped response here, Litestar's own included."""
 
 import logging
-import re
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap
 
 from proxy.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, error_body
@@ -51,7 +49,7 @@ def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if error.status_code == 404:
         return _respond(NotFound(f"There is nothing at {path}."))
     if error.status_code == 405:
-        allowed = ", ".join(_allowed_methods(request.app, path))
+        allowed = ", ".join(sorted((error.headers or {})["allow"].split(", ")))
         message = f"{request.method} is not possible at {path}; possible: {allowed}"
         return _respond(MethodNotAllowed(message), {"allow": allowed})
     if error.status_code == 413:
@@ -73,16 +71,6 @@ def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     logger.error("%s failed unexpectedly", request.url.path, exc_info=error)
     return _respond(ProxyError("The server made a mistake; its log says more."))
-
-
-def _allowed_methods(app: Litestar, path: str) -> list[str]:
-    """The methods of the routes that have this path."""
-    methods: set[str] = set()
-    for route in app.routes:
-        pattern = re.sub(r"\{\w+:path\}", "/.+", re.sub(r"\{\w+:(str|int)\}", "[^/]+", route.path))
-        if isinstance(route, HTTPRoute) and re.fullmatch(pattern.replace("//", "/"), path):
-            methods |= route.methods
-    return sorted(str(method) for method in methods)
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

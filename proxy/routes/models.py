@@ -7,15 +7,15 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
-from proxy.engines.registry import ModelState
 from proxy.errors import ModelNotFound, ModelUnavailable
+from proxy.personas import split_model
 from proxy.protocol.errors import ErrorDetail
 from proxy.protocol.models import Health, ModelCard, ModelList, ModelReadiness, NotReady, Readiness
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 
 
-@get("/models", summary="The models, and each model:persona that is ready", responses=declared(401))
+@get("/models", summary="The models that can be asked, and each model:persona", responses=declared(401))
 async def list_models(request: Request[Any, Any, Any]) -> ModelList:
     return ModelList(data=await anyio.to_thread.run_sync(_cards, services_of(request)))
 
@@ -27,24 +27,23 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
 
 
 def _cards(services: Services) -> list[ModelCard]:
+    """Not among them: models that failed to load, and models that were unloaded and that no request will load. The
+    personas of a model that was never loaded are those its id has vectors for, see `Preparation.personas_of`."""
     cards = []
     for state in services.registry.models():
-        if state.status != "failed":
-            cards.append(ModelCard(id=state.id, created=state.created))
-            cards += [ModelCard(id=f"{state.id}:{name}", created=state.created) for name in _personas(services, state)]
+        if state.status in ("loading", "ready") or (state.status == "unloaded" and state.on_demand):
+            names = [state.id, *(f"{state.id}:{persona}" for persona in services.preparation.personas_of(state))]
+            cards += [ModelCard(id=name, created=state.created) for name in names]
     return cards
-
-
-def _personas(services: Services, state: ModelState) -> list[str]:
-    return services.preparation.personas_of(state.engine.info) if state.engine is not None else []
 
 
 def _card(services: Services, name: str) -> ModelCard:
     known = {card.id: card for card in _cards(services)}
     if name in known:
         return known[name]
-    if services.persona_of_model(name) is not None:
-        return ModelCard(id=name, created=known[name.rpartition(":")[0]].created)
+    model, suffix = split_model(name, services.model_ids)
+    if (card := known.get(f"{model}:{suffix.persona}")) is not None:
+        return ModelCard(id=name, created=card.created)
     raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.", param="model")
 
 
@@ -55,7 +54,7 @@ async def health() -> Health:
 
 @get(
     "/ready",
-    summary="Whether every model has been loaded, or failed to",
+    summary="Whether every model of the server's start has been loaded, or failed to",
     tags=["state"],
     responses={
         200: ResponseSpec(Readiness, description="No model is loading any more", generate_examples=False),
@@ -63,8 +62,9 @@ async def health() -> Health:
     },
 )
 async def ready(request: Request[Any, Any, Any]) -> Response[Any]:
-    models = [ModelReadiness(state.id, state.status, state.error) for state in services_of(request).registry.models()]
-    loading = [model.id for model in models if model.status == "loading"]
+    states = services_of(request).registry.models()
+    models = [ModelReadiness(state.id, state.status, state.error) for state in states]
+    loading = [state.id for state in states if state.awaited]
     if not loading:
         return Response(Readiness("ready", models))
     error = ModelUnavailable(f"Still loading: {', '.join(loading)}.")

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from proxy.engines.base import Engine, Generation, Message, Sampling
 from proxy.errors import InvalidRequest
-from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve, split_model
+from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve
 from proxy.preparation import Prepared, to_messages
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
 from proxy.protocol.steering import SteeringOptions
@@ -40,15 +40,15 @@ async def try_steering(
 ) -> SteeringTestResult:
     services = services_of(request)
     messages, strengths = _messages(data), _coefficients(data)
-    model, suffix = split_model(data.model or services.default_model, services.model_ids)
+    model, suffix = services.asked_model(data.model)
     if suffix.persona is not None:
         raise InvalidRequest("model: name the persona in the field persona, not in the model", param="model")
-    engine = services.registry.get(model)
     personas = [resolve([Place(data.persona, strength)], services.poles) for strength in (0.0, *strengths)]
     strengths_text = ",".join(f"{strength:g}" for strength in strengths)
     observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
     admission = services.scheduler.admit(model, len(personas), "coefficients")
     try:
+        engine = await unless_gone(request, services.engine(admission))
         work = partial(_prepare_all, services, engine, data, messages, personas)
         prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from proxy.settings import Settings
-from tests.fakes import FakeEngine, save_vector, serving
+from tests.fakes import FakeEngine, save_vector, serving, wait_until
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "private words"}]}
 
@@ -93,6 +93,8 @@ def test_log_then_one_line_per_request_without_its_content(
     with caplog.at_level(logging.INFO, "proxy.requests"):
         body = {**CHAT, "persona": "silly", "coefficient": -0.5, "stream": stream}
         client.post("/v1/chat/completions", json=body, headers={"x-request-id": "me"})
+        # A stream's line is written when its last byte has been, so perhaps a moment after the client has read it.
+        wait_until(lambda: any(record.name == "proxy.requests" for record in caplog.records))
     (line,) = [record.getMessage() for record in caplog.records if record.name == "proxy.requests"]
     facts = "model=fake persona=silly coefficient=-0.5 tokens=5"
     assert re.fullmatch(rf"me POST /v1/chat/completions 200 {facts} ms=\d+", line)
