@@ -1,12 +1,15 @@
 # make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
 # make test    the tests          make lint    ruff and mypy
+# make bench   measure speed, beside other servers, into tests/benchmarks/results: about 20 minutes (QUICK=1 to try it)
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve test lint
+.PHONY: serve test lint bench
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -18,6 +21,9 @@ lint: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
+	@$(VENV)/bin/python -m tests.benchmarks speed $(if $(QUICK),--quick)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,4 +42,13 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json
 	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
 	@$(PIP) install --editable '.[llama-cpp]' --group test
 	@$(VENV)/bin/python -m tests.clients.node
+	@touch $@
+
+# What is measured against, apart from what is ours, but with the same torch and transformers.
+$(BENCH_VENV)/.installed: pyproject.toml $(VENV)/.installed
+	@echo "Installing what is measured against into $(BENCH_VENV): a few minutes the first time ..."
+	@test -x $(BENCH_VENV)/bin/python || $(VENV)/bin/python -m venv $(BENCH_VENV)
+	@$(VENV)/bin/python -m pip freeze --disable-pip-version-check | grep -E '^(torch|transformers)==' > $(BENCH_VENV)/same.txt
+	@$(BENCH_PIP) install 'pip>=25.1'
+	@$(BENCH_PIP) install --group bench --constraint $(BENCH_VENV)/same.txt
 	@touch $@

@@ -1,0 +1,136 @@
+"""The command `python -m tests.benchmarks`: reads the command line, measures, writes results, prints tables."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from proxy.engines.loading import choose_device
+from proxy.errors import SetupError
+from proxy.steering.report import ProgressBar
+from tests.benchmarks import results
+from tests.benchmarks.client import BenchmarkError
+from tests.benchmarks.contenders import CONTENDERS, ours
+from tests.benchmarks.models import DEMO, MODELS, usual
+from tests.benchmarks.run import Effort, measure_model
+from tests.benchmarks.soak import flat, soak
+from tests.benchmarks.tables import misses, render
+
+EXAMPLES = """examples:
+  python -m tests.benchmarks speed                          all of it: about 20 minutes on two cores
+  python -m tests.benchmarks speed --quick                  to try things: a minute or two, and nothing is kept
+  python -m tests.benchmarks speed --model demo-qwen2 --server ours --server saklas
+  python -m tests.benchmarks soak                           10,000 requests, and what memory does meanwhile
+  python -m tests.benchmarks tables                         what the README shows between its benchmark markers
+
+Leave the machine alone meanwhile: anything else that computes shows in the figures.
+`make bench` installs what is measured against into .venv-bench, then runs `speed`.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 a failure, 2 the operator's mistake, 130 interrupted."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SetupError as error:
+        print(f"benchmarks: {error.message}", file=sys.stderr)
+        return 2
+    except BenchmarkError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    root = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="How fast the server is, beside others, over HTTP, on this machine.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    speed = commands.add_parser("speed", help="tokens per second and time to the first token, beside other servers")
+    speed.add_argument(
+        "--model", action="append", choices=MODELS, help="repeatable; by default the demo and the shape of a real one"
+    )
+    speed.add_argument("--server", action="append", choices=CONTENDERS, help="repeatable; by default all")
+    speed.add_argument("--quick", action="store_true", help="a small part, for trying things; prints and keeps nothing")
+    _add_common(speed)
+    speed.set_defaults(run=_speed)
+    endurance = commands.add_parser("soak", help="many short requests to one server: does its memory stay flat?")
+    endurance.add_argument("--requests", type=int, default=10000, help="how many (10000)")
+    _add_common(endurance)
+    endurance.set_defaults(run=_soak)
+    tables = commands.add_parser("tables", help="print the results that are kept, as Markdown")
+    tables.set_defaults(run=_tables)
+    return root
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto (CUDA, else the CPU), cpu or cuda")
+    command.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
+
+
+def _speed(args: argparse.Namespace) -> int:
+    device, machine = _place(args.device)
+    models = [MODELS[name] for name in args.model] if args.model else [DEMO] if args.quick else usual(device)
+    names = list(dict.fromkeys(["ours", *(args.server or CONTENDERS)]))
+    path = args.out or results.FOLDER / f"{machine.name}.json"
+    measured = results.Results(machine)
+    for model in models:
+        with ProgressBar(sys.stderr) as progress:
+            result = measure_model(model, names, device, machine.cores, Effort(args.quick), progress)
+        measured.put(result)
+        if not args.quick or args.out:
+            kept = results.read(path, machine)
+            kept.put(result)
+            results.write(path, kept)
+    print(render([measured]))
+    missed = [line for result in measured.models for line in misses(result)]
+    print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
+    return 0
+
+
+def _soak(args: argparse.Namespace) -> int:
+    if args.requests < 100:
+        raise SetupError(f"--requests must be at least 100, not {args.requests}")
+    device, machine = _place(args.device)
+    path = args.out or results.FOLDER / f"{machine.name}.json"
+    server = ours(DEMO, DEMO.prepared(), device)
+    with ProgressBar(sys.stderr) as progress:
+        result = asyncio.run(soak(server, args.requests, 1, progress))
+    kept = results.read(path, machine)
+    kept.soak = result
+    results.write(path, kept)
+    first, last = result.rss_mb[0], result.rss_mb[-1]
+    print(
+        f"{first[1]:.1f} MB after {first[0]} requests, {last[1]:.1f} MB after {last[0]}; "
+        f"{result.slope_mb:+.3f} MB per 1,000 requests; {result.cancelled} were hung up on"
+    )
+    if not flat(result):
+        print("benchmarks: memory grows", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tables(args: argparse.Namespace) -> int:
+    print(render(results.read_all()))
+    return 0
+
+
+def _place(wanted: str) -> tuple[str, results.Machine]:
+    """The device to run on, and the machine with its name. SetupError for one that is not there."""
+    device = choose_device(wanted)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return device.type, results.this_machine(gpu)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

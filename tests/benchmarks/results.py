@@ -1,0 +1,174 @@
+"""What was measured, as the JSON files in `results` keep it: one file for each kind of machine.
+
+Speeds are kept round by round, so that what a table says can be computed again.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from proxy import __version__
+from proxy.errors import SetupError
+from tests.benchmarks.servers import Condition
+
+FOLDER = Path(__file__).parent / "results"
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """`cores`: those this process may use. `gpu`: None where the models ran on the CPU."""
+
+    cpu: str
+    cores: int
+    gpu: str | None
+
+    @property
+    def name(self) -> str:
+        """The name of its file, e.g. "cpu-2-cores"."""
+        return re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-") if self.gpu else f"cpu-{self.cores}-cores"
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One condition at one concurrency. `tokens_per_s`: of each round. `first_token_s`: median and 95th percentile over
+    the answers of all rounds."""
+
+    condition: Condition
+    concurrency: int
+    tokens_per_s: list[float]
+    first_token_s: tuple[float, float]
+
+
+class ServerResult(msgspec.Struct, frozen=True):
+    """One server's loads; none, and why, where it could not be measured. `note`: what readers should know of it."""
+
+    name: str
+    loads: list[Load] = []
+    note: str = ""
+    failure: str | None = None
+
+    def load(self, condition: Condition, concurrency: int) -> Load | None:
+        """That one load, if it was measured."""
+        wanted = (condition, concurrency)
+        return next((load for load in self.loads if (load.condition, load.concurrency) == wanted), None)
+
+
+class Extraction(msgspec.Struct, frozen=True):
+    """Texts per second, of each round: through the engine, and by a plain loop of forward passes."""
+
+    engine: list[float]
+    loop: list[float]
+
+
+class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one model, measured in one run.
+
+    `tokens` and `prompt_tokens`: of every answer and prompt. `threads`: what each process computed with;
+    `threads_tried`: completion tokens per second of our server by number of threads, where that was tried.
+    `alone_tokens_per_s`: `generate` with a hook, one request at a time, in process.
+    """
+
+    model: str
+    about: str
+    date: str
+    versions: dict[str, str]
+    dtype: str
+    threads: int
+    threads_tried: dict[str, float] = {}
+    tokens: int
+    prompt_tokens: int
+    servers: list[ServerResult]
+    alone_tokens_per_s: list[float]
+    extraction: Extraction
+
+    def server(self, name: str) -> ServerResult | None:
+        """The server of this name, if it took part."""
+        return next((server for server in self.servers if server.name == name), None)
+
+
+class SoakResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of our server over many requests. `rss_mb`: (requests done, resident MB) from the end of the warm-up on;
+    `slope_mb`: MB per 1,000 requests, fitted through them."""
+
+    model: str
+    date: str
+    versions: dict[str, str]
+    requests: int
+    cancelled: int
+    rss_mb: list[tuple[int, float]]
+    slope_mb: float
+
+
+class Results(msgspec.Struct):
+    """One machine's file."""
+
+    machine: Machine
+    models: list[ModelResult] = []
+    soak: SoakResult | None = None
+
+    def put(self, result: ModelResult) -> None:
+        """Add a model's result, or put it in the place of its older one."""
+        for place, older in enumerate(self.models):
+            if older.model == result.model:
+                self.models[place] = result
+                return
+        self.models.append(result)
+
+
+def read(path: Path, machine: Machine) -> Results:
+    """What a file holds; nothing yet for a new one. SetupError for a file that is something else."""
+    if not path.is_file():
+        return Results(machine)
+    try:
+        results = msgspec.json.decode(path.read_bytes(), type=Results)
+    except msgspec.MsgspecError as error:
+        raise SetupError(f"{path}: {error}") from None
+    results.machine = machine
+    return results
+
+
+def read_all(folder: Path = FOLDER) -> list[Results]:
+    """Every machine's results, in the order of their files' names."""
+    return [msgspec.json.decode(path.read_bytes(), type=Results) for path in sorted(folder.glob("*.json"))]
+
+
+def write(path: Path, results: Results) -> None:
+    """Replace a file in one go, indented, so that its history can be read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_suffix(".making")
+    making.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    making.replace(path)
+
+
+def this_machine(gpu: str | None) -> Machine:
+    """The machine this runs on, with the name of the GPU the models run on, if any."""
+    return Machine(
+        _cpu(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, gpu
+    )
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def today() -> str:
+    """The date, UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def versions(others: Path | None = None) -> dict[str, str]:
+    """Versions of what takes part; `others` is the virtual environment of the other servers, where it is used."""
+    found = {"persona-proxy": __version__, "python": platform.python_version()}
+    found |= {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    python = others / "bin" / "python" if others else None
+    if python is not None and python.is_file():
+        code = "import importlib.metadata as m; print(m.version('saklas'), m.version('transformers'))"
+        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        found |= {"saklas": answer[0], "transformers serve": answer[1]}
+    return found

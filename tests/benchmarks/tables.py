@@ -1,0 +1,193 @@
+"""The results as the README shows them, and what they fall short of. Pure: results in, Markdown out."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tests.benchmarks.results import Load, ModelResult, Results, ServerResult
+
+CONDITIONS = {"unsteered": "unsteered", "one": "one persona", "mixed": "all different"}
+OTHERS = {
+    "transformers": "`transformers serve`",
+    "transformers-batching": "`transformers serve`, batching",
+    "saklas": "saklas",
+}
+
+
+def render(everything: Sequence[Results]) -> str:
+    """All tables, of every machine."""
+    return "\n".join(line for results in everything for line in _machine(results)).strip()
+
+
+def _machine(results: Results) -> Iterator[str]:
+    machine = results.machine
+    place = machine.gpu or f"{machine.cores} CPU cores ({machine.cpu})"
+    for model in results.models:
+        yield from _model(model, place)
+    if soak := results.soak:
+        first, last = soak.rss_mb[0], soak.rss_mb[-1]
+        yield (
+            f"Memory of the server with `{soak.model}` on {place}: {first[1]:.0f} MB after {first[0]:,} requests, "
+            f"{last[1]:.0f} MB after {last[0]:,}, {soak.cancelled:,} of which were hung up on ({soak.slope_mb:+.2f} MB "
+            f"per 1,000 requests)."
+        )
+        yield ""
+
+
+def _model(model: ModelResult, place: str) -> Iterator[str]:
+    yield f"**`{model.model}`** — {model.about}; {model.dtype}, {place}, {_threads(model)}, {model.date}"
+    yield ""
+    yield f"Completion tokens per second, answers of {model.tokens} tokens to prompts of {model.prompt_tokens}:"
+    yield ""
+    yield from _speeds(model)
+    yield ""
+    yield "Time to the first token in milliseconds, median / 95th percentile:"
+    yield ""
+    yield from _delays(model)
+    yield ""
+    yield from _in_process(model)
+    for server in model.servers:
+        if remark := server.note or (server.failure and f"was not measured: {server.failure.splitlines()[0]}"):
+            yield f"{OTHERS.get(server.name, server.name)} {remark}."
+            yield ""
+
+
+def _threads(model: ModelResult) -> str:
+    count = f"{model.threads} thread" + ("s" if model.threads != 1 else "")
+    slower = [f"{speed:.0f} tokens/s with {number}" for number, speed in model.threads_tried.items()]
+    return f"{count} (8 at once: {', '.join(slower)})" if slower else count
+
+
+def _speeds(model: ModelResult) -> Iterator[str]:
+    ours, others = _own(model), _others(model)
+    columns = [CONDITIONS[name] for name in CONDITIONS] + ["all different : unsteered"]
+    columns += [_title(server, load.condition) for server, load in _columns(others)]
+    yield _row("at once", *columns)
+    yield "|---" * (len(columns) + 1) + "|"
+    for concurrency in _concurrencies(ours):
+        mixed = ours.load("mixed", concurrency)
+        assert mixed is not None
+        cells = [_number(_speed(ours.load(name, concurrency))) for name in CONDITIONS]  # type: ignore[arg-type]
+        cells.append(_spread(ratios(ours, concurrency)))
+        for server, load in _columns(others):
+            found = server.load(load.condition, concurrency)
+            own = ours.load(load.condition, concurrency)
+            cells.append(f"{_number(_speed(found))} (× {_speed(own) / _speed(found):.1f})" if found and own else "")
+        yield _row(str(concurrency), *cells)
+
+
+def _delays(model: ModelResult) -> Iterator[str]:
+    ours = _own(model)
+    shown = [(ours, load) for load in _first(ours)] + _columns(_others(model))
+    titles = [
+        CONDITIONS[load.condition] if server is ours else _title(server, load.condition) for server, load in shown
+    ]
+    yield _row("at once", *titles)
+    yield "|---" * (len(shown) + 1) + "|"
+    for concurrency in _concurrencies(ours):
+        loads = [server.load(load.condition, concurrency) for server, load in shown]
+        yield _row(
+            str(concurrency),
+            *(
+                "" if load is None else " / ".join(_number(1000 * each) for each in load.first_token_s)
+                for load in loads
+            ),
+        )
+
+
+def _in_process(model: ModelResult) -> Iterator[str]:
+    alone, extraction = float(np.median(model.alone_tokens_per_s)), model.extraction
+    times = [
+        f"{_speed(load) / alone:.1f} times that at {load.concurrency}"
+        for load in _own(model).loads
+        if load.condition == "mixed"
+    ]
+    yield (
+        f"`generate` with a hook, one request at a time, in process: {_number(alone)} tokens per second; ours, all "
+        f"different, makes {', '.join(times)}."
+    )
+    yield ""
+    ratio = np.median(np.array(extraction.engine) / np.array(extraction.loop))
+    yield (
+        f"Extraction: {_number(float(np.median(extraction.engine)))} texts per second, "
+        f"{_number(float(np.median(extraction.loop)))} by a loop of forward passes (× {ratio:.1f})."
+    )
+    yield ""
+
+
+def ratios(ours: ServerResult, concurrency: int) -> list[float]:
+    """Of each round: all different over unsteered."""
+    mixed, plain = ours.load("mixed", concurrency), ours.load("unsteered", concurrency)
+    assert mixed is not None and plain is not None
+    return [a / b for a, b in zip(mixed.tokens_per_s, plain.tokens_per_s, strict=True)]
+
+
+def misses(model: ModelResult) -> Iterator[str]:
+    """What was wanted of a model and is not there, in words; nothing when all is."""
+    ours, alone = _own(model), float(np.median(model.alone_tokens_per_s))
+    for concurrency in _concurrencies(ours):
+        ratio = float(np.median(ratios(ours, concurrency)))
+        if ratio < 0.98:
+            yield f"{model.model}, {concurrency} at once: all different is {ratio:.3f} of unsteered, not 0.98"
+        for server in _others(model):
+            found = server.load("unsteered", concurrency)
+            if found and (share := _speed(ours.load("unsteered", concurrency)) / _speed(found)) < 1:
+                yield f"{model.model}, {concurrency} at once: {share:.2f} times {OTHERS[server.name]}, unsteered"
+    mixed = {load.concurrency: _speed(load) for load in ours.loads if load.condition == "mixed"}
+    if 8 in mixed and mixed[8] < 4 * alone:
+        yield f"{model.model}, 8 at once: {mixed[8] / alone:.1f} times one at a time, not 4"
+    speeds = [mixed[concurrency] for concurrency in sorted(mixed) if concurrency >= 8]
+    if any(later < 0.98 * earlier for earlier, later in zip(speeds, speeds[1:], strict=False)):
+        yield f"{model.model}: it falls from 8 at once to 32: {', '.join(map(_number, speeds))} tokens per second"
+
+
+def _own(model: ModelResult) -> ServerResult:
+    ours = model.server("ours")
+    assert ours is not None
+    return ours
+
+
+def _others(model: ModelResult) -> list[ServerResult]:
+    return [server for server in model.servers if server.name != "ours" and server.failure is None]
+
+
+def _columns(servers: Sequence[ServerResult]) -> list[tuple[ServerResult, Load]]:
+    """A column for each condition that each server could do."""
+    return [(server, load) for server in servers for load in _first(server)]
+
+
+def _first(server: ServerResult) -> list[Load]:
+    """One load of each condition."""
+    return list({load.condition: load for load in reversed(server.loads)}.values())[::-1]
+
+
+def _concurrencies(ours: ServerResult) -> list[int]:
+    return list(dict.fromkeys(load.concurrency for load in ours.loads))
+
+
+def _title(server: ServerResult, condition: str) -> str:
+    if server.name == "ours":
+        return CONDITIONS[condition]
+    name = OTHERS.get(server.name, server.name)
+    return name if condition == "unsteered" else f"{name}, {CONDITIONS[condition]}"
+
+
+def _speed(load: Load | None) -> float:
+    assert load is not None
+    return float(np.median(load.tokens_per_s))
+
+
+def _delay(load: Load | None) -> str:
+    return "" if load is None else " / ".join(_number(1000 * each) for each in load.first_token_s)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

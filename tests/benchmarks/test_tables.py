@@ -1,0 +1,115 @@
+"""What is kept of a measurement, and how it is told: tables, what was missed, and the README's copy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import SetupError
+from tests.benchmarks import results
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.results import Extraction, Load, Machine, ModelResult, Results, ServerResult, SoakResult
+from tests.benchmarks.servers import CONDITIONS, Condition
+from tests.benchmarks.tables import misses, render
+
+README = Path(__file__).parents[2] / "README.md"
+MACHINE = Machine("Some CPU", 2, None)
+
+
+def loads(speeds: dict[int, float], conditions: tuple[Condition, ...] = CONDITIONS, mixed: float = 1.0) -> list[Load]:
+    share = {"mixed": mixed}
+    return [
+        Load(condition, at_once, [speed * share.get(condition, 1.0)] * 2, (0.01, 0.2))
+        for at_once, speed in speeds.items()
+        for condition in conditions
+    ]
+
+
+def result(mixed: float = 1.0, at_32: float = 500.0, other: float = 90.0, alone: float = 100.0) -> ModelResult:
+    return ModelResult(
+        model="m",
+        about="a model",
+        date="2026-01-01",
+        versions={},
+        dtype="float32",
+        threads=2,
+        threads_tried={"1": 300.0, "2": 400.0},
+        tokens=64,
+        prompt_tokens=20,
+        servers=[
+            ServerResult("ours", loads({1: 100.0, 8: 450.0, 32: at_32}, mixed=mixed)),
+            ServerResult("transformers", loads({1: other, 8: other, 32: other}, ("unsteered",))),
+            ServerResult("saklas", note="does one at a time"),
+            ServerResult("transformers-batching", failure="it broke\nin detail"),
+        ],
+        alone_tokens_per_s=[alone, alone],
+        extraction=Extraction([30.0, 40.0], [10.0, 10.0]),
+    )
+
+
+def test_render_when_there_are_results_then_every_figure_has_its_place() -> None:
+    soak = SoakResult(
+        model="m", date="d", versions={}, requests=9, cancelled=1, rss_mb=[(1, 100.0), (9, 101.0)], slope_mb=0.1
+    )
+    text = render([Results(MACHINE, [result(mixed=0.99)], soak)])
+    assert "| 8 | 450 | 450 | 446 | 0.990 (0.990 to 0.990) | 90.0 (× 5.0) |" in text
+    assert "| 8 | 10.0 / 200 | 10.0 / 200 | 10.0 / 200 | 10.0 / 200 |" in text
+    assert "one request at a time, in process: 100 tokens per second; ours, all different, makes 1.0 times" in text
+    assert "Extraction: 35.0 texts per second, 10.0 by a loop of forward passes (× 3.5)" in text
+    assert "saklas does one at a time." in text and "batching was not measured: it broke." in text
+    assert "100 MB after 1 requests, 101 MB after 9" in text and "2 CPU cores (Some CPU), 2 threads" in text
+
+
+def test_misses_when_all_is_met_then_nothing() -> None:
+    assert list(misses(result())) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (result(mixed=0.97), "all different is 0.970 of unsteered"),
+        (result(at_32=400.0), "falls from 8 at once to 32"),
+        (result(other=110.0), "1 at once: 0.91 times `transformers serve`"),
+        (result(alone=120.0), "8 at once: 3.8 times one at a time"),
+    ],
+)
+def test_misses_when_something_wanted_is_not_there_then_it_is_named(missing: ModelResult, told: str) -> None:
+    assert any(told in line for line in misses(missing))
+
+
+def test_results_when_written_then_read_back_and_a_model_measured_again_replaces_its_older_result(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "results" / f"{MACHINE.name}.json"
+    kept = results.read(path, MACHINE)
+    for alone in (1.0, 2.0):
+        kept.put(result(alone=alone))
+    results.write(path, kept)
+    assert [model.alone_tokens_per_s for model in results.read(path, MACHINE).models] == [[2.0, 2.0]]
+    assert results.read_all(path.parent) == [kept]
+    path.write_text("[]")
+    with pytest.raises(SetupError, match="cpu-2-cores.json"):
+        results.read(path, MACHINE)
+
+
+def test_machine_when_models_run_on_a_gpu_then_its_file_is_named_after_it() -> None:
+    assert Machine("c", 16, "NVIDIA H100 80GB HBM3").name == "nvidia-h100-80gb-hbm3"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["speed", "--device", "cuda:7"], ["soak", "--requests", "5"], ["speed", "--model", "unknown"]]
+)
+def test_command_when_used_wrongly_then_exit_code_is_two(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as end:  # argparse's own
+        code = int(end.code or 0)
+    assert code == 2 and capsys.readouterr().err
+
+
+def test_readme_when_results_change_then_its_tables_are_theirs() -> None:
+    match = re.search(r"<!-- benchmark -->\n(.*?)\n<!-- /benchmark -->", README.read_text("utf-8"), re.DOTALL)
+    shown = match[1].strip() if match else ""
+    assert shown == render(results.read_all()), "put the output of `python -m tests.benchmarks tables` between them"
