@@ -7,10 +7,10 @@ nothing of HTTP.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.engines.base import Engine, Message, ModelInfo, Plan
+from proxy.conversation import render
+from proxy.engines.base import Engine, Message, ModelInfo, Plan, Tool
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
-from proxy.protocol.chat import ChatMessage
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
@@ -47,6 +47,7 @@ class Preparation:
         max_tokens: int | None,
         max_tokens_field: str = "max_tokens",
         reasoning_effort: str | None = None,
+        tools: Sequence[Tool] = (),
     ) -> Prepared:
         """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field."""
         check_options(options)
@@ -57,7 +58,7 @@ class Preparation:
         elif personas:
             vectors = {name: (self._vector(name, engine.info), self._poles[name][1]) for name in personas}
             plan, report = build_plan(personas, vectors, options, engine.info)
-        prompt = engine.render(messages, reasoning_effort=reasoning_effort)
+        prompt = render(engine, messages, reasoning_effort, tools)
         return Prepared(
             prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
         )
@@ -134,35 +135,6 @@ def room(prompt_tokens: int, max_tokens: int | None, context_length: int, field:
             param=field,
         )
     return free if max_tokens is None else max_tokens
-
-
-def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    """The messages as chat templates take them: text only, with OpenAI's `developer` under its older name `system`,
-    which every template knows. InvalidRequest names what can't be read."""
-    return [
-        {"role": "system" if message.role == "developer" else message.role, "content": _text(message, f"messages[{i}]")}
-        for i, message in enumerate(messages)
-    ]
-
-
-def _text(message: ChatMessage, field: str) -> str:
-    for name in ("tool_calls", "function_call"):
-        if getattr(message, name):
-            raise InvalidRequest(f"{field}.{name}: tools are not supported", param=f"{field}.{name}")
-    if message.content is None:
-        raise InvalidRequest(f"{field}.content is missing; possible: text", param=f"{field}.content")
-    if isinstance(message.content, str):
-        return message.content
-    texts = []
-    for i, part in enumerate(message.content):
-        if part.type != "text" or part.text is None:
-            where = f"{field}.content[{i}]"
-            raise InvalidRequest(
-                f'{where}: a part of type {part.type!r} can\'t be read; possible: {{"type": "text", "text": "..."}}',
-                param=f"{where}.type",
-            )
-        texts.append(part.text)
-    return "\n".join(texts)
 
 
 def with_instruction(messages: Sequence[Message], instruction: str) -> list[Message]:

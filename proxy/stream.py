@@ -14,19 +14,31 @@ from proxy.engines.base import Channel, Finish, Token
 from proxy.errors import ProxyError, error_body
 from proxy.protocol.chat import (
     AssistantMessage,
+    CalledFunction,
     ChatChunk,
     ChatCompletion,
     Choice,
     ChunkChoice,
     Delta,
     FinishReason,
+    FunctionDelta,
+    ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from proxy.protocol.steering import SteeringReport
 
 DONE = b"data: [DONE]\n\n"
 
-Piece = tuple[Channel, str]
+
+@dataclass(frozen=True)
+class Piece:
+    """What a client gets to see of one event. Where it opens a call of a function, `opens` names that; arguments are of
+    the call opened last."""
+
+    channel: Channel
+    text: str
+    opens: str | None = None
 
 
 class StopFilter:
@@ -69,11 +81,16 @@ def _overlap(text: str, stop: str) -> int:
 
 @dataclass
 class Answer:
-    """One choice as it grows. Stop strings apply to the content, not to the reasoning."""
+    """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
+
+    Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
+    """
 
     stops: Sequence[str] = ()
+    tools: bool = False
     content: str = ""
     reasoning: str = ""
+    calls: list[CalledFunction] = field(default_factory=list)
     tokens: int = 0
     finish_reason: FinishReason | None = None
     _filter: StopFilter = field(init=False)
@@ -87,9 +104,11 @@ class Answer:
         if self.finish_reason is not None:
             return []
         if isinstance(event, Finish):
-            self.finish_reason = event.reason
+            self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
             return self._add("content", self._filter.flush())
         self.tokens += 1
+        if event.channel == "arguments":
+            return self._add_call(event.text, event.opens) if self.tools else []
         if event.channel == "reasoning":
             return self._add("reasoning", event.text)
         pieces = self._add("content", self._filter.feed(event.text))
@@ -104,7 +123,13 @@ class Answer:
             self.content += text
         else:
             self.reasoning += text
-        return [(channel, text)]
+        return [Piece(channel, text)]
+
+    def _add_call(self, text: str, opens: str | None) -> list[Piece]:
+        if opens is not None:
+            self.calls.append(CalledFunction(opens, ""))
+        self.calls[-1].arguments += text
+        return [Piece("arguments", text, opens)] if text or opens is not None else []
 
 
 @dataclass(frozen=True)
@@ -125,7 +150,7 @@ def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
         id=head.id,
         created=head.created,
         model=head.model,
-        choices=[_choice(index, answer) for index, answer in enumerate(answers)],
+        choices=[_choice(head, index, answer) for index, answer in enumerate(answers)],
         usage=usage(head.prompt_tokens, answers),
         system_fingerprint=head.system_fingerprint,
         steering=head.steering,
@@ -138,11 +163,22 @@ def usage(prompt_tokens: int, answers: Sequence[Answer]) -> Usage:
     return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
 
 
-def _choice(index: int, answer: Answer) -> Choice:
+def _choice(head: Head, index: int, answer: Answer) -> Choice:
     assert answer.finish_reason is not None
     reasoning = answer.reasoning or UNSET
-    message = AssistantMessage(answer.content, reasoning_content=reasoning, reasoning=reasoning)
+    calls = [ToolCall(_call_id(head, index, number), call) for number, call in enumerate(answer.calls)]
+    message = AssistantMessage(
+        None if calls and not answer.content else answer.content,
+        tool_calls=calls or UNSET,
+        reasoning_content=reasoning,
+        reasoning=reasoning,
+    )
     return Choice(index, message, answer.finish_reason)
+
+
+def _call_id(head: Head, choice: int, number: int) -> str:
+    """As unique as the response's own id."""
+    return f"call_{head.id.removeprefix('chatcmpl-')}_{choice}_{number}"
 
 
 class ChunkSequence:
@@ -164,7 +200,7 @@ class ChunkSequence:
         finished_before = answer.finish_reason is not None
         if finished_before:
             return []
-        chunks = [self._chunk([ChunkChoice(index, _delta(piece))]) for piece in answer.feed(event)]
+        chunks = [self._chunk([ChunkChoice(index, self._delta(index, piece))]) for piece in answer.feed(event)]
         if answer.finish_reason is not None:
             finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
             finish.steering = self._head.steering
@@ -179,6 +215,18 @@ class ChunkSequence:
         last.usage = usage(self._head.prompt_tokens, self._answers)
         return [last]
 
+    def _delta(self, index: int, piece: Piece) -> Delta:
+        if piece.channel == "content":
+            return Delta(content=piece.text)
+        if piece.channel == "reasoning":
+            return Delta(reasoning_content=piece.text, reasoning=piece.text)
+        number = len(self._answers[index].calls) - 1
+        if piece.opens is None:
+            return Delta(tool_calls=[ToolCallDelta(number, FunctionDelta(piece.text))])
+        id_ = _call_id(self._head, index, number)
+        call = ToolCallDelta(number, FunctionDelta(piece.text, piece.opens), id_, "function")
+        return Delta(tool_calls=[call])
+
     def _chunk(self, choices: list[ChunkChoice]) -> ChatChunk:
         return ChatChunk(
             id=self._head.id,
@@ -188,11 +236,6 @@ class ChunkSequence:
             system_fingerprint=self._head.system_fingerprint,
             usage=None if self._include_usage else UNSET,
         )
-
-
-def _delta(piece: Piece) -> Delta:
-    channel, text = piece
-    return Delta(content=text) if channel == "content" else Delta(reasoning_content=text, reasoning=text)
 
 
 def frame(chunk: ChatChunk) -> bytes:

@@ -54,14 +54,18 @@ class FakeEngine:
     """One worker thread steps through all runs, a token of each per step of `token_s` seconds.
 
     A user message "!forever" is answered without end, "!fail" with one token and a failure, "!think" with a thought
-    before the answer, "!refuse" is refused by the template, "!slow" takes a second to render.
+    before the answer, "!tool" with a word and two calls of functions, "!refuse" is refused by the template, "!slow"
+    takes a second to render. With `knows_tools` the names of tools and of functions called stand in its prompts.
     """
 
-    def __init__(self, id: str = "fake", *, token_s: float = 0.0, context_length: int = 500) -> None:
+    def __init__(
+        self, id: str = "fake", *, token_s: float = 0.0, context_length: int = 500, knows_tools: bool = True
+    ) -> None:
         self.info = ModelInfo(
             id, "fake", N_LAYERS, HIDDEN, context_length, FINGERPRINT, "transformers", "cpu", "float32"
         )
         self.token_s = token_s
+        self.knows_tools = knows_tools
         self.generations: list[Generation] = []
         self.largest_batch = 0
         self.running: list[FakeRun] = []
@@ -79,7 +83,9 @@ class FakeEngine:
         if last == "!slow":
             time.sleep(1)
         system = "".join(message["content"] for message in messages if message["role"] == "system")
-        return list(f"{system}\0{last}".encode())
+        calls = [call for message in messages for call in message.get("tool_calls", ())]
+        names = "".join(f"\0{entry['function']['name']}" for entry in [*(tools or ()), *calls])
+        return list(f"{system}\0{last}{names if self.knows_tools else ''}".encode())
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> FakeRun:
         run = FakeRun(self._events(generation), on_event)
@@ -92,7 +98,7 @@ class FakeEngine:
         return run
 
     def _events(self, generation: Generation) -> Iterator[Event]:
-        system, _, said = bytes(generation.prompt).decode().partition("\0")
+        system, said, *_ = bytes(generation.prompt).decode().split("\0")
         for count, token in enumerate(self._tokens(generation, system, said)):
             if count == generation.sampling.max_tokens:
                 yield Finish("length")
@@ -107,6 +113,13 @@ class FakeEngine:
         if said == "!think":
             yield Token(1, "hmm, ", "reasoning")
             yield Token(2, "well", "reasoning")
+        if said == "!tool":
+            yield Token(5, "Wait. ")
+            yield Token(6, "", "arguments", opens="find")
+            yield Token(7, '{"word": ', "arguments")
+            yield Token(8, '"é"}', "arguments")
+            yield Token(9, "{}", "arguments", opens="look")
+            return
         steering = sum(float(item.vector[0]) for item in generation.plan.interventions if item.vector is not None)
         marks = (f"[{steering:+.2f}] " if steering else "") + (f"<{system}> " if system else "")
         for word in f"{marks}You said: {said}".split(" "):

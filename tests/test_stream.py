@@ -148,6 +148,37 @@ def test_message_when_nothing_was_reasoned_then_has_no_reasoning() -> None:
     assert message == {"content": "a", "role": "assistant", "refusal": None}
 
 
+CALLED = [
+    Token(1, "", "arguments", opens="f"),
+    Token(2, "{}", "arguments"),
+    Token(3, "[]", "arguments", opens="g"),
+]
+
+
+def test_message_when_only_functions_were_called_then_its_content_is_null() -> None:
+    answer = Answer(tools=True)
+    for event in (*CALLED, Finish("stop")):
+        answer.feed(event)
+    [choice] = msgspec.to_builtins(completion(HEAD, [answer]))["choices"]
+    assert choice["message"] == {
+        "content": None,
+        "role": "assistant",
+        "refusal": None,
+        "tool_calls": [
+            {"id": "call_1_0_0", "function": {"name": "f", "arguments": "{}"}, "type": "function"},
+            {"id": "call_1_0_1", "function": {"name": "g", "arguments": "[]"}, "type": "function"},
+        ],
+    }
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_calls_when_cut_off_then_the_reason_is_length() -> None:
+    answer = Answer(tools=True)
+    for event in (*CALLED[:1], Finish("length")):
+        answer.feed(event)
+    assert answer.finish_reason == "length" and len(answer.calls) == 1
+
+
 def test_error_frame_carries_an_object_not_text() -> None:
     body = msgspec.json.decode(error_frame(EngineFailure("broke")).removeprefix(b"data: "))
     assert body["error"]["message"] == "broke" and body["error"]["code"] == "engine_failure"

@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 StopString = Annotated[str, Meta(min_length=1)]
 
 
@@ -23,11 +24,40 @@ class ContentPart(msgspec.Struct):
     text: str | None = None
 
 
+class CalledFunction(msgspec.Struct):
+    """`arguments` is JSON text, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
 class ChatMessage(msgspec.Struct):
+    """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names."""
+
     role: Role
     content: str | list[ContentPart] | None = None
-    tool_calls: Any = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
     function_call: Any = None
+
+
+class Function(msgspec.Struct):
+    """A function the model may call; `parameters` is a JSON schema."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolOffer(msgspec.Struct):
+    type: Literal["function"]
+    function: Function
 
 
 class StreamOptions(msgspec.Struct):
@@ -57,13 +87,13 @@ class ChatRequest(msgspec.Struct):
     user: str | None = None
     metadata: dict[str, Any] | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
+    tools: list[ToolOffer] | None = None
+    tool_choice: Any = None
     # What this server adds
     persona: str | dict[str, Coefficient] | None = None
     coefficient: Coefficient | None = None
     steering: SteeringOptions | None = None
     # Not supported
-    tools: Any = None
-    tool_choice: Any = None
     functions: Any = None
     function_call: Any = None
     logprobs: Any = None
@@ -82,11 +112,13 @@ class Usage(msgspec.Struct):
 
 
 class AssistantMessage(msgspec.Struct):
-    """`reasoning_content` and `reasoning` are the same text under the two names clients look for."""
+    """`content` is null where the model called functions and said nothing. `reasoning_content` and `reasoning` are the
+    same text under the two names clients look for."""
 
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
 
@@ -109,12 +141,27 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     steering: SteeringReport
 
 
+class FunctionDelta(msgspec.Struct):
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCallDelta(msgspec.Struct):
+    """What a chunk adds to one call of its choice; the first of a call carries id, type and name."""
+
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
 class Delta(msgspec.Struct):
     """What a chunk adds to its choice; the first of a choice carries the role and nothing else."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
     refusal: None | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
 

@@ -14,10 +14,11 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from proxy.conversation import to_messages, to_tools
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.errors import InvalidRequest
 from proxy.personas import Place, parse, parse_coefficient, resolve
-from proxy.preparation import Prepared, to_messages
+from proxy.preparation import Prepared
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.protocol.steering import SamplingUse, SteeringOptions, SteeringReport
 from proxy.routes import observe
@@ -104,6 +105,7 @@ async def _prepare(services: Services, engine: Engine, data: ChatRequest, person
         max_tokens=data.max_completion_tokens or data.max_tokens,
         max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
         reasoning_effort=data.reasoning_effort,
+        tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
     )
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
@@ -115,8 +117,12 @@ def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Pr
         # Choices of one seeded request differ from one another and are the same next time.
         seed = None if data.seed is None else (data.seed + index) % SEEDS
         admission.start(engine, Generation(prepared.prompt, _sampling(data, prepared.max_tokens, seed), prepared.plan))
-        answers.append(Answer(stops))
+        answers.append(Answer(stops, tools=_calls_wanted(data)))
     return answers
+
+
+def _calls_wanted(data: ChatRequest) -> bool:
+    return bool(data.tools) and data.tool_choice != "none"
 
 
 def _sampling(data: ChatRequest, max_tokens: int, seed: int | None) -> Sampling:
@@ -169,7 +175,6 @@ def _is_set(value: Any) -> bool:
 
 # Field, when it would change the answer, and what is possible instead.
 UNSUPPORTED: list[tuple[str, Callable[[Any], bool], str]] = [
-    ("tools", _is_set, "no tools"),
     ("functions", _is_set, "no functions"),
     ("tool_choice", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
     ("function_call", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),

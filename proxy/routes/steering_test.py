@@ -9,10 +9,11 @@ from litestar import Request, post
 from litestar.params import Body
 from msgspec import UNSET
 
+from proxy.conversation import to_messages
 from proxy.engines.base import Engine, Generation, Message, Sampling
 from proxy.errors import InvalidRequest
 from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve
-from proxy.preparation import Prepared, to_messages
+from proxy.preparation import Prepared
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe

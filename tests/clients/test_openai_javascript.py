@@ -33,6 +33,10 @@ def test_stream_helper_then_the_whole_message(results: Any) -> None:
     assert results["helper"] == "[+1.00] You said: hello "
 
 
+def test_calls_of_functions_when_streamed_then_put_together(results: Any) -> None:
+    assert results["calls"] == [["find", '{"word": "é"}'], ["look", "{}"]]
+
+
 def test_models_then_listed(results: Any) -> None:
     assert "fake:silly" in results["models"]
 

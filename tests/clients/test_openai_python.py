@@ -59,6 +59,24 @@ def test_stream_helper_then_one_role_and_the_whole_message(client: openai.OpenAI
     assert [(message.role, message.content) for message in messages] == [("assistant", "[+1.00] You said: hello ")] * 2
 
 
+def test_calls_of_functions_then_whole_streamed_and_answered(client: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
+    asked: Any = [{"role": "user", "content": "!tool"}]
+    whole = client.chat.completions.create(model="fake", messages=asked, tools=tools).choices[0]
+    with client.chat.completions.stream(model="fake", messages=asked, tools=tools) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    for choice in (whole, streamed):
+        calls = [call.function for call in choice.message.tool_calls or () if call.type == "function"]
+        assert [(call.name, call.arguments) for call in calls] == [("find", '{"word": "é"}'), ("look", "{}")]
+        assert choice.finish_reason == "tool_calls" and choice.message.content == "Wait. "
+    results: Any = [
+        {"role": "tool", "tool_call_id": call.id, "content": "4"} for call in whole.message.tool_calls or ()
+    ]
+    history: Any = [*asked, whole.message.model_dump(exclude_none=True), *results]
+    answer = client.chat.completions.create(model="fake", messages=history, tools=tools)
+    assert answer.choices[0].message.content == "You said: 4 "
+
+
 def test_models_then_listed_and_found(client: openai.OpenAI) -> None:
     assert "demo-qwen2:serious" in [model.id for model in client.models.list()]
     assert client.models.retrieve("fake:silly").id == "fake:silly"

@@ -6,9 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes import FakeEngine
+from proxy.settings import Settings
+from tests.fakes import FakeEngine, serving
 
 URL = "/v1/chat/completions"
+TOOLS = [{"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}}]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"word": "a"}'}}
 
 
 def ask(client: httpx.Client, said: str = "hello", *, headers: dict[str, str] | None = None, **fields: Any) -> Any:
@@ -141,6 +144,45 @@ def test_reasoning_then_beside_the_content(client: httpx.Client) -> None:
     assert message["content"] == "You said: !think "
 
 
+def test_calls_of_functions_then_in_openais_shape(client: httpx.Client) -> None:
+    answer = ask(client, "!tool", tools=TOOLS)
+    [choice] = answer["choices"]
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == "Wait. "
+    first, second = choice["message"]["tool_calls"]
+    assert first["type"] == "function" and first["function"] == {"name": "find", "arguments": '{"word": "é"}'}
+    assert second["function"] == {"name": "look", "arguments": "{}"}
+    assert len({first["id"], second["id"], ask(client, "!tool", tools=TOOLS)["id"]}) == 3
+    assert answer["usage"]["completion_tokens"] == 5
+
+
+@pytest.mark.parametrize("fields", [{}, {"tools": TOOLS, "tool_choice": "none"}, {"tools": []}])
+def test_calls_when_no_tools_are_wanted_then_left_out(
+    client: httpx.Client, engine: FakeEngine, fields: dict[str, Any]
+) -> None:
+    choice = ask(client, "!tool", **fields)["choices"][0]
+    assert choice["finish_reason"] == "stop" and choice["message"]["content"] == "Wait. "
+    assert "tool_calls" not in choice["message"] and b"find" not in bytes(engine.generations[-1].prompt)
+
+
+def test_tools_calls_and_their_results_then_the_template_gets_them(client: httpx.Client, engine: FakeEngine) -> None:
+    messages = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+    ]
+    assert said(ask(client, messages=messages, tools=TOOLS)) == "You said: 42 "
+    assert bytes(engine.generations[-1].prompt) == b"\0" + b"42\0find\0find"
+
+
+def test_tools_when_the_template_has_no_place_for_them_then_400(settings: Settings) -> None:
+    with serving(settings, FakeEngine(knows_tools=False)) as url, httpx.Client(base_url=url) as client:
+        error = refused(client, tools=TOOLS)
+        assert (error["status"], error["param"]) == (400, "tools") and "chat template of fake" in error["message"]
+        error = refused(client, messages=[{"role": "assistant", "tool_calls": [CALL]}])
+        assert (error["status"], error["param"]) == (400, "messages") and "tool_calls" in error["message"]
+        ask(client, tools=TOOLS, tool_choice="none")
+
+
 def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> None:
     response = client.post(URL, json={"model": "fake", "messages": [{"role": "user", "content": "!fail"}]})
     assert response.status_code == 500 and response.json()["error"]["code"] == "engine_failure"
@@ -165,7 +207,25 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"messages": [{"role": "user"}]}, "messages[0].content", "text"),
         ({"messages": [{"content": "x"}]}, "messages[0].role", '"user"'),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", "text"),
-        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls", "not supported"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].id", "text"),
+        ({"messages": [{"role": "user", "tool_calls": [CALL]}]}, "messages[0].tool_calls", "assistant"),
+        ({"messages": [{"role": "assistant", "function_call": {}, "content": None}]}, "messages[0].content", "text"),
+        (
+            {"messages": [{"role": "assistant", "function_call": {"name": "f"}}]},
+            "messages[0].function_call",
+            "tool_calls",
+        ),
+        ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].tool_call_id", "no message before it"),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [CALL]},
+                    {"role": "tool", "tool_call_id": "x", "content": ""},
+                ]
+            },
+            "messages[1].tool_call_id",
+            "possible: call_1",
+        ),
         ({"messages": [{"role": "user", "content": "!refuse"}]}, "messages", "refuses"),
         ({"temperature": 2.1}, "temperature", "from 0 to 2"),
         ({"temperature": "hot"}, "temperature", "from 0 to 2"),
@@ -178,7 +238,11 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
         ({"steering": {"trace": True}}, "steering.trace", "false"),
         ({"steering": {"method": "sampling"}, "persona": "silly"}, "steering.method", "prompt"),
-        ({"tools": [{"type": "function"}]}, "tools", "no tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "an object with name"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "text"),
+        ({"tools": [{"type": "web", "function": {"name": "f"}}]}, "tools[0].type", '"function"'),
+        ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
+        ({"tool_choice": {"type": "function", "function": {"name": "find"}}}, "tool_choice", '"none" or "auto"'),
         ({"functions": [{}]}, "functions", "no functions"),
         ({"logprobs": True}, "logprobs", "false"),
         ({"response_format": {"type": "json_object"}}, "response_format", "text"),

@@ -52,6 +52,25 @@ def test_stream_when_several_choices_then_each_is_whole(client: httpx.Client) ->
     assert texts == ["You said: hello ", "You said: hello "]
 
 
+def test_stream_of_calls_then_each_has_id_and_name_once_and_its_arguments_in_pieces(client: httpx.Client) -> None:
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    chunks = stream(client, "!tool", tools=tools)
+    pieces = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    assert [sorted(piece) for piece in pieces] == [
+        ["function", "id", "index", "type"],
+        ["function", "index"],
+        ["function", "index"],
+        ["function", "id", "index", "type"],
+    ]
+    assert [(piece["index"], piece["function"]) for piece in pieces] == [
+        (0, {"name": "find", "arguments": ""}),
+        (0, {"arguments": '{"word": '}),
+        (0, {"arguments": '"é"}'}),
+        (1, {"name": "look", "arguments": "{}"}),
+    ]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
 def test_stream_when_the_model_fails_then_an_error_frame_and_done(client: httpx.Client) -> None:
     *_, last = stream(client, "!fail")
     assert last["error"]["code"] == "engine_failure" and "secret" not in json.dumps(last)

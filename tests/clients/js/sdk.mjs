@@ -27,6 +27,12 @@ async function failure(work) {
 
 const helper = client.chat.completions.stream({ model: "fake", messages, persona: "silly" });
 const whole = await client.chat.completions.create({ model: "fake", messages, persona: "silly", coefficient: 0.5 });
+const caller = client.chat.completions.stream({
+  model: "fake",
+  messages: [{ role: "user", content: "!tool" }],
+  tools: [{ type: "function", function: { name: "find", parameters: { type: "object" } } }],
+});
+const called = (await caller.finalChatCompletion()).choices[0].message.tool_calls;
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 
@@ -37,6 +43,7 @@ const results = {
   suffix: await streamed({ model: "fake:silly@-1.5" }),
   headers: await streamed({ model: "fake" }, { headers: { "X-Persona": "silly", "X-Persona-Coefficient": "2" } }),
   helper: (await helper.finalChatCompletion()).choices[0].message.content,
+  calls: called.map((call) => [call.function.name, call.function.arguments]),
   models,
   unknownPersona: await failure(() => streamed({ model: "fake", persona: "sily" })),
   range: await failure(() => streamed({ model: "fake", persona: "silly", coefficient: 9 })),

@@ -1,0 +1,119 @@
+"""A request's messages and tools as chat templates take them, and the making sure that the template heeds them.
+
+Knows nothing of HTTP, personas or vectors.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.engines.base import Engine, Message, Tool
+from proxy.errors import InvalidRequest
+from proxy.protocol.chat import ChatMessage, ToolCall, ToolOffer
+
+
+def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+    """The messages as chat templates take them: text only, with OpenAI's `developer` under its older name `system`,
+    which every template knows. InvalidRequest names what can't be read."""
+    functions: dict[str, str] = {}  # by the ids of their calls
+    rendered = []
+    for i, message in enumerate(messages):
+        field = f"messages[{i}]"
+        if message.function_call:
+            raise InvalidRequest(
+                f"{field}.function_call is not supported; possible: tool_calls", param=f"{field}.function_call"
+            )
+        entry: Message = {"role": "system" if message.role == "developer" else message.role}
+        if message.tool_calls:
+            if message.role != "assistant":
+                raise InvalidRequest(
+                    f"{field}.tool_calls: only an assistant's message has them", param=f"{field}.tool_calls"
+                )
+            entry["tool_calls"] = [_call(call) for call in message.tool_calls]
+            functions |= {call.id: call.function.name for call in message.tool_calls}
+        if message.role == "tool":
+            entry |= _answered(message.tool_call_id, functions, f"{field}.tool_call_id")
+        entry["content"] = "" if message.content is None and message.tool_calls else _text(message, field)
+        rendered.append(entry)
+    return rendered
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    """Templates write arguments as JSON themselves. What a model wrote that is no JSON is handed on as it is."""
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except ValueError:
+        arguments = call.function.arguments
+    return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+
+
+def _answered(call_id: str | None, functions: dict[str, str], field: str) -> Message:
+    """Which call a tool's message answers; some templates want its id, others its function."""
+    if call_id not in functions:
+        possible = ", ".join(functions) or "none, since no message before it has tool_calls"
+        raise InvalidRequest(
+            f"{field}: {call_id!r} is not the id of a call before it; possible: {possible}", param=field
+        )
+    return {"tool_call_id": call_id, "name": functions[call_id]}
+
+
+def _text(message: ChatMessage, field: str) -> str:
+    if message.content is None:
+        raise InvalidRequest(f"{field}.content is missing; possible: text", param=f"{field}.content")
+    if isinstance(message.content, str):
+        return message.content
+    texts = []
+    for i, part in enumerate(message.content):
+        if part.type != "text" or part.text is None:
+            where = f"{field}.content[{i}]"
+            raise InvalidRequest(
+                f'{where}: a part of type {part.type!r} can\'t be read; possible: {{"type": "text", "text": "..."}}',
+                param=f"{where}.type",
+            )
+        texts.append(part.text)
+    return "\n".join(texts)
+
+
+def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
+    """The functions as chat templates take them. Some fail where description or parameters are missing."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": offer.function.name,
+                "description": offer.function.description or "",
+                "parameters": offer.function.parameters or {"type": "object", "properties": {}},
+            },
+        }
+        for offer in offers
+    ]
+
+
+def render(
+    engine: Engine, messages: Sequence[Message], reasoning_effort: str | None, tools: Sequence[Tool]
+) -> list[int]:
+    """The prompt's token ids. InvalidRequest when the template refuses the conversation, or does not know of tools:
+    then the prompt is the same without them, and the model would never learn of them."""
+    prompt = engine.render(messages, reasoning_effort=reasoning_effort, tools=tools or None)
+    if tools and prompt == engine.render(messages, reasoning_effort=reasoning_effort):
+        raise InvalidRequest(
+            f"tools: the chat template of {engine.info.id} has no place for tools; leave them out", param="tools"
+        )
+    if any("tool_calls" in message for message in messages):
+        other = [_with_other_names(message) for message in messages]
+        if prompt == engine.render(other, reasoning_effort=reasoning_effort, tools=tools or None):
+            raise InvalidRequest(
+                f"messages: the chat template of {engine.info.id} has no place for tool_calls; leave them out",
+                param="messages",
+            )
+    return prompt
+
+
+def _with_other_names(message: Message) -> Message:
+    if "tool_calls" not in message:
+        return message
+    calls = [
+        {**call, "function": {**call["function"], "name": call["function"]["name"] + "_"}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "tool_calls": calls}
