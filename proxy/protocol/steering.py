@@ -12,6 +12,7 @@ from proxy.engines.base import Mode, Positions
 
 Method = Literal["auto", "activation", "sampling", "prompt"]
 OnExceed = Literal["report", "clamp", "reject"]
+ChannelName = Literal["analysis", "final"]
 BlockIndex = Annotated[int, msgspec.Meta(ge=0)]
 
 MIN_COEFFICIENT = -2.0
@@ -21,39 +22,47 @@ Coefficient = Annotated[float, msgspec.Meta(ge=MIN_COEFFICIENT, le=MAX_COEFFICIE
 
 class SteeringOptions(msgspec.Struct, frozen=True):
     """The request's `steering` object. `positions` None is the vector's own, `layers` "best" its measured block;
-    a list names 0-based blocks. `max_relative_dose` is in median residual norms."""
+    a list names 0-based blocks. `channels` limits it to a model's reasoning ("analysis") or its answer ("final").
+    `max_relative_dose` is in median residual norms."""
 
     method: Method = "auto"
     mode: Mode = "add"
     positions: Positions | None = None
     layers: Literal["best"] | Annotated[list[BlockIndex], msgspec.Meta(min_length=1)] = "best"
+    channels: Annotated[list[ChannelName], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["analysis", "final"]
+    )
     max_relative_dose: Annotated[float, msgspec.Meta(gt=0)] = 0.8
     on_exceed: OnExceed = "report"
     trace: bool = False
 
 
-class VectorUse(msgspec.Struct, frozen=True):
-    """A vector that took part: its id in the store and where it came from ("native", "transferred", "imported")."""
+class VectorUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A vector that took part: its id in the store and where it came from ("native", "transferred", "imported").
+    `model` is the one it belongs to, where that is not the one that answers: then its strength alone was used."""
 
     id: str
     origin: str
+    model: str | None = None
 
 
-class SamplingUse(msgspec.Struct, frozen=True):
-    """The sampling parameters the answer was drawn with."""
+class SamplingUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sampling parameters the answer was drawn with; the penalty is absent where it does nothing."""
 
     temperature: float
     top_p: float
+    repetition_penalty: float = 1.0
 
 
 class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was done to one answer. Optional fields are absent where they don't apply; `beyond_measured_range` is also
-    absent where the vector's range was never measured."""
+    absent where the vector's range was never measured, and `channels` where all were steered."""
 
     personas: dict[str, float]
-    method: Literal["activation", "prompt", "none"]
+    method: Literal["activation", "sampling", "prompt", "none"]
     mode: Mode | None = None
     positions: Positions | None = None
+    channels: list[ChannelName] | None = None
     layers: list[int]
     relative_dose: float
     clamped: bool

@@ -6,6 +6,7 @@ Pure numpy: no model, no store, no request. The terms:
   direction (pole minus neutral), place and dose.
 - `add` moves the residual along the direction; coefficient 1 adds the pole's relative dose in median residual norms.
   With several blocks each gets an equal share, so that the whole stays comparable.
+- `channels` that are not all of them limit everything to what is generated into them; see Plan.
 - `target` and `cap` hold the residual's projection on the direction at, or below, a level: 0 is where the neutral mean
   projects, 1 where coefficient 1 stands. A level is not shared out between blocks. Several personas are held together.
 """
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.engines.base import FloatArray, Intervention, ModelInfo, Plan, Positions
+from proxy.engines.base import Channel, FloatArray, Intervention, ModelInfo, Plan, Positions
 from proxy.errors import InvalidRequest, VectorUnavailable
-from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport, VectorUse
+from proxy.protocol.steering import UNSTEERED, ChannelName, SteeringOptions, SteeringReport, VectorUse
 from proxy.steering.dose import addition_dose, independent, smallest_move, unit
 from vector_store import PersonaVector, PoleChoice, Side, opposite
 
+CHANNELS: dict[ChannelName, Channel] = {"analysis": "reasoning", "final": "content"}
 WIDEST_FIRST: tuple[Positions, ...] = ("all", "response", "last_prompt")  # each reaches all that the next one reaches
 
 
@@ -60,12 +62,15 @@ def build_plan(
     ]
     dose = _relative_dose(pushes, options)
     scale = _scale(dose, options)
+    named = [name for name in CHANNELS if name in options.channels]
+    limit = None if len(named) == len(CHANNELS) else frozenset(CHANNELS[name] for name in named)
     interventions = _additions(pushes, scale) if options.mode == "add" else _holds(pushes, scale, options)
     report = SteeringReport(
         personas=dict(personas),
         method="activation",
         mode=options.mode,
         positions=next((where for where in WIDEST_FIRST if any(push.positions == where for push in pushes)), None),
+        channels=None if limit is None else named,
         layers=sorted({push.block for push in pushes}),
         relative_dose=dose * scale,
         clamped=scale < 1,
@@ -74,7 +79,7 @@ def build_plan(
         ),
         vectors=_used(vectors[name][0] for name in personas),
     )
-    return Plan(tuple(interventions)), report
+    return Plan(tuple(interventions), limit), report
 
 
 def _choice(
@@ -225,7 +230,7 @@ def _basis(felt: Sequence[_Push], options: SteeringOptions) -> FloatArray:
 def _beyond(coefficients: Sequence[tuple[float, PoleChoice]], options: SteeringOptions) -> bool | None:
     """Whether some coefficient is outside the range its answers were found coherent in. None where nobody measured,
     which includes every place and mode but the vector's own."""
-    if options.mode != "add" or options.layers != "best":
+    if options.mode != "add" or options.layers != "best" or set(options.channels) != set(CHANNELS):
         return None
     verdicts: list[bool | None] = []
     for size, choice in coefficients:

@@ -80,6 +80,12 @@ def test_persona_when_given_anywhere_then_the_model_is_steered(
     assert answer["steering"]["method"] == ("activation" if mark else "none")
 
 
+def test_channels_then_the_plan_is_limited_and_the_answer_says_so(client: httpx.Client, engine: FakeEngine) -> None:
+    answer = ask(client, persona="silly", steering={"channels": ["final"]})
+    assert answer["steering"]["channels"] == ["final"] and engine.generations[-1].plan.channels == {"content"}
+    assert "channels" not in ask(client, persona="silly")["steering"]
+
+
 def test_persona_by_prompt_then_its_instruction_goes_before_the_system_prompt(client: httpx.Client) -> None:
     system = {"role": "system", "content": "Be brief."}
     messages = [system, {"role": "user", "content": "hello"}]
@@ -235,6 +241,8 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"logit_bias": {"x": 1}}, "logit_bias", "expected int"),
         ({"steering": {"method": "magic"}}, "steering.method", '"activation"'),
         ({"steering": {"layers": [-1]}}, "steering.layers[0]", "at least 0"),
+        ({"steering": {"channels": []}}, "steering.channels", '"final"'),
+        ({"steering": {"channels": ["commentary"]}}, "steering.channels[0]", '"analysis" or "final"'),
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
         ({"steering": {"trace": True}}, "steering.trace", "false"),
         ({"steering": {"method": "sampling"}, "persona": "silly"}, "steering.method", "prompt"),

@@ -139,6 +139,20 @@ def test_positions_when_asked_for_then_replace_the_vector_s_own() -> None:
     assert only(result).positions == report.positions == "all"
 
 
+@pytest.mark.parametrize(
+    ("asked", "limit", "reported"),
+    [
+        (["final"], {"content"}, ["final"]),
+        (["analysis", "analysis"], {"reasoning"}, ["analysis"]),
+        (["final", "analysis"], None, None),
+    ],
+)
+def test_channels_when_not_all_then_limit_the_plan_and_are_reported(asked: Any, limit: Any, reported: Any) -> None:
+    result, report = plan({"silly": 1.0}, channels=asked)
+    assert (result.channels, report.channels) == (limit, reported)
+    assert (result.fingerprint == plan({"silly": 1.0})[0].fingerprint) == (limit is None)
+
+
 def test_several_personas_at_one_place_then_their_additions_are_one() -> None:
     both = only(plan({"silly": 1.0, "honest": 0.5})[0]).vector
     each = [only(plan({name: value})[0]).vector for name, value in (("silly", 1.0), ("honest", 0.5))]
@@ -245,6 +259,7 @@ def test_a_cap_when_high_then_is_no_excess() -> None:
         ({"silly": 1.0}, {"positions": "all"}, None),
         ({"silly": 1.0}, {"positions": "last_prompt"}, False),
         ({"silly": 1.0}, {"mode": "target"}, None),
+        ({"silly": 1.0}, {"channels": ["final"]}, None),
     ],
 )
 def test_the_measured_range_then_counts_only_where_it_was_measured(
