@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from proxy.engines.base import Sampling
 
+CANDIDATES = 1024  # tokens: what top_p and min_p keep is nearly always among so many, and sorting all costs more
+STRETCH = 128  # tokens; divides most vocabularies
 _COLDEST = 1e-6  # below it a division overflows, and the likeliest token is certain anyway
 
 
@@ -28,9 +31,10 @@ class Sampler:
             self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
             self._seen[torch.tensor(list(prompt), dtype=torch.long, device=device)] = True
         if sampling.logit_bias:
-            self._bias = torch.zeros(vocabulary, device=device)
-            ids = torch.tensor(list(sampling.logit_bias), device=device)
-            self._bias[ids] = torch.tensor(list(sampling.logit_bias.values()), dtype=torch.float32, device=device)
+            self._bias = (
+                torch.tensor(list(sampling.logit_bias), device=device),
+                torch.tensor(list(sampling.logit_bias.values()), dtype=torch.float32, device=device),
+            )
 
     @property
     def adjusts(self) -> bool:
@@ -51,7 +55,8 @@ class Sampler:
         if self._counts is not None:
             logits -= rules.frequency_penalty * self._counts + rules.presence_penalty * (self._counts > 0)
         if self._bias is not None:
-            logits += self._bias
+            ids, values = self._bias
+            logits[ids] += values
 
     def record(self, token: int) -> None:
         """The token was drawn: the next draw's penalties count it."""
@@ -82,6 +87,7 @@ class Draw:
         self._top_p = _column([drawn[row].top_p for row in cut], device)
         self._min_p = _column([drawn[row].min_p for row in cut], device)
         top_k = [drawn[row].top_k or torch.iinfo(torch.int64).max for row in cut]
+        self._widest = max((drawn[row].top_k for row in cut), default=0)
         self._top_k = torch.tensor(top_k, dtype=torch.long, device=device)[:, None]
         self._precision = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
@@ -94,8 +100,8 @@ class Draw:
                 self._samplers[row].adjust(logits[row])
         best, tokens = logits.max(dim=-1)
         if self._drawn:
-            below_best = logits - best[:, None]
-            scaled = (below_best if self._all_drawn else below_best[self._rows]) / self._temperature
+            drawn, highest = (logits, best) if self._all_drawn else (logits[self._rows], best[self._rows])
+            scaled = (drawn - highest[:, None]).div_(self._temperature)
             tokens[self._rows] = self._invert(self._trim(scaled))
         ids: list[int] = torch.where(torch.isfinite(best), tokens, -1).tolist()
         for sampler, token in zip(self._samplers, ids, strict=True):
@@ -107,25 +113,50 @@ class Draw:
         """The logits with what top_k, then top_p, then min_p leave out at minus infinity. A tie at the edge stays."""
         if not len(self._cut):
             return logits
-        concerned = logits[self._cut]
-        ranked = concerned.sort(dim=-1, descending=True).values
-        rank = torch.arange(ranked.shape[-1], device=ranked.device)
-        ranked = ranked.masked_fill(rank >= self._top_k, -torch.inf)
-        shares = ranked.softmax(dim=-1)
-        kept = (shares.cumsum(dim=-1) - shares < self._top_p) & (shares >= self._min_p * shares[:, :1])
-        kept &= ranked > -torch.inf
-        kept[:, 0] = True
-        edge = ranked.gather(1, kept.sum(dim=-1, keepdim=True) - 1)
-        logits[self._cut] = concerned.masked_fill(concerned < edge, -torch.inf)
+        everyone = len(self._cut) == len(logits)
+        concerned = logits if everyone else logits[self._cut]
+        width = concerned.shape[-1]
+        edge, sure = self._edges(concerned, min(max(CANDIDATES, self._widest), width))
+        if not sure.all():  # a flat distribution: what is kept goes on beyond the candidates
+            edge = torch.where(sure, edge, self._edges(concerned, width)[0])
+        concerned.masked_fill_(concerned < edge, -torch.inf)
+        if not everyone:
+            logits[self._cut] = concerned
         return logits
 
+    def _edges(self, logits: torch.Tensor, n_candidates: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The smallest logit each row keeps, and whether that is sure from its likeliest `n_candidates` alone."""
+        ranked = logits.topk(n_candidates, dim=-1).values
+        allowed = torch.arange(n_candidates, device=logits.device) < self._top_k
+        weights = ranked.exp() * allowed
+        whole = torch.where(self._top_k <= n_candidates, weights.sum(dim=-1, keepdim=True), _total(logits))
+        shares = weights / whole
+        kept = (shares.cumsum(dim=-1) - shares < self._top_p) & (shares >= self._min_p * shares[:, :1])
+        kept &= allowed & (ranked > -torch.inf)
+        kept[:, 0] = True
+        sure = ~kept[:, -1:] | (self._top_k <= n_candidates) | (n_candidates == logits.shape[-1])
+        return ranked.gather(1, kept.sum(dim=-1, keepdim=True) - 1), sure
+
     def _invert(self, logits: torch.Tensor) -> torch.Tensor:
-        """Draw by inverting the distribution in the order of token ids, which rounding can't reorder."""
-        mass = logits.to(self._precision).softmax(dim=-1).cumsum(dim=-1)
+        """Draw by inverting the distribution in the order of token ids, which rounding can't reorder: first the
+        stretch of tokens, then the token in it."""
+        weights = nn.functional.pad(logits.exp_(), (0, -logits.shape[-1] % STRETCH)).unflatten(1, (-1, STRETCH))
         highest = 1 - 4 * torch.finfo(self._precision).eps
         numbers = [min(self._samplers[row].uniform(), highest) for row in self._drawn]
-        goal = torch.tensor(numbers, dtype=self._precision, device=logits.device)[:, None] * mass[:, -1:]
-        return torch.searchsorted(mass, goal, right=True).squeeze(1).clamp_(max=logits.shape[-1] - 1)
+        upto = weights.sum(dim=-1).cumsum(dim=-1, dtype=self._precision)
+        goal = torch.tensor(numbers, dtype=self._precision, device=logits.device)[:, None] * upto[:, -1:]
+        stretch = torch.searchsorted(upto, goal, right=True).clamp_(max=upto.shape[1] - 1)
+        before = nn.functional.pad(upto, (1, 0)).gather(1, stretch)
+        chosen = weights[torch.arange(len(weights), device=weights.device), stretch[:, 0]]
+        mass = chosen.cumsum(dim=-1, dtype=self._precision)
+        # Summed up in two ways, a stretch may be a rounding longer in one: then its last possible token it is.
+        last = (chosen > 0).to(torch.int64).mul(torch.arange(STRETCH, device=chosen.device)).amax(dim=-1)
+        inside = torch.searchsorted(mass, goal - before, right=True)[:, 0]
+        return stretch[:, 0] * STRETCH + torch.minimum(inside, last)
+
+
+def _total(logits: torch.Tensor) -> torch.Tensor:
+    return logits.exp().sum(dim=-1, keepdim=True)
 
 
 def _column(values: Sequence[float], device: torch.device) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Each row is drawn by its own rules, and the rules are those of their definitions."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.engines import sampler
 from proxy.engines.base import Sampling
 from proxy.engines.sampler import Draw, Sampler
 
@@ -49,6 +51,32 @@ def test_a_draw_when_trimmed_then_stays_within_top_k_top_p_and_min_p(
     assert drawn <= allowed(rule, logits[0])
 
 
+@given(
+    seed=st.integers(0, 2**32),
+    spread=st.sampled_from([0.1, 1.0, 4.0]),
+    top_p=st.sampled_from([0.3, 0.95, 1.0]),
+    top_k=st.sampled_from([0, 3, 90]),
+    min_p=st.sampled_from([0.0, 0.1]),
+)
+@settings(max_examples=20, deadline=None)
+def test_a_draw_when_the_vocabulary_is_large_then_all_that_may_be_drawn_is_and_nothing_else(
+    seed: int, spread: float, top_p: float, top_k: int, min_p: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    logits = torch.from_numpy(generator.normal(size=(1, 300), scale=spread).astype(np.float32))
+    rule = Sampling(1, top_p=top_p, top_k=top_k, min_p=min_p, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "CANDIDATES", 16)
+        drawn = Counter(draw([replace(rule, seed=number) for number in range(1500)], logits.expand(1500, -1).clone()))
+    possible = allowed(rule, logits[0])
+    shares = logits[0].softmax(-1)
+    whole = float(shares[sorted(possible)].sum())
+    assert set(drawn) <= possible
+    for token in possible:
+        expected = 1500 * float(shares[token]) / whole
+        assert abs(drawn[token] - expected) < 6 * expected**0.5 + 6
+
+
 def test_draws_when_many_then_are_as_frequent_as_their_probabilities() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -torch.inf, 1.5]])
     found = Counter(draw([Sampling(1, temperature=1.5)] * 20_000, logits.expand(20_000, -1)))
@@ -75,11 +103,11 @@ def test_rows_when_rules_differ_then_each_is_drawn_as_if_alone() -> None:
 
 def test_penalties_when_tokens_repeat_then_follow_their_definitions() -> None:
     rule = Sampling(1, frequency_penalty=0.5, presence_penalty=0.25, repetition_penalty=2.0, logit_bias={3: 1.5})
-    sampler = Sampler(rule, [0, 5], 6, CPU)
+    mine = Sampler(rule, [0, 5], 6, CPU)
     for token in (1, 1, 2):
-        sampler.record(token)
+        mine.record(token)
     logits = torch.tensor([4.0, 4.0, -4.0, 1.0, 1.0, -1.0])
-    sampler.adjust(logits)
+    mine.adjust(logits)
     assert logits.tolist() == [2.0, 2.0 - 1.0 - 0.25, -8.0 - 0.5 - 0.25, 2.5, 1.0, -2.0]
 
 
