@@ -70,6 +70,18 @@ async def test_close_when_repeated_then_every_place_is_given_back_once(engine: F
     wait_until(lambda: not engine.running)
 
 
+async def test_close_when_repeated_then_what_was_to_follow_it_is_called_once_after_the_runs(engine: FakeEngine) -> None:
+    admission = Scheduler(4, 4).admit("fake", 1)
+    admission.start(engine, generation(engine, "!forever"))
+    (run,) = engine.running
+    cancelled: list[bool] = []
+    admission.on_close(lambda: cancelled.append(run.cancelled.is_set()))
+    assert cancelled == []
+    admission.close()
+    admission.close()
+    assert cancelled == [True]
+
+
 async def test_cancel_when_events_are_under_way_then_none_is_seen(engine: FakeEngine) -> None:
     admission = Scheduler(4, 4).admit("fake", 1)
     admission.start(engine, generation(engine, "!forever"))

@@ -145,6 +145,48 @@ def test_serve_when_no_model_loads_then_exit_2_with_the_reason(processes: list[P
     assert (code, errors) == (2, "persona-proxy: no model could be loaded; broken: its weights are missing\n")
 
 
+def test_serve_when_models_are_on_demand_then_it_is_ready_at_once_and_says_when_each_comes_and_goes(
+    processes: list[Process], tmp_path: Path
+) -> None:
+    save_vector(tmp_path / "vectors", "silly", "silly", "serious")
+    config = tmp_path / "proxy.toml"
+    config.write_text(
+        '[[models]]\nid = "fake"\nsource = "a/b"\nload = "demand"\nunload_after_s = 0.2\n'
+        '[[models]]\nid = "broken"\nsource = "a/c"\nload = "demand"\n'
+    )
+    process = Process(tmp_path, "--port", "0", "--config", str(config))
+    processes.append(process)
+    output = process.read_until("curl ")
+    assert ", loading" not in output
+    assert "fake: a/b, loads when first asked for" in output and "broken: a/c, loads when first asked for" in output
+    arguments = shlex.split(output.strip().splitlines()[-1].strip())
+    answer = httpx.post(arguments[1], content=arguments[-1], headers={"content-type": "application/json"}).json()
+    assert answer["steering"]["personas"] == {"silly": 1.0}
+    assert "fake: loading a/b ..." in process.read_until("fake: ready after")
+    process.read_until("fake: unloaded")
+    body = {"model": "broken", "messages": [{"role": "user", "content": "x"}]}
+    assert httpx.post(f"{process.url}/v1/chat/completions", json=body).status_code == 503
+    process.read_until("broken: failed, its weights are missing")
+    assert httpx.get(f"{process.url}/health").status_code == 200
+    assert process.stop(signal.SIGTERM)[0] == 0
+    assert process.output.count("curl ") == 1
+
+
+def test_serve_when_all_that_loads_at_the_start_fails_then_those_on_demand_are_served(
+    processes: list[Process], tmp_path: Path
+) -> None:
+    config = tmp_path / "proxy.toml"
+    config.write_text(
+        '[[models]]\nid = "broken"\nsource = "a/c"\n[[models]]\nid = "fake"\nsource = "a/b"\nload = "demand"\n'
+    )
+    process = Process(tmp_path, "--port", "0", "--config", str(config))
+    processes.append(process)
+    output = process.read_until("curl ")
+    assert ", loading 1 model ..." in output and "broken: failed, its weights are missing" in output
+    assert '"model": "fake"' in output
+    assert httpx.get(f"{process.url}/ready").status_code == 200
+
+
 def test_serve_when_the_port_is_in_use_then_one_line_says_which_and_what_to_do(
     processes: list[Process], tmp_path: Path
 ) -> None:

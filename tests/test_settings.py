@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.errors import SetupError
@@ -51,12 +52,12 @@ def test_load_settings_when_file_lists_models_then_they_replace_the_demo_models(
     config.write_text(
         '[[models]]\nid = "qwen"\nsource = "Qwen/Qwen2.5-7B-Instruct"\ndevice = "cuda:1"\ndtype = "bfloat16"\n'
         '[[models]]\nsource = "./models/mine"\ncontext_length = 512\n'
-        '[[models]]\nsource = "demo-qwen2"\n'
+        '[[models]]\nsource = "demo-qwen2"\nload = "demand"\nunload_after_s = 90\n'
     )
     assert load_settings(config, {}).models == [
         ModelSettings("qwen", "Qwen/Qwen2.5-7B-Instruct", device="cuda:1", dtype="bfloat16"),
         ModelSettings("mine", str(local), context_length=512),
-        demo_models()[0],
+        msgspec.structs.replace(demo_models()[0], load="demand", unload_after_s=90.0),
     ]
 
 
@@ -104,6 +105,9 @@ BAD_FILES = {
     "[[models]]\nsource = 'a/b'\ndtype = 'int8'": ["models[0]: dtype: not a possible value", "`bfloat16`"],
     "[[models]]\nsource = 'a/b'\nengine = 'other'": ["models[0]: engine: not a possible value", "`transformers`"],
     "[[models]]\nsource = 'a/b'\ncontext_length = 0": ["models[0]: context_length: expected int >= 1"],
+    "[[models]]\nsource = 'a/b'\nid = 'a/b/c'": ["models[0]: id: not a possible value", "one slash at most"],
+    "[[models]]\nsource = 'a/b'\nload = 'never'": ["models[0]: load: not a possible value", "on `demand`"],
+    "[[models]]\nsource = 'a/b'\nunload_after_s = 0": ["models[0]: unload_after_s: expected float > 0"],
     "[[models]]\nsource = './missing'": ["models[0].source: no such model folder: ./missing"],
     "[[models]]\nsource = 'a/b/c'": ["models[0].source: 'a/b/c' is neither a folder nor a hub name"],
 }
