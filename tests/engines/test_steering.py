@@ -135,7 +135,7 @@ def test_unsteered_rows_of_a_mixed_step_when_compared_with_the_unhooked_model_th
         theirs.seat(positions, 4)
         expected = unhooked(**(runner._inputs(tokens, positions, theirs))).logits[:, 0]
     for row in (0, 2):
-        if any_family.name == "gpt-oss":  # who shares an expert with whom shifts the last bits of any mixture of experts
+        if any_family.name == "gpt-oss":  # who shares an expert with whom shifts last bits
             torch.testing.assert_close(steered[row], expected[row], atol=1e-5, rtol=1e-5)
         else:
             assert torch.equal(steered[row], expected[row])
