@@ -187,7 +187,7 @@ class Startup:
         usable = [state for state in states if state.status == "ready" or (state.on_demand and state.error is None)]
         if usable:
             self._say_how_to_use(usable[0])
-        elif all(model.load == "start" for model in self._settings.models):
+        else:
             self.hopeless = "no model could be loaded; " + "; ".join(f"{each.id}: {each.error}" for each in states)
             self._on_hopeless()
 

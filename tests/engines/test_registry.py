@@ -231,7 +231,7 @@ def test_hold_when_loading_on_demand_fails_then_everyone_waiting_is_told_and_loa
 
 def test_hold_when_whoever_waited_is_gone_then_loading_goes_on_for_the_others(make: Make) -> None:
     loader = Loader()
-    registry = make(loader, on_demand("a"))
+    registry = make(loader, on_demand("a"), on_demand("b"))
     registry.start()
     gone, stays = registry.hold("a"), registry.hold("a")
 
@@ -240,9 +240,12 @@ def test_hold_when_whoever_waited_is_gone_then_loading_goes_on_for_the_others(ma
 
     with pytest.raises(TimeoutError):
         asyncio.run(impatient())
-    gone.release()
     loader.release.set()
     assert engine_of(stays) is loader.engines["a"]
+    gone.release()
+    gone, stays = registry.load("b"), registry.load("b")
+    gone.release()
+    assert engine_of(stays) is loader.engines["b"]
 
 
 def test_idle_when_nobody_holds_it_then_it_is_unloaded_and_the_next_request_loads_it_again(make: Make) -> None:
@@ -271,7 +274,9 @@ def test_idle_when_it_is_held_then_the_time_begins_with_the_last_release(make: M
     time.sleep(0.3)
     assert loader.engines["a"].closed == 0 and engine_of(second) is loader.engines["a"]
     second.release()
+    released_at = time.monotonic()
     until(lambda: loader.engines["a"].closed == 1)
+    assert time.monotonic() - released_at > 0.09
 
 
 def test_idle_when_requests_race_with_the_unloading_then_each_gets_an_engine_that_is_open(make: Make) -> None:
