@@ -1,18 +1,24 @@
-"""From a resolved request to what an engine needs: prompt tokens, plan, report and room for the answer.
+"""From a resolved request to what an engine needs: prompt tokens, plan, sampling, report and room for the answer.
 
 Everything here may block (templates, tokenisers, files) and runs in a thread, never on the event loop. It knows
 nothing of HTTP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from proxy.conversation import render
-from proxy.engines.base import Engine, Message, ModelInfo, Plan, Tool
+from proxy.engines.base import Engine, Message, ModelInfo, Plan, Sampling, Tool
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
-from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
+from proxy.protocol.steering import UNSTEERED, SamplingUse, SteeringOptions, SteeringReport
+from proxy.settings import demo_models
 from proxy.steering.plan import build_plan
+from proxy.steering.sampling import Modulation, modulation, sample, sampling_report
 from proxy.steering.traits import Trait
 from vector_store import PersonaVector, Side, VectorHeader, VectorStore, opposite
 
@@ -21,12 +27,22 @@ Poles = Mapping[str, tuple[Trait, Side]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """`prompt` in token ids; `max_tokens` is what the client asked for, or all that fits."""
+    """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit."""
 
     prompt: list[int]
     plan: Plan
     report: SteeringReport
-    max_tokens: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class _Steering:
+    """What the personas come to."""
+
+    report: SteeringReport = UNSTEERED
+    plan: Plan = field(default_factory=Plan)
+    modulation: Modulation | None = None
+    instruction: str | None = None  # to go before the system prompt
 
 
 class Preparation:
@@ -46,22 +62,25 @@ class Preparation:
         *,
         max_tokens: int | None,
         max_tokens_field: str = "max_tokens",
+        sampling: Mapping[str, Any] = MappingProxyType({}),
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] = (),
     ) -> Prepared:
-        """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field."""
+        """Render, measure and plan one request. `sampling` holds what it says of Sampling's fields. Raises
+        InvalidRequest and its kinds, naming the field."""
         check_options(options)
-        plan, report = Plan(), UNSTEERED
-        if personas and options.method == "prompt":
-            messages = with_instruction(messages, self._instruction(personas))
-            report = prompt_report(personas)
-        elif personas:
-            vectors = {name: (self._vector(name, engine.info), self._poles[name][1]) for name in personas}
-            plan, report = build_plan(personas, vectors, options, engine.info)
+        steering = self._steer(personas, options, engine.info) if personas else _Steering()
+        if steering.instruction is not None:
+            messages = with_instruction(messages, steering.instruction)
         prompt = render(engine, messages, reasoning_effort, tools)
-        return Prepared(
-            prompt, plan, report, room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
+        free = room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
+        drawn, clamped = sample(free, sampling, steering.modulation)
+        report = msgspec.structs.replace(
+            steering.report,
+            clamped=steering.report.clamped or clamped,
+            sampling=_use(drawn),
         )
+        return Prepared(prompt, steering.plan, report, drawn)
 
     def personas_of(self, model: ModelState) -> list[str]:
         """The personas this model can be steered to: with a newest vector of its own weights and a measured place.
@@ -79,23 +98,58 @@ class Preparation:
             name for name, (trait, side) in self._poles.items() if trait.id in newest and side in newest[trait.id].poles
         ]
 
+    def _steer(self, personas: Mapping[str, float], options: SteeringOptions, info: ModelInfo) -> _Steering:
+        """By the method asked for; `auto` is activation where the model has the vectors, else sampling."""
+        if options.method == "prompt":
+            return _Steering(prompt_report(personas), instruction=self._instruction(personas))
+        if options.method != "sampling":
+            own = {name: self._own_vector(name, info) for name in personas}
+            if None not in own.values():
+                vectors = {name: (vector, self._poles[name][1]) for name, vector in own.items() if vector is not None}
+                plan, report = build_plan(personas, vectors, options, info)
+                return _Steering(report, plan)
+            if options.method == "activation":
+                raise self._unavailable(next(name for name, vector in own.items() if vector is None), info)
+        sources: dict[str, tuple[VectorHeader, Side]] = {}
+        for name in personas:
+            header = self._strength_source(name, info)
+            if header is None:
+                raise self._unavailable(name, info)
+            sources[name] = header, self._poles[name][1]
+        report = sampling_report(personas, [header for header, _ in sources.values()], info.id)
+        return _Steering(report, modulation=modulation(personas, sources))
+
     def _instruction(self, personas: Mapping[str, float]) -> str:
         sides = [(*self._poles[name], value) for name, value in personas.items()]
         return "\n".join(
             trait.instructions[0].side(side if value > 0 else opposite(side)) for trait, side, value in sides
         )
 
-    def _vector(self, persona: str, info: ModelInfo) -> PersonaVector:
-        trait = self._poles[persona][0].id
-        vector = self._store.latest(info.id, trait, info.fingerprint)
-        if vector is not None:
-            return vector
-        if self._store.latest(info.id, trait) is None:
+    def _own_vector(self, persona: str, info: ModelInfo) -> PersonaVector | None:
+        return self._store.latest(info.id, self._poles[persona][0].id, info.fingerprint)
+
+    def _strength_source(self, persona: str, info: ModelInfo) -> VectorHeader | None:
+        """The vector whose measured strength stands for the persona's: the model's own, else the newest of another
+        model. What was measured on the toy models says nothing of a real one, nor the other way round."""
+        toys = {model.id for model in demo_models()}
+        own: list[VectorHeader] = []
+        others: list[VectorHeader] = []
+        for header in self._store.list():
+            if header.trait != self._poles[persona][0].id:
+                continue
+            if header.model_id == info.id and header.fingerprint == info.fingerprint:
+                own.append(header)
+            elif header.model_id != info.id and (header.model_id in toys) == (info.world is not None):
+                others.append(header)
+        return next(iter([*own, *others]), None)
+
+    def _unavailable(self, persona: str, info: ModelInfo) -> VectorUnavailable:
+        if self._store.latest(info.id, self._poles[persona][0].id) is None:
             reason = f"there is no vector for {persona!r} and the model {info.id}"
         else:
             other = f"was taken from other weights than those {info.id} has now; extract it again"
             reason = f"the vector for {persona!r} {other}"
-        raise VectorUnavailable(f"persona: {reason}; {self._possible(persona, info)}", param="persona")
+        return VectorUnavailable(f"persona: {reason}; {self._possible(persona, info)}", param="persona")
 
     def _possible(self, persona: str, info: ModelInfo) -> str:
         personas = {model.id: self.personas_of(model) for model in self._registry.models()}
@@ -106,13 +160,13 @@ class Preparation:
         )
 
 
+def _use(sampling: Sampling) -> SamplingUse:
+    penalty = sampling.repetition_penalty
+    return SamplingUse(sampling.temperature, sampling.top_p, None if penalty == 1 else penalty)
+
+
 def check_options(options: SteeringOptions) -> None:
     """InvalidRequest for options that exist on the wire but that no engine here can follow."""
-    if options.method == "sampling":
-        raise InvalidRequest(
-            "steering.method: 'sampling' is not available for this model's engine; possible: auto, activation, prompt",
-            param="steering.method",
-        )
     if options.trace:
         raise InvalidRequest("steering.trace: traces are not available; possible: false", param="steering.trace")
 

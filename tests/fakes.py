@@ -166,13 +166,25 @@ class FakeEngine:
 
 
 def save_vector(
-    folder: Path, trait: str, positive: str, negative: str, *, model: str = "fake", fingerprint: str = FINGERPRINT
+    folder: Path,
+    trait: str,
+    positive: str,
+    negative: str,
+    *,
+    model: str = "fake",
+    fingerprint: str = FINGERPRINT,
+    score: float | None = None,
 ) -> str:
     """A vector along the first dimension that adds the coefficient itself at coefficient 1 and -1."""
     means = {name: np.zeros((N_LAYERS, HIDDEN), np.float32) for name in CONDITIONS}
     means["positive"][:, 0], means["negative"][:, 0] = 1, -1
     choice = PoleChoice(
-        block=1, span="last_prompt", positions="last_prompt", relative_dose=0.5, measured_range=(0.0, 1.5)
+        block=1,
+        span="last_prompt",
+        positions="last_prompt",
+        relative_dose=0.5,
+        measured_range=(0.0, 1.5),
+        score=score,
     )
     vector = PersonaVector(
         model_id=model,

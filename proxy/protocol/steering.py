@@ -51,7 +51,7 @@ class SamplingUse(msgspec.Struct, frozen=True, omit_defaults=True):
 
     temperature: float
     top_p: float
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
 
 
 class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

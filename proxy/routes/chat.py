@@ -1,5 +1,6 @@
 """POST /v1/chat/completions."""
 
+import dataclasses
 import secrets
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from proxy.errors import InvalidRequest
 from proxy.personas import Place, parse, parse_coefficient, resolve
 from proxy.preparation import Prepared
 from proxy.protocol.chat import ChatCompletion, ChatRequest
-from proxy.protocol.steering import SamplingUse, SteeringOptions, SteeringReport
+from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, collect, unless_gone
 from proxy.routes.auth import matching, presented_key
@@ -56,7 +57,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
         engine = await unless_gone(request, services.engine(admission))
         prepared = await unless_gone(request, _prepare(services, engine, data, personas))
         answers = _start(admission, engine, data, prepared)
-        head = _head(engine, data, prepared)
+        head = _head(engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
             return StreamedAnswer(admission, ChunkSequence(head, answers, include_usage=include_usage), answers)
@@ -104,6 +105,7 @@ async def _prepare(services: Services, engine: Engine, data: ChatRequest, person
         data.steering or SteeringOptions(),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
+        sampling=_sampling(data),
         reasoning_effort=data.reasoning_effort,
         tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
     )
@@ -116,7 +118,8 @@ def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Pr
     for index in range(data.n or 1):
         # Choices of one seeded request differ from one another and are the same next time.
         seed = None if data.seed is None else (data.seed + index) % SEEDS
-        admission.start(engine, Generation(prepared.prompt, _sampling(data, prepared.max_tokens, seed), prepared.plan))
+        sampling = dataclasses.replace(prepared.sampling, seed=seed)
+        admission.start(engine, Generation(prepared.prompt, sampling, prepared.plan))
         answers.append(Answer(stops, tools=_calls_wanted(data)))
     return answers
 
@@ -125,41 +128,24 @@ def _calls_wanted(data: ChatRequest) -> bool:
     return bool(data.tools) and data.tool_choice != "none"
 
 
-def _sampling(data: ChatRequest, max_tokens: int, seed: int | None) -> Sampling:
-    default = Sampling(max_tokens)
-    return Sampling(
-        max_tokens=max_tokens,
-        temperature=_given(data.temperature, default.temperature),
-        top_p=_given(data.top_p, default.top_p),
-        top_k=max(_given(data.top_k, default.top_k), 0),
-        min_p=_given(data.min_p, default.min_p),
-        frequency_penalty=_given(data.frequency_penalty, default.frequency_penalty),
-        presence_penalty=_given(data.presence_penalty, default.presence_penalty),
-        repetition_penalty=_given(data.repetition_penalty, default.repetition_penalty),
-        logit_bias=data.logit_bias or {},
-        seed=seed,
-    )
+def _sampling(data: ChatRequest) -> dict[str, Any]:
+    """What the request says of Sampling's fields."""
+    names = [field.name for field in dataclasses.fields(Sampling) if field.name not in ("max_tokens", "seed")]
+    given = {name: value for name in names if (value := getattr(data, name)) is not None}
+    if "top_k" in given:
+        given["top_k"] = max(given["top_k"], 0)
+    return given
 
 
-def _given(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _head(engine: Engine, data: ChatRequest, prepared: Prepared) -> Head:
-    sampling = _sampling(data, prepared.max_tokens, None)
+def _head(engine: Engine, prepared: Prepared) -> Head:
     return Head(
         id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
         model=engine.info.id,
         system_fingerprint=f"fp_{engine.info.fingerprint[:12]}",
         prompt_tokens=len(prepared.prompt),
-        steering=with_sampling(prepared.report, sampling),
+        steering=prepared.report,
     )
-
-
-def with_sampling(report: SteeringReport, sampling: Sampling) -> SteeringReport:
-    """The report with the sampling parameters that were used."""
-    return msgspec.structs.replace(report, sampling=SamplingUse(sampling.temperature, sampling.top_p))
 
 
 def log_facts(personas: dict[str, float]) -> dict[str, str]:

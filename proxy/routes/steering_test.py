@@ -1,5 +1,6 @@
 """POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch."""
 
+import dataclasses
 import secrets
 from functools import partial
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from litestar.params import Body
 from msgspec import UNSET
 
 from proxy.conversation import to_messages
-from proxy.engines.base import Engine, Generation, Message, Sampling
+from proxy.engines.base import Engine, Generation, Message
 from proxy.errors import InvalidRequest
 from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve
 from proxy.preparation import Prepared
@@ -19,7 +20,6 @@ from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
 from proxy.routes.answering import collect, unless_gone
 from proxy.routes.body import StrictBody
-from proxy.routes.chat import with_sampling
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 from proxy.stream import Answer, usage
@@ -55,13 +55,14 @@ async def try_steering(
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
         answers = [Answer() for _ in prepared]
         for item in prepared:
-            admission.start(engine, Generation(item.prompt, _sampling(data, item, seed), item.plan))
+            sampling = dataclasses.replace(item.sampling, seed=seed % 2**63)
+            admission.start(engine, Generation(item.prompt, sampling, item.plan))
         await unless_gone(request, collect(admission, answers))
     finally:
         admission.close()
     observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
     tested = [
-        _tested(strength, item, answer, _sampling(data, item, seed))
+        _tested(strength, item, answer)
         for strength, item, answer in zip((0.0, *strengths), prepared, answers, strict=True)
     ]
     return SteeringTestResult(model=model, persona=data.persona, seed=seed, unsteered=tested[0], steered=tested[1:])
@@ -89,18 +90,12 @@ def _prepare_all(
     personas: list[dict[str, float]],
 ) -> list[Prepared]:
     options = data.steering or SteeringOptions()
-    prepare = services.preparation.prepare
-    return [prepare(engine, messages, chosen, options, max_tokens=data.max_tokens) for chosen in personas]
+    sampling = {} if data.temperature is None else {"temperature": data.temperature}
+    prepare = partial(services.preparation.prepare, engine, messages, max_tokens=data.max_tokens, sampling=sampling)
+    return [prepare(chosen, options) for chosen in personas]
 
 
-def _sampling(data: SteeringTestRequest, prepared: Prepared, seed: int) -> Sampling:
-    sampling = Sampling(prepared.max_tokens, seed=seed % 2**63)
-    if data.temperature is None:
-        return sampling
-    return Sampling(prepared.max_tokens, temperature=data.temperature, seed=sampling.seed)
-
-
-def _tested(coefficient: float, prepared: Prepared, answer: Answer, sampling: Sampling) -> TestedAnswer:
+def _tested(coefficient: float, prepared: Prepared, answer: Answer) -> TestedAnswer:
     assert answer.finish_reason is not None
     return TestedAnswer(
         coefficient=coefficient,
@@ -108,5 +103,5 @@ def _tested(coefficient: float, prepared: Prepared, answer: Answer, sampling: Sa
         reasoning=answer.reasoning or UNSET,
         finish_reason=answer.finish_reason,
         usage=usage(len(prepared.prompt), [answer]),
-        steering=with_sampling(prepared.report, sampling),
+        steering=prepared.report,
     )

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from proxy.settings import Settings
-from tests.fakes import FakeEngine, serving
+from tests.fakes import FakeEngine, save_vector, serving
 
 URL = "/v1/chat/completions"
 TOOLS = [{"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}}]
@@ -96,6 +96,42 @@ def test_persona_by_prompt_then_its_instruction_goes_before_the_system_prompt(cl
     assert answer["steering"]["method"] == "prompt" and answer["steering"]["personas"] == {"honest": -1.0}
 
 
+def test_sampling_method_then_the_parameters_move_by_the_coefficient_and_the_answer_says_so(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    answer = ask(client, persona="silly", steering={"method": "sampling"})
+    assert answer["steering"]["sampling"] == {"temperature": 1.0, "top_p": 0.7, "repetition_penalty": 1.1}
+    assert (answer["steering"]["method"], answer["steering"]["layers"]) == ("sampling", [])
+    assert [set(vector) for vector in answer["steering"]["vectors"]] == [{"id", "origin"}]
+    generation = engine.generations[-1]
+    assert (generation.sampling.temperature, generation.sampling.repetition_penalty) == (1.0, 1.1)
+    assert not generation.plan.interventions
+    calm = ask(client, persona="serious", temperature=0.5, top_p=0.8, steering={"method": "sampling"})
+    assert calm["steering"]["sampling"] == {"temperature": 0.2, "top_p": 0.6, "repetition_penalty": 1.1}
+
+
+def test_auto_when_only_another_model_has_the_vector_then_sampling_by_its_strength(
+    settings: Settings,
+) -> None:
+    save_vector(settings.vectors_dir, "silly", "silly", "serious")
+    id_ = save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest", model="other", score=0.5)
+    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
+        report = ask(client, persona="dishonest")["steering"]
+        assert report["method"] == "sampling" and report["sampling"]["temperature"] == 0.85
+        assert report["vectors"] == [{"id": id_, "origin": "native", "model": "other"}]
+        both = ask(client, persona={"silly": 1.0, "honest": 1.0})["steering"]
+        assert both["method"] == "sampling" and both["sampling"]["temperature"] == 0.85
+        assert [vector.get("model") for vector in both["vectors"]] == [None, "other"]
+        assert ask(client, persona="silly")["steering"]["method"] == "activation"
+        error = refused(client, persona="honest", steering={"method": "activation"})
+        assert (error["status"], error["code"]) == (400, "vector_unavailable")
+
+
+def test_auto_when_only_a_toy_has_the_vector_then_it_says_nothing_of_a_real_model(settings: Settings) -> None:
+    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
+        assert refused(client, persona="silly")["code"] == "vector_unavailable"
+
+
 def test_content_parts_and_developer_role_then_read_as_text_and_system(client: httpx.Client) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = [{"role": "developer", "content": "brief"}, {"role": "user", "content": parts}]
@@ -117,7 +153,7 @@ def test_sampling_fields_then_the_engine_gets_them(client: httpx.Client, engine:
     sampling = engine.generations[-1].sampling
     assert {name: getattr(sampling, name) for name in fields} == fields
     assert (sampling.max_tokens, sampling.logit_bias) == (20, {3: -100})
-    assert answer["steering"]["sampling"] == {"temperature": 0.5, "top_p": 0.9}
+    assert answer["steering"]["sampling"] == {"temperature": 0.5, "top_p": 0.9, "repetition_penalty": 1.1}
 
 
 def test_several_choices_then_seeds_differ_and_the_prompt_counts_once(client: httpx.Client, engine: FakeEngine) -> None:
@@ -245,7 +281,8 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"steering": {"channels": ["commentary"]}}, "steering.channels[0]", '"analysis" or "final"'),
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
         ({"steering": {"trace": True}}, "steering.trace", "false"),
-        ({"steering": {"method": "sampling"}, "persona": "silly"}, "steering.method", "prompt"),
+        ({"steering": {"method": "sampling"}, "persona": "deep"}, "persona", "no vector for 'deep'"),
+        ({"steering": {"method": "activation"}, "persona": "honest"}, "persona", "no vector for 'honest'"),
         ({"tools": [{"type": "function"}]}, "tools[0].function", "an object with name"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "text"),
         ({"tools": [{"type": "web", "function": {"name": "f"}}]}, "tools[0].type", '"function"'),
