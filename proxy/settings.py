@@ -21,21 +21,28 @@ from proxy.errors import SetupError
 
 ENVIRONMENT_PREFIX = "PERSONA_PROXY_"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_GGUF = ".gguf"
 _T = TypeVar("_T")
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model to serve. `source` is a Hugging Face hub name or a folder."""
+    """One model to serve. `source` is a Hugging Face hub name, a folder, or a GGUF file, which llama_cpp runs."""
 
     id: Annotated[
         str,
         Meta(
             pattern=r"^[^/]+(/[^/]+)?$",
-            description="The name clients ask for, with one slash at most; by default the hub or folder name",
+            description="The name clients ask for, with one slash at most; by default the hub, folder or file name",
         ),
     ]
-    source: Annotated[str, Meta(min_length=1, description="A Hugging Face hub name, a folder, or a demo model's id")]
-    engine: Annotated[Literal["transformers"], Meta(description="What runs it: `transformers`")] = "transformers"
+    source: Annotated[
+        str,
+        Meta(min_length=1, description="A Hugging Face hub name, a folder, a `.gguf` file, or a demo model's id"),
+    ]
+    engine: Annotated[
+        Literal["transformers", "llama_cpp"],
+        Meta(description="What runs it: `llama_cpp` (of the extra `llama-cpp`) for a `.gguf` file, else `transformers`"),
+    ] = "transformers"
     device: Annotated[
         str,
         Meta(
@@ -45,11 +52,16 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="`auto` (what suits model and device), `float32`, `bfloat16` or `float16`"),
+        Meta(
+            description="`auto` (what suits model and device), `float32`, `bfloat16` or `float16`; GGUF files keep theirs"
+        ),
     ] = "auto"
     context_length: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Tokens of prompt and answer together, 1 or more; by default the model's own limit"),
+        Meta(
+            description="Tokens of prompt and answer together, 1 or more; by default the model's own limit (of GGUF files "
+            "at most 32768)"
+        ),
     ] = None
     load: Annotated[
         Literal["start", "demand"],
@@ -230,11 +242,13 @@ def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
     if isinstance(source, str):
         own_id, fields["source"] = _locate(source, f"{where}: {key}.source" if key else where, base)
         fields.setdefault("id", own_id)
+        if fields["source"].endswith(_GGUF):
+            fields.setdefault("engine", "llama_cpp")
     return _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
 
 
 def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
-    """A source's id and where it is: a demo model's folder, a folder made absolute, or a hub name as it stands."""
+    """A source's id and where it is: a demo model's place, a folder or file made absolute, or a hub name as it is."""
     for demo in demo_models():
         if source == demo.id:
             return demo.id, demo.source
@@ -243,6 +257,10 @@ def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
         if not (folder / "config.json").is_file():
             raise SetupError(f"{where}: the folder {folder} holds no model: it has no config.json")
         return folder.resolve().name, str(folder.resolve())
+    if source.endswith(_GGUF):
+        if not folder.is_file():
+            raise SetupError(f"{where}: no such GGUF file: {source}")
+        return folder.stem, str(folder.resolve())
     if source.startswith((".", "~")) or Path(source).is_absolute():
         raise SetupError(f"{where}: no such model folder: {source}")
     if not _HUB_NAME.fullmatch(source):
