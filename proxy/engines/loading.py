@@ -8,6 +8,8 @@ import json
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils.logging import disable_progress_bar
 
 from proxy.errors import SetupError
@@ -87,7 +90,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     """The model's configuration."""
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{folder}: its config.json can't be used: {_first_line(error)}") from None
 
 
@@ -103,30 +106,61 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_network(folder: Path, config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """The weights, on their device. One model at a time: loading sets the process's default dtype meanwhile."""
+    """The weights, on their device. Quantised ones stay so where the device can run them, else become `dtype`.
+
+    One model at a time: loading sets the process's default dtype meanwhile.
+    """
     if not sys.stderr.isatty():
         disable_progress_bar()  # a log is no place for one
-    try:
-        with _one_at_a_time:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                device_map={"": device},
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except torch.OutOfMemoryError:
-        raise SetupError(f"{folder}: does not fit into the memory of {device}") from None
-    except Exception as error:  # broken files surface as whatever their reader raises
-        raise SetupError(f"{folder}: its weights can't be loaded: {_first_line(error)}") from None
+    method = _quantisation(folder, config)
+    with _one_at_a_time, _in_one_line(folder, device, method):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            device_map={"": device},
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     network: PreTrainedModel = loaded[0]
     if missing := sorted(loaded[1]["missing_keys"]):
         raise SetupError(f"{folder}: its weights lack {len(missing)} tensors, {missing[0]} among them")
     if network.config._attn_implementation not in ("sdpa", "eager"):
         network.set_attn_implementation("eager")
+    if method is not None:
+        # Some are made ready by the whole network's first forward, which the engine may begin with its decoder alone.
+        with _in_one_line(folder, device, method), torch.no_grad():
+            network(torch.zeros(1, 1, dtype=torch.long, device=device))
     return network
+
+
+def _quantisation(folder: Path, config: PretrainedConfig) -> str | None:
+    """How the stored weights are quantised, None where they aren't. SetupError for a way that transformers would
+    ignore, taking the stored integers for the weights."""
+    stored = getattr(config, "quantization_config", None) or getattr(
+        config.get_text_config(), "quantization_config", None
+    )
+    if not stored:
+        return None
+    method = str(stored.get("quant_method", "an unnamed method"))
+    with _in_one_line(folder, torch.device("cpu"), method):
+        known = AutoHfQuantizer.supports_quant_method(stored)
+    if not known:
+        raise SetupError(f"{folder}: its weights are quantised with {method}, which transformers can't read")
+    return method
+
+
+@contextmanager
+def _in_one_line(folder: Path, device: torch.device, method: str | None) -> Iterator[None]:
+    """Turn what goes wrong with weights, quantised by `method` if at all, into a SetupError."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise SetupError(f"{folder}: does not fit into the memory of {device}") from None
+    except Exception as error:  # broken files surface as whatever their reader raises
+        quantised = "" if method is None else f", quantised with {method},"
+        raise SetupError(f"{folder}: its weights{quantised} can't be loaded: {_first_line(error)}") from None
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
         fingerprint=fingerprint,
         engine="transformers",
         device=str(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(runner.network.dtype).removeprefix("torch."),  # some quantised weights keep their own
         world=getattr(config, "persona_world", None),
     )
     return TransformersEngine(info, runner, tokenizer, max_batch)
