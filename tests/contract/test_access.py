@@ -78,7 +78,7 @@ def test_cors_when_set_then_for_that_origin_also_on_errors(settings: Settings) -
         assert preflight.status_code == 204 and "x-persona" in preflight.headers["access-control-allow-headers"]
 
 
-@pytest.mark.parametrize(("given", "kept"), [("abc-123", True), ("x" * 200, False), ("a b\x7f", False)])
+@pytest.mark.parametrize(("given", "kept"), [("abc-123", True), ("x" * 200, False), ("a b;", False)])
 def test_request_id_when_sane_then_echoed(client: httpx.Client, given: str, kept: bool) -> None:
     for path in ("/health", "/nothing"):
         answered = client.get(path, headers={"x-request-id": given}).headers["x-request-id"]
