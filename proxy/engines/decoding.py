@@ -54,7 +54,8 @@ class DecodingBatch:
         self._running: list[tuple[Answer, Sampler]] = []
         self._cache = runner.new_cache()
         self._prefixes = PrefixCache(PREFIX_BYTES)
-        self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs()) if runner.device.type == "cuda" else None
+        on_cuda = runner.device.type == "cuda"
+        self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs(runner.device)) if on_cuda else None
         self._one_by_one = 0  # how many of those waiting have to join alone
         self._draw: Draw | None = None
         self._steering: list[tuple[Intervention, ...]] | None = None

@@ -125,17 +125,18 @@ class DecodeGraphs:
         return SteeringTable.of_rows(rows, self._layout, self._runner.hidden_size, self._runner.device)
 
 
-def cuda_graphs() -> Record:
-    """Records on the current CUDA device. A step must have run once before, and its result is good until the next."""
-    pool = torch.cuda.graph_pool_handle()
+def cuda_graphs(device: torch.device) -> Record:
+    """Records on a CUDA device. A step must have run once before, and its result is good until the next one's."""
+    stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def record(step: Step) -> Step:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool, stream=stream):
             logits = step()
 
         def replay() -> torch.Tensor:
-            graph.replay()
+            with torch.cuda.device(device):
+                graph.replay()
             return logits
 
         return replay
