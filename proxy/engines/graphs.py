@@ -131,7 +131,9 @@ def cuda_graphs(device: torch.device) -> Record:
 
     def record(step: Step) -> Step:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool, stream=stream):
+        # What other models' threads allocate meanwhile is no business of this recording.
+        recording = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+        with torch.cuda.device(device), recording:
             logits = step()
 
         def replay() -> torch.Tensor:
