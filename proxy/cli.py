@@ -16,6 +16,7 @@ from proxy.errors import ProxyError, SetupError
 from proxy.settings import (
     ModelSettings,
     Settings,
+    data_folder,
     demo_models,
     describe_settings,
     load_settings,
@@ -36,6 +37,12 @@ EXTRACT_EXAMPLES = """examples:
   persona-proxy extract --trait silly                       a small demo model, in minutes on a CPU
   persona-proxy extract --model Qwen/Qwen2.5-7B-Instruct --trait all
   persona-proxy extract --trait silly --rollouts 2 --questions 5     quicker and rougher
+"""
+
+PULL_EXAMPLES = """examples:
+  persona-proxy pull gpt-oss-20b                            12 GB
+  persona-proxy pull qwen2.5-7b-instruct                    5 GB
+  persona-proxy pull OWNER/REPO/FILE.gguf                   any other on the Hugging Face hub, in one file
 """
 
 DEMO_EXAMPLES = """examples:
@@ -79,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_extract(commands)
     _add_vectors(commands)
+    _add_pull(commands)
     _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
     show.set_defaults(run=lambda args: print(describe_settings()))
@@ -131,6 +139,13 @@ def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listing.add_argument("--model", metavar="ID", help="only those of this model")
     listing.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     listing.set_defaults(run=_list_vectors)
+
+
+def _add_pull(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    get = _command(commands, "pull", "download a GGUF model; a download that was cut off goes on", PULL_EXAMPLES)
+    get.add_argument("model", metavar="MODEL", help="gpt-oss-20b, qwen2.5-7b-instruct or OWNER/REPO/FILE.gguf")
+    get.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep it (`models` in the user's data folder)")
+    get.set_defaults(run=_pull)
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -227,6 +242,12 @@ def _list_vectors(args: argparse.Namespace) -> None:
             for side, choice in header.poles.items()
         )
         print(f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  {blocks}")
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from proxy.pull import pull
+
+    pull(args.model, args.out or data_folder("models"))
 
 
 def _train_demo(args: argparse.Namespace) -> None:

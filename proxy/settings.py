@@ -83,7 +83,8 @@ def demo_models() -> list[ModelSettings]:
     return [ModelSettings(f"demo-{name}", str(DEMO_FOLDER / "models" / name)) for name in ("qwen2", "gpt-oss")]
 
 
-def _data_dir(name: str) -> Path:
+def data_folder(name: str) -> Path:
+    """A folder of this name in the user's data folder; it need not exist."""
     return platformdirs.user_data_path("persona-proxy", appauthor=False) / name
 
 
@@ -127,10 +128,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, str], Meta(description="API key to persona: what its requests get when they ask for none")
     ] = msgspec.field(default_factory=dict)
     vectors_dir: Annotated[Path, Meta(description="Folder where extracted persona vectors are kept")] = msgspec.field(
-        default_factory=lambda: _data_dir("vectors")
+        default_factory=lambda: data_folder("vectors")
     )
     traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
-        default_factory=lambda: _data_dir("traits")
+        default_factory=lambda: data_folder("traits")
     )
 
     @property
