@@ -41,7 +41,9 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     engine: Annotated[
         Literal["transformers", "llama_cpp"],
-        Meta(description="What runs it: `llama_cpp` (of the extra `llama-cpp`) for a `.gguf` file, else `transformers`"),
+        Meta(
+            description="What runs it: `llama_cpp` (of the extra `llama-cpp`) for a `.gguf` file, else `transformers`"
+        ),
     ] = "transformers"
     device: Annotated[
         str,
@@ -53,14 +55,15 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Meta(
-            description="`auto` (what suits model and device), `float32`, `bfloat16` or `float16`; GGUF files keep theirs"
+            description="`auto` (what suits model and device), `float32`, `bfloat16` or `float16`; GGUF files keep "
+            "theirs"
         ),
     ] = "auto"
     context_length: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="Tokens of prompt and answer together, 1 or more; by default the model's own limit (of GGUF files "
-            "at most 32768)"
+            description="Tokens of prompt and answer together, 1 or more; by default the model's own limit (of GGUF "
+            "files at most 32768)"
         ),
     ] = None
     load: Annotated[
