@@ -62,18 +62,21 @@ def saklas(model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
     command, folder = program(OTHERS, "saklas"), str(prepared.folder)
     asked = ["--kind", "custom", "--system", "You are a very {c} assistant."]
     flags = ["--device", device, "--probes", "none", "--no-web", "--host", "127.0.0.1", "--port", "{port}"]
+    note = "streams one answer at a time and breaks off a second one with 409, so the client held it back"
+    if not model.toy:
+        note += "; it was not steered, since its extraction takes answers that end"
     return Server(
         name="saklas",
         command=[command, "serve", folder, *flags],
         model=folder,
-        conditions=("unsteered", "mixed"),
-        personas=("silly", "serious"),
+        conditions=("unsteered", "mixed") if model.toy else ("unsteered",),
+        personas=("silly",),
         steer=lambda persona, coefficient: {"steering": f"{coefficient:.3f} {persona}"},
-        fixed_length={"logit_bias": dict.fromkeys(map(str, prepared.end_ids), -100)},
-        environment={"SAKLAS_HOME": str(CACHE / "saklas" / prepared.folder.name)},
-        before=[[command, "manifold", "extract", "silly", "serious", "--model", folder, "--no-dls", *asked]],
+        fixed_length={"logit_bias": {str(token): -100 for token in prepared.end_ids}},
+        environment={"SAKLAS_HOME": str(CACHE / "saklas")},
+        before=[[command, "manifold", "extract", "silly", "serious", "--model", folder, *asked]] if model.toy else [],
         at_once=1,
-        note="streams one answer at a time and breaks off a second one with 409, so the client held it back",
+        note=note,
     )
 
 

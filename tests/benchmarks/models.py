@@ -44,7 +44,8 @@ class Prepared:
 class BenchmarkModel:
     """One model to measure, and how much of it: `tokens` to an answer, at least `requests` answers to a burst,
     `rounds` of bursts for our own server and `rounds_of_others` for the rest, `texts` to read residuals from.
-    `small`: whether one thread may be faster than all, which is then tried."""
+    `toy`: whether it is small, so that one thread may be faster than all, which is then tried, and trained, so that
+    other tools can make vectors of it."""
 
     id: str
     about: str
@@ -54,7 +55,7 @@ class BenchmarkModel:
     rounds: int
     rounds_of_others: int
     texts: int
-    small: bool
+    toy: bool
     prepare: Callable[["BenchmarkModel", Path], Prepared]
 
     def prepared(self, cache: Path = CACHE) -> Prepared:
@@ -203,7 +204,7 @@ DEMO = BenchmarkModel(
     rounds=7,
     rounds_of_others=2,
     texts=80,
-    small=True,
+    toy=True,
     prepare=endless_demo,
 )
 HALF_BILLION = BenchmarkModel(
@@ -215,7 +216,7 @@ HALF_BILLION = BenchmarkModel(
     rounds=5,
     rounds_of_others=1,
     texts=8,
-    small=False,
+    toy=False,
     prepare=random_shape(
         vocab_size=151936,
         hidden_size=896,
@@ -237,7 +238,7 @@ SEVEN_BILLION = BenchmarkModel(
     rounds=5,
     rounds_of_others=1,
     texts=80,
-    small=False,
+    toy=False,
     prepare=random_shape(
         vocab_size=152064,
         hidden_size=3584,

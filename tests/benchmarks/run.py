@@ -34,7 +34,7 @@ class Effort:
 
     def in_process_rounds(self, model: BenchmarkModel) -> int:
         """Rounds of generation and extraction in process."""
-        return 1 if self.quick else 3 if model.small else 2
+        return 1 if self.quick else 3 if model.toy else 2
 
 
 def measure_model(
@@ -43,7 +43,7 @@ def measure_model(
     """Everything about one model. BenchmarkError where our own part fails; what others can't do is in the result."""
     progress(f"{model.id}: making the model", 0, 1)
     prepared = model.prepared()
-    tried = _try_threads(model, prepared, device, cores, effort, progress) if model.small and device == "cpu" else {}
+    tried = _try_threads(model, prepared, device, cores, effort, progress) if model.toy and device == "cpu" else {}
     threads = max(tried, key=lambda count: tried[count]) if tried else cores
     results: list[ServerResult] = []
     prompt_tokens = 0
