@@ -156,7 +156,7 @@ class Extraction:
         assert engine is self and not self.closed
         self.traits = [trait.id for trait in traits]
         self.options = options
-        self.folders = tuple(store._folders)
+        self.folders = tuple(place.path for place in store.places)
         if self.error:
             raise self.error
         return []

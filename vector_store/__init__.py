@@ -1,5 +1,13 @@
 """Persona vectors and their files. No torch, no server."""
 
+from vector_store.errors import (
+    BadVectorFile,
+    ImportRefused,
+    ReadOnlyVectors,
+    StoreUnreachable,
+    VectorNotFound,
+    VectorStoreError,
+)
 from vector_store.store import VectorStore
 from vector_store.vector import (
     CONDITIONS,
@@ -8,6 +16,7 @@ from vector_store.vector import (
     Condition,
     Count,
     CurvePoint,
+    Filters,
     FloatArray,
     Origin,
     PersonaVector,
@@ -23,17 +32,24 @@ __all__ = [
     "CONDITIONS",
     "SIDES",
     "SPANS",
+    "BadVectorFile",
     "Condition",
     "Count",
     "CurvePoint",
+    "Filters",
     "FloatArray",
+    "ImportRefused",
     "Origin",
     "PersonaVector",
     "PoleChoice",
     "Positions",
+    "ReadOnlyVectors",
     "Side",
     "Span",
+    "StoreUnreachable",
     "VectorHeader",
+    "VectorNotFound",
     "VectorStore",
+    "VectorStoreError",
     "opposite",
 ]

@@ -1,31 +1,30 @@
 """One persona vector as one safetensors file: arrays as tensors, the rest as JSON in the header.
 
-A file is written whole or not at all, and never a second time. Knows nothing of which files there are.
+Bytes in, bytes out: knows nothing of where a file lies and which others there are.
 """
 
-import contextlib
 import hashlib
-import os
-import secrets
-from collections.abc import Mapping
+import json
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from vector_store.vector import CONDITIONS, FloatArray, PersonaVector, VectorHeader
+from vector_store.errors import BadVectorFile
+from vector_store.vector import CONDITIONS, SPANS, FloatArray, PersonaVector, VectorHeader
 
 METADATA_KEY = "persona_vector"
 FORMAT = 1
 HEADER_FIELDS = tuple(item.name for item in fields(VectorHeader))
+DIFFERENCE = "difference"
+_LENGTH = struct.Struct("<Q")  # of the JSON that follows it
+_FIRST_READ = 32 * 1024  # most headers are shorter
 
-
-class BadVectorFile(ValueError):
-    """A file that is damaged, or is not a persona vector's; the message says which and why."""
+ReadPart = Callable[[int, int], bytes]  # the file's bytes from one offset to another, fewer where it ends before
 
 
 class _Stored(msgspec.Struct):
@@ -37,10 +36,13 @@ class _Stored(msgspec.Struct):
 def encode(vector: PersonaVector) -> bytes:
     """The file's bytes; equal for equal vectors."""
     tensors = _tensors(vector)
-    stored = _Stored(
-        FORMAT, tensors_digest(tensors), VectorHeader(**{name: getattr(vector, name) for name in HEADER_FIELDS})
-    )
+    stored = _Stored(FORMAT, tensors_digest(tensors), header_of(vector))
     return save(tensors, {METADATA_KEY: msgspec.json.encode(stored).decode()})
+
+
+def header_of(vector: PersonaVector) -> VectorHeader:
+    """All of a vector but its arrays."""
+    return VectorHeader(**{name: getattr(vector, name) for name in HEADER_FIELDS})
 
 
 def content_id(vector: PersonaVector) -> str:
@@ -50,42 +52,33 @@ def content_id(vector: PersonaVector) -> str:
     return f"{vector.trait}-{stamp}-{digest}"
 
 
-def read_header(path: Path) -> VectorHeader:
-    """The header alone, without reading the arrays. BadVectorFile where there is none."""
-    return _read_stored(path).header
+def decode_header(read: ReadPart, size: int, name: str) -> VectorHeader:
+    """The header of a file of `size` bytes without reading its arrays; `name` is for messages. BadVectorFile where the
+    file is foreign or cut off. Nothing is read or made that is larger than the file."""
+    return _stored(read, size, name).header
 
 
-def read_vector(path: Path) -> PersonaVector:
+def decode(content: bytes, name: str) -> PersonaVector:
     """The whole vector; its arrays are read-only. BadVectorFile where the file is damaged or foreign."""
-    stored = _read_stored(path)
+    stored = _stored(lambda start, end: content[start:end], len(content), name)
     try:
-        tensors = load(path.read_bytes())
+        tensors = load(content)
         if tensors_digest(tensors) != stored.tensors_sha256:
-            raise BadVectorFile(f"{path}: the arrays are not the ones that were written")
+            raise BadVectorFile(f"{name}: the arrays are not the ones that were written")
         return _build(stored.header, tensors)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise error if isinstance(error, BadVectorFile) else BadVectorFile(f"{path}: {error}") from error
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise error if isinstance(error, BadVectorFile) else BadVectorFile(f"{name}: {error}") from error
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Write a new file so that a reader, or a crash, sees all of it or nothing. FileExistsError where another content
-    is already there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        if path.read_bytes() == content:
-            return
-        raise FileExistsError(f"{path} is already there and holds something else")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+def is_vector_file(content: bytes) -> bool:
+    """Whether this is, or was, a safetensors file: a length that fits and then a JSON object."""
+    length = _LENGTH.unpack_from(content)[0] if len(content) > _LENGTH.size else 0
+    return 1 < length <= len(content) - _LENGTH.size and content[_LENGTH.size : _LENGTH.size + 1] == b"{"
+
+
+def same(one: PersonaVector, other: PersonaVector) -> bool:
+    """Whether two vectors are equal in everything, however their files were written."""
+    return header_of(one) == header_of(other) and tensors_digest(_tensors(one)) == tensors_digest(_tensors(other))
 
 
 def tensors_digest(tensors: Mapping[str, FloatArray]) -> str:
@@ -101,39 +94,48 @@ def _tensors(vector: PersonaVector) -> dict[str, FloatArray]:
     tensors = {f"residual_norms.{span}": norms for span, norms in vector.residual_norms.items()}
     for span, means in vector.means.items():
         tensors.update({f"means.{span}.{condition}": array for condition, array in means.items()})
+    if vector.difference is not None:
+        tensors[DIFFERENCE] = vector.difference
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
 def _build(header: VectorHeader, tensors: Mapping[str, FloatArray]) -> PersonaVector:
     for array in tensors.values():
         array.flags.writeable = False
-    spans: list[Any] = [name.removeprefix("residual_norms.") for name in tensors if name.startswith("residual_norms.")]
+    spans = [span for span in SPANS if f"residual_norms.{span}" in tensors]
     return PersonaVector(
         **{name: getattr(header, name) for name in HEADER_FIELDS},
-        means={span: {condition: tensors[f"means.{span}.{condition}"] for condition in CONDITIONS} for span in spans},
+        means={
+            span: {
+                condition: tensors[f"means.{span}.{condition}"]
+                for condition in CONDITIONS
+                if f"means.{span}.{condition}" in tensors
+            }
+            for span in spans
+        },
         residual_norms={span: tensors[f"residual_norms.{span}"] for span in spans},
+        difference=tensors.get(DIFFERENCE),
     )
 
 
-def _read_stored(path: Path) -> _Stored:
+def _stored(read: ReadPart, size: int, name: str) -> _Stored:
+    start = read(0, min(_FIRST_READ, size))
+    length = _LENGTH.unpack_from(start)[0] if len(start) >= _LENGTH.size else size
+    end = _LENGTH.size + length
+    if end > size:
+        raise BadVectorFile(f"{name}: not a safetensors file, or cut off")
+    content = start[_LENGTH.size : end] if end <= len(start) else read(_LENGTH.size, end)
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+        table = json.loads(content)
+        metadata = table.pop("__metadata__", None) or {}
+        arrays_end = max((info["data_offsets"][1] for info in table.values()), default=0)
+        if end + arrays_end != size:
+            raise BadVectorFile(f"{name}: cut off, or something follows its end")
         if METADATA_KEY not in metadata:
-            raise BadVectorFile(f"{path}: not a persona vector")
+            raise BadVectorFile(f"{name}: not a persona vector")
         version = msgspec.json.decode(metadata[METADATA_KEY], type=dict).get("format")
         if version != FORMAT:
-            raise BadVectorFile(f"{path}: written in format {version}, this version reads format {FORMAT}")
+            raise BadVectorFile(f"{name}: written in format {version}, this version reads format {FORMAT}")
         return msgspec.json.decode(metadata[METADATA_KEY], type=_Stored)
-    except (OSError, SafetensorError, msgspec.MsgspecError) as error:
-        raise BadVectorFile(f"{path}: {error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    # Not every system lets a folder be opened; the file itself is already safe there.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise error if isinstance(error, BadVectorFile) else BadVectorFile(f"{name}: {error}") from error

@@ -1,32 +1,36 @@
-"""The folders persona vectors are kept in: one is written, all are read.
+"""The places persona vectors are kept in: one is written, all are read.
 
-    <folder>/<model>/<trait>/<id>.safetensors
+    <place>/<model>/<trait>/<id>.safetensors
 
-Files are looked at anew at every call, so a running server sees what another process has just extracted; what was
-read of a file is remembered until it changes. Safe from any thread.
+A place is a folder or a URL that fsspec knows. It is looked at anew at every call, so a running server sees what
+another process has just written or deleted; what was read of a file is remembered until it changes. Safe from any
+thread.
 """
 
 import dataclasses
 import logging
-import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from vector_store.files import BadVectorFile, content_id, encode, read_header, read_vector, write_once
+from vector_store.errors import BadVectorFile, ReadOnlyVectors, StoreUnreachable, VectorNotFound
+from vector_store.files import content_id, decode, decode_header, encode, same
+from vector_store.places import SUFFIX, Entry, LocalFolder, Place
+from vector_store.remote import RemoteFolder
 from vector_store.vector import PersonaVector, VectorHeader
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".safetensors"
 MAX_SLUG = 100  # characters; file systems take 255 bytes
 KEPT_VECTORS = 64  # whole vectors kept in memory; 2.5 MB each for a 7B model
 
 Read = TypeVar("Read", VectorHeader, PersonaVector)
-Stamp = tuple[int, int]  # modification time in ns, size
+Key = tuple[Place, str]  # a file: its place and its path there
+Found = tuple[Place, Entry, VectorHeader]
 
 
 def slug(name: str) -> str:
@@ -38,86 +42,148 @@ def slug(name: str) -> str:
     return plain.lstrip(".")[:MAX_SLUG] or "_"
 
 
-class VectorStore:
-    """Persona vectors on disk."""
+def place_of(where: Path | str) -> Place:
+    """The place a folder's path or a URL means. StoreUnreachable for a URL nothing here can open."""
+    if isinstance(where, str) and "://" in where:
+        url = urlsplit(where)
+        return LocalFolder(Path(url2pathname(url.path))) if url.scheme in ("file", "local") else RemoteFolder(where)
+    return LocalFolder(Path(where))
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """The first of `folders` is written, all are read; one that does not exist is empty."""
-        if not folders:
-            raise ValueError("a vector store needs a folder")
-        self._folders = tuple(folders)
-        self._headers: dict[Path, tuple[Stamp, VectorHeader | None]] = {}
-        self._vectors: dict[Path, tuple[Stamp, PersonaVector | None]] = {}
+
+class VectorStore:
+    """Persona vectors, wherever they are kept. Every method may raise StoreUnreachable."""
+
+    def __init__(self, places: Sequence[Path | str]) -> None:
+        """Folders or URLs: the first of them is written, all are read; one that does not exist is empty."""
+        if not places:
+            raise ValueError("a vector store needs a place")
+        self.places = tuple(place_of(where) for where in places)
+        self._headers: dict[Key, tuple[Entry, VectorHeader | None]] = {}
+        self._vectors: dict[Key, tuple[Entry, PersonaVector | None]] = {}
         self._lock = threading.Lock()
 
-    def list(self, model_id: str | None = None) -> list[VectorHeader]:
-        """All vectors, or one model's, newest first, without their arrays."""
+    def list(self, model_id: str | None = None, trait: str | None = None) -> list[VectorHeader]:
+        """All vectors, one model's or one trait's, newest first, without their arrays."""
         with self._lock:
-            found = self._find("*" if model_id is None else slug(model_id), "*")
-            headers = {header.id: header for _, header in found if model_id in (None, header.model_id)}
+            headers = {header.id: header for _, _, header in self._find(model_id, trait)}
         return sorted(headers.values(), key=_age, reverse=True)
 
     def latest(self, model_id: str, trait: str, fingerprint: str | None = None) -> PersonaVector | None:
         """The newest vector of this trait for this model, and for these weights where `fingerprint` names them; None
         where there is none."""
         with self._lock:
-            found = [
-                (path, header)
-                for path, header in self._find(slug(model_id), slug(trait))
-                if (header.model_id, header.trait) == (model_id, trait) and fingerprint in (None, header.fingerprint)
-            ]
-            for path, _ in sorted(found, key=lambda item: _age(item[1]), reverse=True):
-                vector = self._read(path, self._vectors, read_vector)
-                if vector is not None:
+            found = [item for item in self._find(model_id, trait) if fingerprint in (None, item[2].fingerprint)]
+            vectors = (self._vector(*item[:2]) for item in sorted(found, key=lambda item: _age(item[2]), reverse=True))
+            return next((vector for vector in vectors if vector is not None), None)
+
+    def get(self, vector_id: str) -> PersonaVector:
+        """One version. VectorNotFound where there is none of this id, or it is damaged."""
+        with self._lock:
+            for place, entry, header in self._find():
+                if header.id == vector_id and (vector := self._vector(place, entry)) is not None:
                     return vector
-        return None
+        raise VectorNotFound(f"there is no vector {vector_id!r}")
 
     def prepare(self) -> None:
-        """Make the folder that is written. OSError where that is impossible or nothing can be written there."""
-        self._folders[0].mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._folders[0]):
-            pass
+        """Make the place that is written. StoreUnreachable where that is impossible or nothing can be written there."""
+        self.places[0].prepare()
 
     def save(self, vector: PersonaVector) -> str:
         """Write a vector as a new version and return its id. FileExistsError where its id belongs to another one."""
-        identified = vector if vector.id else dataclasses.replace(vector, id=content_id(vector))
-        folder = self._folders[0] / slug(vector.model_id) / slug(vector.trait)
-        write_once(folder / f"{slug(identified.id)}{SUFFIX}", encode(identified))
-        return identified.id
-
-    def _find(self, model: str, trait: str) -> Iterator[tuple[Path, VectorHeader]]:
-        for folder in self._folders:
-            for path in sorted(folder.glob(f"{model}/{trait}/[!.]*{SUFFIX}")):
-                header = self._read(path, self._headers, read_header)
-                if header is not None:
-                    yield path, header
-
-    def _read(
-        self, path: Path, cache: dict[Path, tuple[Stamp, Read | None]], read: Callable[[Path], Read]
-    ) -> Read | None:
+        if not vector.id:
+            vector = dataclasses.replace(vector, id=content_id(vector))
+        model, trait, file = _place_in(vector)
         try:
-            status = os.stat(path)
-            stamp = (status.st_mtime_ns, status.st_size)
-            if path not in cache or cache[path][0] != stamp:
-                cache.pop(path, None)
-                content = read(path)
-                _check_place(path, content)
-                cache[path] = (stamp, content)
-        except FileNotFoundError:
-            cache.pop(path, None)
-            return None
-        except BadVectorFile as error:
-            logger.warning("skipped a vector file: %s", error)
-            cache[path] = (stamp, None)
+            self.places[0].write_once(model, trait, file, encode(vector))
+        except FileExistsError:
+            entry = next(item for item in self.places[0].entries(model, trait) if item.file == file)
+            try:
+                if same(decode(self.places[0].read(entry), entry.path), vector):
+                    return vector.id
+            except BadVectorFile as error:
+                raise FileExistsError(f"{error}; delete it first") from error
+            raise FileExistsError(f"the id {vector.id!r} is already another vector's") from None
+        return vector.id
+
+    def delete(self, model_id: str, trait: str, vector_id: str | None = None) -> tuple[str, ...]:
+        """Delete one version, a damaged one too, or without `vector_id` all of the trait's that may be deleted; the
+        ids of those that are gone now. VectorNotFound, or ReadOnlyVectors where they are not in the place that is
+        written."""
+        wanted = None if vector_id is None else slug(vector_id) + SUFFIX
+        with self._lock:
+            deleted = []
+            for entry in self.places[0].entries(slug(model_id), slug(trait)):
+                header = self._header(self.places[0], entry)
+                own = header is not None and (header.model_id, header.trait) == (model_id, trait)
+                if (own or (header is None and wanted)) and wanted in (None, entry.file):
+                    self.places[0].delete(entry)
+                    deleted.append(header.id if header else entry.file.removesuffix(SUFFIX))
+            left = [header for _, _, header in self._find(model_id, trait) if vector_id in (None, header.id)]
+        if not deleted and left:
+            raise ReadOnlyVectors(f"{left[0].id!r} came with the package and can't be deleted")
+        if not deleted:
+            raise VectorNotFound(f"there is no vector {vector_id or trait!r} of {trait!r} for {model_id!r}")
+        return tuple(deleted)
+
+    def _find(self, model_id: str | None = None, trait: str | None = None) -> Iterator[Found]:
+        everything = model_id is None and trait is None
+        seen: set[Key] = set()
+        for place in self.places:
+            for entry in place.entries(model_id and slug(model_id), trait and slug(trait)):
+                seen.add((place, entry.path))
+                header = self._header(place, entry)
+                if header is not None and model_id in (None, header.model_id) and trait in (None, header.trait):
+                    yield place, entry, header
+        if everything:
+            for gone in self._headers.keys() - seen:
+                del self._headers[gone]
+
+    def _header(self, place: Place, entry: Entry) -> VectorHeader | None:
+        def read() -> VectorHeader:
+            return decode_header(lambda start, end: place.read(entry, start, end), entry.size, _full(place, entry))
+
+        return self._read(place, entry, self._headers, read)
+
+    def _vector(self, place: Place, entry: Entry) -> PersonaVector | None:
+        vector = self._read(place, entry, self._vectors, lambda: decode(place.read(entry), _full(place, entry)))
         while len(self._vectors) > KEPT_VECTORS:
             del self._vectors[next(iter(self._vectors))]
-        return cache[path][1]
+        return vector
+
+    def _read(
+        self, place: Place, entry: Entry, cache: dict[Key, tuple[Entry, Read | None]], read: Callable[[], Read]
+    ) -> Read | None:
+        key = place, entry.path
+        if key in cache and cache[key][0] == entry:
+            return cache[key][1]
+        cache.pop(key, None)
+        try:
+            content = read()
+            _check_place(entry, content, _full(place, entry))
+        except FileNotFoundError:  # deleted since it was listed
+            return None
+        except StoreUnreachable:
+            raise
+        except (BadVectorFile, OSError) as error:
+            logger.warning("skipped a vector file: %s", error)
+            cache[key] = entry, None
+            return None
+        cache[key] = entry, content
+        return content
 
 
-def _check_place(path: Path, header: VectorHeader) -> None:
-    expected = (slug(header.model_id), slug(header.trait), slug(header.id) + SUFFIX)
-    if path.parts[-3:] != expected:
-        raise BadVectorFile(f"{path}: its header says it belongs at {'/'.join(expected)}")
+def _place_in(header: VectorHeader) -> tuple[str, str, str]:
+    return slug(header.model_id), slug(header.trait), slug(header.id) + SUFFIX
+
+
+def _full(place: Place, entry: Entry) -> str:
+    return f"{place.name}/{entry.path}"
+
+
+def _check_place(entry: Entry, header: VectorHeader, name: str) -> None:
+    expected = "/".join(_place_in(header))
+    if entry.path != expected:
+        raise BadVectorFile(f"{name}: its header says it belongs at {expected}")
 
 
 def _age(header: VectorHeader) -> tuple[str, str]:

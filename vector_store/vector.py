@@ -4,7 +4,7 @@ Knows numpy and nothing else: no model, no server, no file. Block indices are 0-
 block, and a coefficient is what a request asks for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,6 +35,16 @@ class Count:
 
     made: int
     kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What a rollout needed to be used, each a judge's score from 0 to 100: coherence, and the trait above a limit in
+    positive and below one in negative answers."""
+
+    min_coherence: float
+    positive_trait_above: float
+    negative_trait_below: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +89,11 @@ class CurvePoint:
 class VectorHeader:
     """Everything about a persona vector but its arrays: what a listing shows.
 
-    `fingerprint` is of the weights the residuals were read from. `counts` is per condition, `separation` per span and
-    block: AUROC, positive against negative rollouts, of the projection on the direction found on the other half of
-    the questions. `poles` is empty until the place to steer has been chosen. `created` is UTC, ISO 8601.
-    `id` is empty until the vector is saved.
+    `fingerprint` is of the weights the residuals were read from, "" where nobody knows. `counts` is per condition,
+    `separation` per span and block: AUROC, positive against negative rollouts, of the projection on the direction found
+    on the other half of the questions. `poles` is empty until the place to steer has been chosen. `created` is UTC,
+    ISO 8601. `parent` is the id of the vector this one was made from, `filters` is None where nothing was filtered or
+    nobody knows. `id` is empty until the vector is saved.
     """
 
     model_id: str
@@ -101,27 +112,51 @@ class VectorHeader:
     poles: Mapping[Side, PoleChoice] = field(default_factory=dict)
     curve: list[CurvePoint] = field(default_factory=list)
     id: str = ""
+    filters: Filters | None = None
+    parent: str | None = None
+
+    def pole(self, side: Side) -> str:
+        """The persona's name on this side."""
+        return self.positive if side == "positive" else self.negative
+
+    def effects(self, side: Side) -> list[float | None]:
+        """Per block, how far the best of what was tried there took the pole's score above that of no steering, from -1
+        to 1; None where nothing was tried."""
+        points = [point for point in self.curve if point.side == side]
+        base = _best(point.score for point in points if point.kind == "unsteered")
+        best = [
+            _best(point.score for point in points if (point.kind, point.block) == ("steered", block))
+            for block in range(self.n_layers)
+        ]
+        return [None if score is None or base is None else score - base for score in best]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonaVector(VectorHeader):
-    """A trait's mean residuals in one model.
+    """A trait's mean residuals in one model, or, where only that is known, the direction another tool found.
 
     `means`: per span and condition, float32[n_layers, hidden_size].
     `residual_norms`: per span, float32[n_layers], the median over the neutral rollouts.
+    `difference`: float32[n_layers, hidden_size] of a vector whose means are unknown: from what it was compared with to
+    the positive pole, zeros at blocks without a direction. Only neutral means stand beside it, once they are measured.
     """
 
-    means: Mapping[Span, Mapping[Condition, FloatArray]]
-    residual_norms: Mapping[Span, FloatArray]
+    means: Mapping[Span, Mapping[Condition, FloatArray]] = field(default_factory=dict)
+    residual_norms: Mapping[Span, FloatArray] = field(default_factory=dict)
+    difference: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """ValueError where an array's shape is not the header's or a number is not finite."""
+        shape = (self.n_layers, self.hidden_size)
+        if self.difference is not None:
+            _check(self.difference, shape, "difference")
+        needed = set(CONDITIONS) if self.difference is None else {"neutral"}
         for span, means in self.means.items():
-            if set(means) != set(CONDITIONS):
-                raise ValueError(f"span {span!r} needs the means of {', '.join(CONDITIONS)}")
+            if set(means) != needed:
+                raise ValueError(f"span {span!r} needs the means of {', '.join(c for c in CONDITIONS if c in needed)}")
             for condition, array in means.items():
-                _check(array, (self.n_layers, self.hidden_size), f"mean {span}/{condition}")
-        if not self.means or set(self.residual_norms) != set(self.means):
+                _check(array, shape, f"mean {span}/{condition}")
+        if (not self.means and self.difference is None) or set(self.residual_norms) != set(self.means):
             raise ValueError("means and residual norms must cover the same spans")
         for span, norms in self.residual_norms.items():
             _check(norms, (self.n_layers,), f"residual norms of {span}")
@@ -130,10 +165,16 @@ class PersonaVector(VectorHeader):
                 raise ValueError(f"the {side} pole's choice names a block or span the vector does not have")
 
     def direction(self, side: Side, span: Span, block: int) -> FloatArray:
-        """float32[hidden_size]: the pole's mean minus the neutral mean, not normalised. KeyError for a span that was
-        not captured."""
+        """float32[hidden_size], not normalised: the pole's mean minus the neutral mean, or the difference with the
+        side's sign, which is the same for every span. KeyError for a span that was not captured."""
+        if self.difference is not None:
+            return self.difference[block] if side == "positive" else -self.difference[block]
         means = self.means[span]
         return means[side][block] - means["neutral"][block]
+
+
+def _best(scores: Iterable[float]) -> float | None:
+    return max(scores, default=None)
 
 
 def _check(array: FloatArray, shape: tuple[int, ...], name: str) -> None:

@@ -1,0 +1,184 @@
+"""A folder of this machine, or one shared with others, that vector files lie in.
+
+A file is there whole or not at all, and is never written a second time: it is written under another name, flushed to
+the disk and then linked to its own name, which fails where that is taken. Links that lead elsewhere are neither
+followed nor written through. Knows nothing of what is in the files.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from vector_store.errors import StoreUnreachable
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".safetensors"
+ABANDONED_S = 24 * 3600  # a temporary file that is older has no writer any more
+
+
+class Entry(NamedTuple):
+    """A file of a place. `stamp` changes when the file does."""
+
+    model: str  # names of folders, not ids
+    trait: str
+    file: str
+    size: int
+    stamp: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.model}/{self.trait}/{self.file}"
+
+
+class Place(Protocol):
+    """Where vector files lie, as <model>/<trait>/<file>. Every name that comes in is one plain part of a path."""
+
+    @property
+    def name(self) -> str:
+        """What an operator calls it."""
+
+    def entries(self, model: str | None = None, trait: str | None = None) -> list[Entry]:
+        """The files that are there now, of all models and traits or one. StoreUnreachable."""
+
+    def read(self, entry: Entry, start: int = 0, end: int | None = None) -> bytes:
+        """A file's bytes. FileNotFoundError where it is gone, OSError where it can't be read."""
+
+    def write_once(self, model: str, trait: str, file: str, content: bytes) -> None:
+        """Write a new file. FileExistsError where one has that name, StoreUnreachable."""
+
+    def delete(self, entry: Entry) -> None:
+        """Take a file away, if it is still there. StoreUnreachable."""
+
+    def prepare(self) -> None:
+        """Make it ready to be written. StoreUnreachable where that is impossible."""
+
+
+class LocalFolder:
+    """A folder; one that does not exist yet is empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._warned: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def entries(self, model: str | None = None, trait: str | None = None) -> list[Entry]:
+        found: list[Entry] = []
+        for model_folder in self._folders(self.path, model):
+            for trait_folder in self._folders(Path(model_folder.path), trait):
+                for file in self._scan(Path(trait_folder.path)):
+                    if file.name.endswith(SUFFIX) and not file.name.startswith("."):
+                        found += self._entry(model_folder.name, trait_folder.name, file)
+        return found
+
+    def read(self, entry: Entry, start: int = 0, end: int | None = None) -> bytes:
+        with (self.path / entry.path).open("rb") as file:
+            file.seek(start)
+            return file.read() if end is None else file.read(end - start)
+
+    def write_once(self, model: str, trait: str, file: str, content: bytes) -> None:
+        folder = self.path / model / trait
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if folder.resolve() != self.path.resolve() / model / trait:
+                raise StoreUnreachable(f"{folder} is a link that leads elsewhere; vectors are not written through it")
+            _write(folder / file, content)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise error if isinstance(error, StoreUnreachable) else StoreUnreachable(str(error)) from error
+
+    def delete(self, entry: Entry) -> None:
+        path = self.path / entry.path
+        try:
+            path.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise StoreUnreachable(str(error)) from error
+
+    def prepare(self) -> None:
+        """Also takes away what writers that were killed left behind."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+            for abandoned in self.path.glob(f"*/*/.*{SUFFIX}.*.tmp"):
+                if time.time() - abandoned.lstat().st_mtime > ABANDONED_S:
+                    abandoned.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnreachable(str(error)) from error
+
+    def _folders(self, parent: Path, only: str | None) -> Iterator["os.DirEntry[str]"]:
+        for entry in self._scan(parent):
+            if only in (None, entry.name) and not entry.name.startswith("."):
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry
+                elif entry.is_symlink():
+                    self._warn(entry.path)
+
+    def _entry(self, model: str, trait: str, file: "os.DirEntry[str]") -> Iterator[Entry]:
+        try:
+            status = file.stat(follow_symlinks=False)
+        except FileNotFoundError:  # deleted since the folder was read
+            return
+        if stat.S_ISREG(status.st_mode):
+            # The time of the last change of rights counts too: an unreadable file may have become readable.
+            stamp = f"{status.st_ino}/{status.st_mtime_ns}/{status.st_ctime_ns}"
+            yield Entry(model, trait, file.name, status.st_size, stamp)
+        else:
+            self._warn(file.path)
+
+    def _scan(self, folder: Path) -> list["os.DirEntry[str]"]:
+        try:
+            with os.scandir(folder) as found:
+                return sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreUnreachable(str(error)) from error
+
+    def _warn(self, path: str) -> None:
+        if path not in self._warned:
+            self._warned.add(path)
+            logger.warning("skipped %s: a link or no ordinary file", path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: the best that is left
+            if path.exists():
+                raise FileExistsError(f"{path} is already there") from None
+            temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for folder in path.parents[:3]:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not every system lets a folder be opened; the file itself is already safe there.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
