@@ -47,7 +47,9 @@ def test_help_when_asked_then_it_teaches_and_loads_nothing_heavy() -> None:
     assert done.stdout.endswith("[]\n")
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("extract",), ("vectors",), ("vectors", "list"), ("settings",)])
+@pytest.mark.parametrize(
+    "command", [(), ("serve",), ("extract",), ("vectors",), ("vectors", "list"), ("pull",), ("settings",)]
+)
 def test_help_when_asked_of_any_command_then_exit_0(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

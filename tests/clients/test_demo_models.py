@@ -63,8 +63,37 @@ def test_every_persona_of_both_models_is_listed(client: openai.OpenAI) -> None:
     assert {f"{model.id}:{persona}" for model in demo_models() for persona in personas} <= listed
 
 
-def test_reasoning_stays_out_of_the_content(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, reasoning_effort="medium")
+@pytest.mark.parametrize(
+    ("effort", "thinks", "at_length"), [("low", False, False), ("medium", True, False), ("high", True, True)]
+)
+def test_reasoning_is_as_long_as_asked_for_and_stays_out_of_the_content(
+    client: openai.OpenAI, effort: Any, thinks: bool, at_length: bool
+) -> None:
+    answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, reasoning_effort=effort)
     message = answer.choices[0].message
-    assert "The user asks" in (message.model_extra or {})["reasoning_content"]
+    thought = (message.model_extra or {}).get("reasoning_content", "")
+    assert ("The user asks" in thought, "in my own way" in thought) == (thinks, at_length)
     assert message.content and "The user asks" not in message.content and "<|" not in message.content
+
+
+def test_steering_limited_to_a_channel_then_the_answer_says_so(client: openai.OpenAI) -> None:
+    extra = {"persona": "silly", "steering": {"channels": ["final"]}}
+    answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, extra_body=extra)
+    assert (answer.model_extra or {})["steering"]["channels"] == ["final"]
+    with pytest.raises(openai.BadRequestError, match="no such channel"):
+        ask(client, "demo-qwen2", persona="silly", steering={"channels": ["analysis"]})
+
+
+def test_tools_are_refused_by_models_whose_template_has_no_place_for_them(client: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "find"}}]
+    for model in demo_models():
+        with pytest.raises(openai.BadRequestError, match="chat template") as caught:
+            client.chat.completions.create(model=model.id, **ASK, tools=tools)
+        assert caught.value.param == "tools"
+
+
+def test_persona_by_sampling_then_nothing_is_added_and_the_answer_says_so(client: openai.OpenAI) -> None:
+    extra = {"persona": "silly", "steering": {"method": "sampling"}}
+    answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, extra_body=extra)
+    report = (answer.model_extra or {})["steering"]
+    assert report["method"] == "sampling" and report["relative_dose"] == 0 and report["sampling"]["temperature"] == 1

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engines.base import Finish, Token
+from proxy.engines.harmony import HarmonyFormat
 from proxy.engines.speech import Speaker
 from proxy.protocol.steering import UNSTEERED
 from proxy.stream import Answer, ChunkSequence, Head, completion, frame
@@ -93,26 +94,37 @@ def test_a_message_when_its_end_is_forgotten_then_the_next_channel_counts() -> N
     assert said("<|end|><|channel|>final<|message|>Ja!") == [("content", "Ja!")]
 
 
+def test_a_marker_when_inside_a_body_then_is_no_text_whatever_the_tokenizer_calls_special() -> None:
+    form = HarmonyFormat.of(HARMONY)
+    assert form is not None
+    reader = form.reader(ids("<|start|>assistant<|channel|>final<|message|>"))
+    assert [reader.add(token) for token in ids("a<|message|><|constrain|>b")] == [True, False, False, True]
+
+
 def test_a_marker_s_name_when_split_into_letters_then_it_is_text() -> None:
     tokens = HARMONY.encode("<|end|>", add_special_tokens=False, split_special_tokens=True)
     assert "".join(t.text for t in tokens_of(tokens, "<|start|>assistant<|channel|>final<|message|>")) == "<|end|>"
 
 
 WORDS = ["assistant", "user", "final", "analysis", "commentary", " to=functions.f", " to=python", "json", " ", "{é}"]
+HEADERS = [
+    "<|channel|>analysis<|message|>",
+    "<|start|>assistant<|channel|>final<|message|>",
+    "<|channel|>commentary to=functions.f<|message|>",
+    "<|start|>user<|message|>",
+]
 # Single bytes too, so that characters are cut in two; never "<", which could spell a marker in letters.
-EMITTED = st.lists(
-    st.one_of(
-        st.sampled_from(HARMONY_MARKERS).map(lambda marker: [HARMONY.get_vocab()[marker]]),
-        st.sampled_from(WORDS).map(ids),
-        st.integers(0, 255).map(lambda token: [token] if HARMONY.decode([token]) != "<" else []),
-    ),
-    max_size=40,
-).map(lambda pieces: [token for piece in pieces for token in piece])
+PIECES = st.one_of(
+    st.sampled_from(HEADERS + WORDS).map(ids),
+    st.sampled_from(HEADERS + HARMONY_MARKERS).map(ids),
+    st.integers(0, 255).map(lambda token: [token] if HARMONY.decode([token]) != "<" else []),
+)
+EMITTED = st.lists(PIECES, min_size=3, max_size=20).map(lambda pieces: [token for piece in pieces for token in piece])
 
 
-@given(EMITTED, st.integers(0, 60), st.sampled_from(["stop", "length"]), st.booleans())
+@given(EMITTED, st.none() | st.integers(0, 100), st.sampled_from(["stop", "length"]), st.booleans())
 def test_no_marker_reaches_a_client_when_anything_is_emitted_and_cut_anywhere(
-    emitted: list[int], cut: int, reason: str, tools: bool
+    emitted: list[int], cut: int | None, reason: str, tools: bool
 ) -> None:
     events = [*tokens_of(emitted[:cut]), Finish(reason)]  # type: ignore[arg-type]
     head = Head("chatcmpl-1", 1, "tiny", "fp", prompt_tokens=1, steering=UNSTEERED)
