@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from proxy.engines.transformers import TransformersEngine, load
 from proxy.settings import ModelSettings
+from tests.engines import llama_models
 from tests.engines.tiny_models import FAMILIES, save_tiny_model
 
 LoadEngine = Callable[..., TransformersEngine]
@@ -55,6 +56,12 @@ def engine_of() -> Iterator[LoadEngine]:
     yield engine
     for loaded in engines.values():
         loaded.close()
+
+
+@pytest.fixture(scope="session")
+def llama_of(models_folder: Path) -> Iterator[llama_models.LoadLlama]:
+    """llama.cpp engines by family and settings, each loaded once; a test that closes one loads its own."""
+    yield from llama_models.llama_engines(models_folder)
 
 
 @pytest.fixture(scope="session")

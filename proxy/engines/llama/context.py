@@ -76,7 +76,7 @@ class Context:
             # The graph was made anew at other addresses. The step did not do what it should: once more.
             for token in tokens:
                 self.cut(token.sequence, token.position)
-            self._hook.forget()
+            self._hook.clear()
             if not self._run(len(tokens), n_wanted, steering, reading):
                 raise EngineFailure("llama.cpp does not show this model's blocks")
         if not n_wanted:

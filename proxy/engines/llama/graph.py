@@ -79,11 +79,11 @@ class GraphHook(dict[int, bool]):
         self.callback = NodeCallback(self.__getitem__)
         self.seen: dict[int, int] = {}  # by block: how many rows its output had in the last step
         self._names = {f"l_out-{block}".encode(): block for block in range(n_layers)}
-        self._blocks: dict[int, int] = {}  # by address
         self._row_bytes = hidden_size * _FLOAT_BYTES
         self._buffer = torch.empty((n_batch, hidden_size))
         self._shape = (0, 0)
         self._asked = 0  # the address of the node that is being computed for us
+        self._block = 0  # whose output that is
         self._steering: Steering | None = None
         self._reading: Reading | None = None
         self._error: Exception | None = None
@@ -91,16 +91,11 @@ class GraphHook(dict[int, bool]):
     def prepare(self, shape: tuple[int, int], steering: Steering | None, reading: Reading | None) -> None:
         """The next step has so many tokens, and logits for so many of them."""
         if shape != self._shape:
-            self.forget()
+            self.clear()
         self._shape = shape
         self._steering, self._reading = steering, reading
         self._asked, self._error = 0, None
         self.seen = {}
-
-    def forget(self) -> None:
-        """Look at every node anew."""
-        self.clear()
-        self._blocks.clear()
 
     def complete(self) -> bool:
         """Whether the step was seen at every block it should have been. EngineFailure for what went wrong there."""
@@ -113,20 +108,18 @@ class GraphHook(dict[int, bool]):
         if node == self._asked:
             self._asked = 0
             try:
-                return self._visit(node, self._blocks[node])
+                return self._visit(node, self._block)
             except Exception as error:  # there is llama.cpp between here and whoever could catch it
                 self._error = error
                 return False
-        block = self._blocks.get(node)
+        # A block is asked for its name every time: what lies at its address may be another node of another graph now.
+        block = self._names.get(tensor_name(node))
         if block is None:
-            block = self._names.get(tensor_name(node))
-            if block is None:
-                self[node] = False
-                return False
-            self._blocks[node] = block
+            self[node] = False
+            return False
         if not any(block in part.rows for part in (self._steering, self._reading) if part):
             return False
-        self._asked = node
+        self._asked, self._block = node, block
         return True
 
     def _visit(self, node: int, block: int) -> bool:

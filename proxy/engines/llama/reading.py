@@ -81,7 +81,7 @@ class TextReader:
                     steered.append((place, piece.text.steering[position]))
         trimmed = self._model.trimmed_block
         steering = Steering(steered, self._model.hidden_size, trimmed) if steered else None
-        reading = Reading(places, blocks, take, trimmed) if take is not None and places else None
+        reading = Reading(places, blocks, take, trimmed) if take is not None and places and blocks else None
         return self._context.run(tokens, steering, reading)
 
 
