@@ -72,7 +72,7 @@ def build_plan(
         positions=next((where for where in WIDEST_FIRST if any(push.positions == where for push in pushes)), None),
         channels=None if limit is None else named,
         layers=sorted({push.block for push in pushes}),
-        relative_dose=dose * scale,
+        relative_dose=round(dose * scale, 6),  # clients are shown 1.0, not what float32 makes of it
         clamped=scale < 1,
         beyond_measured_range=_beyond(
             [(abs(value) * scale, choices[name][1]) for name, value in personas.items()], options
