@@ -128,6 +128,7 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     extract.add_argument("--rollouts", type=int, help="answers to each question under each instruction (10)")
     extract.add_argument("--questions", type=int, help="how many of a trait's questions to ask, 2 to 20 (20)")
     extract.add_argument("--seed", type=int, help="the same seed makes the same vector (0)")
+    extract.add_argument("--fresh", action="store_true", help="start over, not where a run was broken off")
     extract.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
     extract.set_defaults(run=_extract)
 
@@ -206,7 +207,8 @@ def _extract(args: argparse.Namespace) -> None:
             raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
         traits += [trait for id_, trait in known.items() if name in ("all", id_) and trait not in traits]
 
-    from proxy.steering.report import ExtractionOptions, run_extraction
+    from proxy.steering.making import ExtractionOptions
+    from proxy.steering.report import run_extraction
     from vector_store import VectorStore
 
     numbers = {"rollouts": args.rollouts, "questions": args.questions, "seed": args.seed}
@@ -218,7 +220,7 @@ def _extract(args: argparse.Namespace) -> None:
 
     engine = load_engine(model, MAX_RUNNING)
     try:
-        run_extraction(engine, traits, store, options, sys.stdout)
+        run_extraction(engine, traits, store, options, sys.stdout, parts_folder=settings.parts_dir, fresh=args.fresh)
     finally:
         engine.close()
 

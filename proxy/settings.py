@@ -136,6 +136,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
         default_factory=lambda: data_folder("traits")
     )
+    jobs_dir: Annotated[
+        Path, Meta(description="Folder of jobs, and of what unfinished ones have done; one server's alone")
+    ] = msgspec.field(default_factory=lambda: data_folder("jobs"))
+
+    @property
+    def parts_dir(self) -> Path:
+        """Where the finished parts of unfinished work are kept."""
+        return self.jobs_dir / "parts"
 
     @property
     def vector_folders(self) -> tuple[Path, Path]:
@@ -226,7 +234,7 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
         values["models"] = [_model(item, where, base, "" if text else f"models[{i}]") for i, item in enumerate(models)]
     checked = _convert(values, Settings, where, strict=not text, named=not text)
     layer = {name: getattr(checked, name) for name in values}
-    for name in ("vectors_dir", "traits_dir"):
+    for name in ("vectors_dir", "traits_dir", "jobs_dir"):
         if name in layer:
             layer[name] = base / layer[name]
     return layer
@@ -333,6 +341,7 @@ _SHOWN_DEFAULTS = {
     "models": "the two demo models",
     "vectors_dir": "`vectors` in the user's data folder",
     "traits_dir": "`traits` in the user's data folder",
+    "jobs_dir": "`jobs` in the user's data folder",
     "id": "from the source",
     "source": "required",
 }

@@ -145,6 +145,8 @@ class Extraction:
         self.options: Any = None
         self.folders: tuple[Path, ...] = ()
         self.closed = False
+        self.fresh = False
+        self.parts_folder = Path()
         self.error: Exception | None = None
 
     def load(self, settings: ModelSettings, max_batch: int) -> "Extraction":
@@ -154,8 +156,19 @@ class Extraction:
     def close(self) -> None:
         self.closed = True
 
-    def run(self, engine: object, traits: Any, store: Any, options: Any, console: object) -> list[str]:
+    def run(
+        self,
+        engine: object,
+        traits: Any,
+        store: Any,
+        options: Any,
+        console: object,
+        *,
+        parts_folder: Path,
+        fresh: bool,
+    ) -> list[str]:
         assert engine is self and not self.closed
+        self.parts_folder, self.fresh = parts_folder, fresh
         self.traits = [trait.id for trait in traits]
         self.options = options
         self.folders = tuple(place.path for place in store.places)
@@ -171,6 +184,7 @@ def extraction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Extraction:
     monkeypatch.setattr("proxy.steering.report.run_extraction", fake.run)
     monkeypatch.setenv("PERSONA_PROXY_TRAITS_DIR", str(tmp_path / "traits"))
     monkeypatch.setenv("PERSONA_PROXY_VECTORS_DIR", str(tmp_path / "vectors"))
+    monkeypatch.setenv("PERSONA_PROXY_JOBS_DIR", str(tmp_path / "jobs"))
     return fake
 
 
@@ -182,17 +196,30 @@ def test_extract_when_only_a_trait_is_given_then_it_is_the_demo_model_with_the_u
     assert extraction.traits == ["silly"]
     assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (10, 20, 0)
     assert extraction.folders[0] == tmp_path / "vectors"
+    assert extraction.parts_folder == tmp_path / "jobs" / "parts" and not extraction.fresh
     assert extraction.closed
 
 
 def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Extraction, tmp_path: Path) -> None:
-    flags = ["--model", "own=org/name", "--device", "cpu", "--rollouts", "2", "--questions", "5", "--seed", "7"]
+    flags = [
+        "--model",
+        "own=org/name",
+        "--device",
+        "cpu",
+        "--rollouts",
+        "2",
+        "--questions",
+        "5",
+        "--seed",
+        "7",
+        "--fresh",
+    ]
     assert cli.main(["extract", "--trait", "all", *flags, "--out", str(tmp_path / "out")]) == 0
     assert extraction.model == ModelSettings("own", "org/name", device="cpu")
     assert set(extraction.traits) >= {"silly", "dishonest", "superficial", "inattentive"}
     assert len(extraction.traits) == len(set(extraction.traits))
     assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (2, 5, 7)
-    assert extraction.folders[0] == tmp_path / "out"
+    assert extraction.folders[0] == tmp_path / "out" and extraction.fresh
 
 
 def test_extract_when_the_model_is_one_of_the_file_then_its_settings_hold(

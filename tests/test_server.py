@@ -30,6 +30,7 @@ class Process:
         environ = os.environ | {
             "PERSONA_PROXY_VECTORS_DIR": str(folder / "vectors"),
             "PERSONA_PROXY_TRAITS_DIR": str(folder / "traits"),
+            "PERSONA_PROXY_JOBS_DIR": str(folder / "jobs"),
         }
         command = [sys.executable, "-W", "error::ResourceWarning", "-m", "tests.serve_fake", "serve", *flags]
         self.popen = subprocess.Popen(

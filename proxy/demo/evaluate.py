@@ -16,10 +16,11 @@ from proxy.demo import rules, world
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.batch import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import Progress, counter, messages
+from proxy.steering.extract import messages
 from proxy.steering.layers import with_random_direction
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
+from proxy.steering.work import Progress, counter
 from vector_store import SIDES, PersonaVector, Side, opposite
 
 COEFFICIENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)

@@ -1,7 +1,8 @@
 """Many answers at once, for code that may block: extraction and measurement."""
 
+import contextlib
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,34 +27,54 @@ def generate_all(
     progress: Callable[[int], None] | None = None,
     max_running: int = MAX_RUNNING,
 ) -> list[Completion]:
-    """The answers, in the order of `generations`. Blocks; at most `max_running` are handed to the engine at a time.
+    """The answers, in the order of `generations`. Blocks; see `each_answer`. `progress` is told, on this thread, how
+    many more are done."""
+    completions = [Completion() for _ in generations]
+    with contextlib.closing(each_answer(engine, generations, max_running=max_running)) as answers:
+        for index, completion in answers:
+            completions[index] = completion
+            if progress is not None:
+                progress(1)
+    return completions
 
-    `progress` is told, on this thread, how many more are done. The first Failure is raised, and whatever makes this
-    function end early cancels the rest.
+
+def each_answer(
+    engine: Engine,
+    generations: Sequence[Generation],
+    *,
+    check: Callable[[], None] | None = None,
+    max_running: int = MAX_RUNNING,
+) -> Generator[tuple[int, Completion], None, None]:
+    """Every answer and its index in `generations`, as they end. Blocks; at most `max_running` are handed to the engine
+    at a time.
+
+    `check` is called on this thread at every token. What it raises ends the work, and so do the first Failure, which
+    is raised, and closing the generator: whatever makes it end early cancels the rest.
     """
     events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
-    completions = [Completion() for _ in generations]
+    completions: dict[int, Completion] = {}
     running: dict[int, Run] = {}
     following = 0
     try:
         while running or following < len(generations):
             while following < len(generations) and len(running) < max_running:
+                completions[following] = Completion()
                 running[following] = engine.start(generations[following], _tell(events, following))
                 following += 1
             index, event = events.get()
+            if check is not None:
+                check()
             if isinstance(event, Failure):
                 raise event.error
             if isinstance(event, Finish):
                 completions[index].finish_reason = event.reason
                 del running[index]
-                if progress is not None:
-                    progress(1)
+                yield index, completions.pop(index)
             else:
                 _extend(completions[index], event)
     finally:
         for run in running.values():
             run.cancel()
-    return completions
 
 
 def _tell(events: "queue.SimpleQueue[tuple[int, Event]]", index: int) -> Callable[[Event], None]:

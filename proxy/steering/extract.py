@@ -5,27 +5,29 @@ residuals of those that do, at every block, over the last prompt token and over 
 section 2, with the neutral condition added. Knows nothing of where the vector is to be used or kept.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import safetensors.numpy
 
 import proxy
 from proxy.engines.base import Engine, FloatArray, Generation, Message, Rollout, Sampling, SpanStats
-from proxy.engines.batch import Completion, generate_all
+from proxy.engines.batch import Completion
 from proxy.errors import SetupError
-from proxy.steering.judge import Answer, Judge, Score
+from proxy.steering.judge import Answer, Judge, Score, check_judged
 from proxy.steering.traits import Trait
+from proxy.steering.work import Codec, Work, packed
 from vector_store import CONDITIONS, SPANS, Condition, Count, PersonaVector, Side, Span
-
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 MAX_TOKENS = 200  # of an answer
 MIN_COHERENCE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
+JUDGING, READING = 0.25, 0.1  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
 METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
+SCORES: Codec[list[Score | None]] = packed(list[Score | None])
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,19 @@ def extract(
     rollouts: int,
     questions: int,
     seed: int,
-    progress: Progress,
+    work: Work,
 ) -> PersonaVector:
     """A trait's persona vector in this model, with no poles chosen yet (see layers.py). Blocks for minutes.
 
     `rollouts` answers at temperature 1 to each of the first `questions` extract questions (1 to 20), under each of
-    the five instruction pairs and as often without one. SetupError where too few answers were fit to be used.
+    the five instruction pairs and as often without one. SetupError where too few answers were fit to be used, and
+    where the judge could score too few.
     """
     texts = trait.questions_for(engine.info.world).extract[:questions]
-    samples = _roll_out(engine, trait, texts, rollouts, seed, progress)
-    kept = _keep(samples, _judge(samples, texts, trait, judge, progress))
+    samples = _roll_out(engine, trait, texts, rollouts, seed, work)
+    kept = _keep(samples, _judge(engine, samples, texts, trait, judge, work))
     _check_kept(samples, kept, trait, engine.info.id)
-    stats = {condition: _capture(engine, condition, kept[condition], progress) for condition in CONDITIONS}
+    stats = {condition: _capture(engine, trait, condition, kept[condition], work) for condition in CONDITIONS}
     halves = {condition: np.array([s.question % 2 for s in kept[condition]]) for condition in CONDITIONS}
     info = engine.info
     return PersonaVector(
@@ -75,7 +78,8 @@ def extract(
         negative=trait.negative,
         n_layers=info.n_layers,
         hidden_size=info.hidden_size,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        # A part, so that work taken up after the vector was saved makes the same vector once more, not a second one.
+        created=work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds")),
         software_version=proxy.__version__,
         method=METHOD,
         counts={
@@ -142,21 +146,27 @@ def answer_tokens(engine: Engine, prompt: Sequence[int], limit: int) -> int:
     return min(limit, room)
 
 
-def counter(progress: Progress, what: str, total: int) -> Callable[[int], None]:
-    """A callback that is told how many more are done, and reports how many are done in all."""
-    done = 0
+def stages(trait: Trait, rollouts: int, questions: int) -> dict[str, float]:
+    """What the work reports while it extracts, in order, and about how much each is, in answers to be made."""
+    n_answers = len(trait.instructions) * questions * rollouts * len(CONDITIONS)
+    reading = {reading_label(trait, condition): READING * n_answers / len(CONDITIONS) for condition in CONDITIONS}
+    return {answering_label(trait): n_answers, judging_label(trait): JUDGING * n_answers, **reading}
 
-    def advance(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(what, done, total)
 
-    progress(what, 0, total)
-    return advance
+def answering_label(trait: Trait) -> str:
+    return f"{trait.id}: answering"
+
+
+def judging_label(trait: Trait) -> str:
+    return f"{trait.id}: judging"
+
+
+def reading_label(trait: Trait, condition: Condition) -> str:
+    return f"{trait.id}: reading residuals, {condition}"
 
 
 def _roll_out(
-    engine: Engine, trait: Trait, questions: Sequence[str], rollouts: int, seed: int, progress: Progress
+    engine: Engine, trait: Trait, questions: Sequence[str], rollouts: int, seed: int, work: Work
 ) -> list[Sample]:
     wanted: list[tuple[Condition, int, int, int, list[int]]] = []
     for instruction, pair in enumerate(trait.instructions):
@@ -173,21 +183,20 @@ def _roll_out(
         Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
         for index, (*_, prompt) in enumerate(wanted)
     ]
-    completions = generate_all(
-        engine, generations, progress=counter(progress, f"{trait.id}: answering", len(generations))
-    )
+    completions = work.answers("answers", answering_label(trait), engine, generations)
     return [Sample(*item, completion) for item, completion in zip(wanted, completions, strict=True)]
 
 
 def _judge(
-    samples: Sequence[Sample], questions: Sequence[str], trait: Trait, judge: Judge, progress: Progress
+    engine: Engine, samples: Sequence[Sample], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
 ) -> list[Score | None]:
     """Instructed answers are judged for the positive pole, which the negative ones must lack; the others are ordinary
     answers, so what makes sense of the negative, unaffected pole makes sense of them."""
-    progress(f"{trait.id}: judging", 0, len(samples))
     sides: Mapping[Condition, Side] = {"positive": "positive", "negative": "positive", "neutral": "negative"}
-    scores = judge.score([Answer(questions[s.question], s.completion.text, trait, sides[s.condition]) for s in samples])
-    progress(f"{trait.id}: judging", len(samples), len(samples))
+    answers = [Answer(questions[s.question], s.completion.text, trait, sides[s.condition]) for s in samples]
+    parts = work.in_parts("scores", judging_label(trait), answers, SCORES, judge.score)
+    scores = [score for part in parts for score in part]
+    check_judged(scores, engine.info.id)
     return scores
 
 
@@ -234,7 +243,33 @@ def _check_kept(
 
 
 def _capture(
-    engine: Engine, condition: Condition, samples: Sequence[Sample], progress: Progress
+    engine: Engine, trait: Trait, condition: Condition, samples: Sequence[Sample], work: Work
 ) -> dict[Span, SpanStats]:
     rollouts = [Rollout(sample.prompt, sample.completion.token_ids) for sample in samples]
-    return engine.capture(rollouts, SPANS, counter(progress, f"reading residuals, {condition}", len(rollouts)))
+    parts = work.in_parts(
+        f"residuals-{condition}",
+        reading_label(trait, condition),
+        rollouts,
+        _RESIDUALS,
+        lambda some: engine.capture(some, SPANS),
+    )
+    return {
+        span: SpanStats(
+            np.concatenate([part[span].means for part in parts]), np.concatenate([part[span].norms for part in parts])
+        )
+        for span in SPANS
+    }
+
+
+def _encode_residuals(stats: Mapping[Span, SpanStats]) -> bytes:
+    means = {f"means.{span}": np.ascontiguousarray(of_span.means) for span, of_span in stats.items()}
+    norms = {f"norms.{span}": np.ascontiguousarray(of_span.norms) for span, of_span in stats.items()}
+    return safetensors.numpy.save({**means, **norms})
+
+
+def _decode_residuals(content: bytes) -> dict[Span, SpanStats]:
+    tensors = safetensors.numpy.load(content)
+    return {span: SpanStats(tensors[f"means.{span}"], tensors[f"norms.{span}"]) for span in SPANS}
+
+
+_RESIDUALS: Codec[dict[Span, SpanStats]] = Codec(_encode_residuals, _decode_residuals)

@@ -116,24 +116,26 @@ class ModelJudge:
             raise SetupError(f"{engine.info.id} can't judge: its tokenizer has no token for each digit")
 
     def score(self, answers: Sequence[Answer]) -> list[Score | None]:
-        """None for an answer at which the model was not about to reply with a digit; SetupError where that is so for
-        more than half of them."""
+        """None for an answer at which the model was not about to reply with a digit."""
         if not answers:
             return []
         prompts = [_trait_prompt(answer) for answer in answers] + [_coherence_prompt(answer) for answer in answers]
         rendered = [self._engine.render([{"role": "user", "content": prompt}]) for prompt in prompts]
         traits, coherences = np.split(expected_digits(self._engine.next_token_logprobs(rendered, self._digits)), 2)
-        scores = [
+        return [
             None if np.isnan(trait) or np.isnan(coherence) else Score(float(trait), float(coherence))
             for trait, coherence in zip(traits, coherences, strict=True)
         ]
-        n_scored = sum(score is not None for score in scores)
-        if n_scored < MIN_SCORED * len(scores):
-            raise SetupError(
-                f"{self._engine.info.id} can't judge: asked for a digit it had one ready for only {n_scored} of "
-                f"{len(scores)} answers, the others are unscored"
-            )
-        return scores
+
+
+def check_judged(scores: Sequence[Score | None], model_id: str) -> None:
+    """SetupError where the model, as a judge, could score less than half of the answers."""
+    n_scored = sum(score is not None for score in scores)
+    if n_scored < MIN_SCORED * len(scores):
+        raise SetupError(
+            f"{model_id} can't judge: asked for a digit it had one ready for only {n_scored} of {len(scores)} answers, "
+            "the others are unscored"
+        )
 
 
 def expected_digits(logprobs: FloatArray) -> FloatArray:

@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
-from proxy.engines.batch import generate_all
 from proxy.errors import SetupError
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import MAX_TOKENS, Progress, answer_tokens, counter, messages
+from proxy.steering.extract import JUDGING, MAX_TOKENS, SCORES, answer_tokens, messages
 from proxy.steering.judge import Answer, Judge, Score
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
-from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Positions, Side, Span
+from proxy.steering.work import Work
+from vector_store import SIDES, SPANS, CurvePoint, PersonaVector, PoleChoice, Positions, Side, Span
 
 N_QUESTIONS = 10  # the first half of the evaluate questions
 TEMPERATURE = 0.7
@@ -31,6 +31,8 @@ N_FINE_PLACES = 4
 N_SAMPLES = 4  # answers to each question, in all but the coarse pass
 OTHER_COEFFICIENTS = (0.25, 0.5, 0.75, 1.25, 1.5, 1.75, 2.0)  # 1 is measured by choosing the dose
 MIN_COHERENCE = 0.75  # of the unsteered coherence: the end of the measured range
+EVERY_BLOCK, BEST_BLOCKS, NOT_STEERED = "every block", "the best blocks", "not steered"  # what is tried, in words
+RANDOM_VECTORS, COEFFICIENTS = "random vectors", "coefficients"
 MIN_SCORED = 0.5  # share of a trial's answers the judge could score; with fewer the trial does not count
 
 
@@ -85,16 +87,37 @@ class Outcome:
 
 
 def choose(
-    engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, *, seed: int, progress: Progress
+    engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, *, seed: int, work: Work
 ) -> PersonaVector:
     """The vector with both poles' choices and the whole curve filled in. Blocks for minutes."""
     poles: dict[Side, PoleChoice] = {}
     curve: list[CurvePoint] = []
     for side in SIDES:
-        search = Search(engine, trait, vector, judge, side, seed, progress)
+        search = Search(engine, trait, vector, judge, side, seed, work)
         poles[side], points = search.run()
         curve += points
     return dataclasses.replace(vector, poles=poles, curve=curve)
+
+
+def stages(trait: Trait, n_layers: int) -> dict[str, float]:
+    """What the work reports while it chooses, in order, and about how much each is, in answers to be made."""
+    more = N_QUESTIONS * N_SAMPLES
+    sizes = {
+        EVERY_BLOCK: n_layers * len(SPANS) * len(COARSE_DOSES) * N_QUESTIONS,
+        BEST_BLOCKS: N_FINE_PLACES * len(FINE_STEPS) * more,
+        NOT_STEERED: more,
+        RANDOM_VECTORS: more,
+        COEFFICIENTS: len(OTHER_COEFFICIENTS) * more,
+    }
+    found: dict[str, float] = {}
+    for side, (what, size) in itertools.product(SIDES, sizes.items()):
+        label = label_of(trait, side, what)
+        found |= {label: size, f"{label}, judging": JUDGING * size}
+    return found
+
+
+def label_of(trait: Trait, side: Side, what: str) -> str:
+    return f"{trait.pole(side)}: {what}"
 
 
 @dataclass(frozen=True)
@@ -107,21 +130,21 @@ class Search:
     judge: Judge
     side: Side
     seed: int
-    progress: Progress
+    work: Work
 
     def run(self) -> tuple[PoleChoice, list[CurvePoint]]:
         """The pole's choice, with its measured range and score, and everything that was tried."""
-        coarse = self.measure(coarse_trials(self.vector, self.side), 1, "every block")
-        fine = self.measure(fine_trials(coarse), N_SAMPLES, "the best blocks")
+        coarse = self.measure(coarse_trials(self.vector, self.side), 1, EVERY_BLOCK)
+        fine = self.measure(fine_trials(coarse), N_SAMPLES, BEST_BLOCKS)
         best = pick(fine)
         choice = best.trial.choice
         if choice is None:
             raise AssertionError("an unsteered trial was picked")
-        (unsteered,) = self.measure([Trial(None)], N_SAMPLES, "not steered")
+        (unsteered,) = self.measure([Trial(None)], N_SAMPLES, NOT_STEERED)
         # Every sample its own direction: a single random one may land on something by luck.
-        randoms = self.measure([Trial(choice, random=number) for number in range(N_SAMPLES)], 1, "random vectors")
+        randoms = self.measure([Trial(choice, random=number) for number in range(N_SAMPLES)], 1, RANDOM_VECTORS)
         others = [Trial(choice, coefficient) for coefficient in OTHER_COEFFICIENTS]
-        doses = self.measure(others, N_SAMPLES, "coefficients")
+        doses = self.measure(others, N_SAMPLES, COEFFICIENTS)
         measured_range = coherent_range([best, *doses], unsteered)
         chosen = dataclasses.replace(choice, score=best.score, measured_range=measured_range)
         random = Outcome(Trial(choice, random=0), [score for outcome in randoms for score in outcome.scores])
@@ -142,13 +165,15 @@ class Search:
             for plan in map(self._plan, trials)
             for question, sample in asked
         ]
-        label = f"{self.trait.pole(self.side)}: {what}"
-        completions = generate_all(self.engine, generations, progress=counter(self.progress, label, len(generations)))
+        name, label = f"{self.side}-{what.replace(' ', '-')}", label_of(self.trait, self.side, what)
+        completions = self.work.answers(f"{name}-answers", label, self.engine, generations)
         answers = [
             Answer(questions[question], completion.text, self.trait, self.side)
             for completion, (question, _) in zip(completions, asked * len(trials), strict=True)
         ]
-        scores = np.array(self.judge.score(answers), dtype=object).reshape(len(trials), len(asked))
+        parts = self.work.in_parts(f"{name}-scores", f"{label}, judging", answers, SCORES, self.judge.score)
+        judged = [score for part in parts for score in part]
+        scores = [judged[start : start + len(asked)] for start in range(0, len(judged), len(asked))]
         outcomes = [
             Outcome(trial, [score for score in row if score is not None])
             for trial, row in zip(trials, scores, strict=True)
@@ -180,11 +205,10 @@ class Search:
 def coarse_trials(vector: PersonaVector, side: Side) -> list[Trial]:
     """Every block and both spans, each steered at its own positions, at every coarse dose. Places where the pole's
     mean is exactly the neutral one have no direction and are left out; SetupError where that is so everywhere."""
-    spans: tuple[Span, Span] = ("last_prompt", "response")
     places = [
         Place(block, span, span)
         for block in range(vector.n_layers)
-        for span in spans
+        for span in SPANS
         if vector.direction(side, span, block).any()
     ]
     if not places:

@@ -5,7 +5,7 @@ Writes to a text stream only; knows nothing of the command line, and nothing of 
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -13,57 +13,57 @@ from tqdm import tqdm
 
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
-from proxy.steering.extract import extract
-from proxy.steering.judge import Answer, Judge, judge_for
-from proxy.steering.layers import choose
-from proxy.steering.traits import N_QUESTIONS, Trait
+from proxy.steering.judge import judge_for
+from proxy.steering.making import ExtractionOptions, discard_old_parts, make_vector, parts_of
+from proxy.steering.traits import Trait
+from proxy.steering.work import Work
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Side, VectorStore
 
 WHERE = {"last_prompt": "the last prompt token", "response": "the response", "all": "every token"}
 
 
-@dataclass(frozen=True)
-class ExtractionOptions:
-    """`rollouts`: answers to each question under each instruction. `questions`: how many of the 20 extract questions.
-    The same `seed` makes the same vector, on the same machine."""
-
-    rollouts: int = 10
-    questions: int = N_QUESTIONS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """SetupError where a number is out of range."""
-        if self.rollouts < 1:
-            raise SetupError(f"rollouts must be at least 1, not {self.rollouts}")
-        if not 2 <= self.questions <= N_QUESTIONS:
-            raise SetupError(f"questions must be from 2 to {N_QUESTIONS}, not {self.questions}")
-        if self.seed < 0:
-            raise SetupError(f"the seed must not be negative, as {self.seed} is")
-
-
 def run_extraction(
-    engine: Engine, traits: Sequence[Trait], store: VectorStore, options: ExtractionOptions, console: TextIO
+    engine: Engine,
+    traits: Sequence[Trait],
+    store: VectorStore,
+    options: ExtractionOptions,
+    console: TextIO,
+    *,
+    parts_folder: Path,
+    fresh: bool = False,
 ) -> list[str]:
     """Make, place and save a vector of each trait; the ids of those saved. Blocks for minutes per trait.
 
-    A trait that fails does not keep the others from being made: SetupError at the end says which failed and why.
+    What an earlier run did not finish is gone on with, unless `fresh`, from the parts below `parts_folder`. A trait
+    that fails does not keep the others from being made: SetupError at the end says which failed and why.
     """
     try:
         store.prepare()
     except OSError as error:
         raise SetupError(f"the vectors can't be saved: {error}") from error
+    discard_old_parts(parts_folder)
     judge = judge_for(engine)
     ids: list[str] = []
     failures: list[str] = []
     for trait in traits:
+        parts = parts_of(parts_folder, engine, trait, options)
+        if fresh:
+            parts.discard()
+        elif parts.begun:
+            _say(f"{trait.id}: going on where an earlier run was broken off (--fresh starts over)", console)
         try:
-            vector = _make(engine, trait, judge, options, console)
+            with ProgressBar(console) as progress:
+                vector = make_vector(engine, trait, judge, options, Work(progress, parts))
         except SetupError as error:
             failures.append(error.message)
             continue
+        except KeyboardInterrupt:
+            _say(f"{trait.id}: broken off; the same command goes on from here", console)
+            raise
         ids.append(store.save(vector))
+        parts.discard()
         for line in summary(dataclasses.replace(vector, id=ids[-1])):
-            print(line, file=console, flush=True)
+            _say(line, console)
     if failures:
         raise SetupError("; ".join(failures))
     return ids
@@ -83,20 +83,8 @@ def summary(vector: PersonaVector) -> Iterator[str]:
     yield f"  saved as {vector.id}"
 
 
-def _make(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions, console: TextIO) -> PersonaVector:
-    # A judge that can't do its work is found out before the long part, not after it.
-    judge.score([Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES])
-    with ProgressBar(console) as progress:
-        vector = extract(
-            engine,
-            trait,
-            judge,
-            rollouts=options.rollouts,
-            questions=options.questions,
-            seed=options.seed,
-            progress=progress,
-        )
-        return choose(engine, trait, vector, judge, seed=options.seed, progress=progress)
+def _say(line: str, console: TextIO) -> None:
+    print(line, file=console, flush=True)
 
 
 def _pole_summary(vector: PersonaVector, side: Side, choice: PoleChoice) -> Iterator[str]:

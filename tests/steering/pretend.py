@@ -27,6 +27,7 @@ from proxy.engines.base import (
 )
 from proxy.steering.judge import Answer, Score
 from proxy.steering.traits import InstructionPair, QuestionSet, Trait
+from proxy.steering.work import Work
 
 N_LAYERS, HIDDEN = 3, 24
 BEST_BLOCK: int = 1
@@ -150,6 +151,9 @@ def make_trait(trait_id: str = "silly", positive: str = "silly", negative: str =
 
 def no_progress(what: str, done: int, total: int) -> None:
     assert 0 <= done <= total and what
+
+
+WORK = Work(no_progress)
 
 
 def steered_level(plan: Plan) -> float:

@@ -13,16 +13,16 @@ from tests.steering.pretend import (
     BEST_BLOCK,
     HIDDEN,
     N_LAYERS,
+    WORK,
     PretendEngine,
     PretendJudge,
     hidden_direction,
-    no_progress,
 )
 from vector_store import SIDES, SPANS, Count, PersonaVector
 
 
 def run(engine: PretendEngine, trait: Trait, judge: PretendJudge, rollouts: int = 2, seed: int = 3) -> PersonaVector:
-    return extract(engine, trait, judge, rollouts=rollouts, questions=4, seed=seed, progress=no_progress)  # type: ignore[arg-type]
+    return extract(engine, trait, judge, rollouts=rollouts, questions=4, seed=seed, work=WORK)  # type: ignore[arg-type]
 
 
 def test_the_planted_direction_is_found_for_both_poles_and_spans(trait: Trait, judge: PretendJudge) -> None:
@@ -83,7 +83,7 @@ class PickyJudge(PretendJudge):
 
     def score(self, answers: list[Answer]) -> list[Score | None]:  # type: ignore[override]
         scores: list[Score | None] = []
-        for number, answer in enumerate(answers):
+        for number, answer in enumerate(answers, len(self.seen)):
             instruction, rest = divmod(number, 24)  # 4 questions x 3 conditions x 2 rollouts
             question, condition = rest // 6, ("positive", "negative", "neutral")[rest % 6 // 2]
             if condition == "positive":
@@ -91,6 +91,7 @@ class PickyJudge(PretendJudge):
             else:
                 assert answer.side == ("negative" if condition == "neutral" else "positive")
                 scores.append(Score(10.0, 20.0 if condition == "neutral" and question == 0 else 90.0))
+        self.seen += answers
         return scores
 
 

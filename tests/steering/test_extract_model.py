@@ -18,7 +18,7 @@ from proxy.steering.judge import Answer, Score
 from proxy.steering.layers import Search, Trial
 from proxy.steering.traits import Trait
 from tests.engines.tiny_models import save_tiny_model
-from tests.steering.pretend import PretendJudge, make_trait, no_progress
+from tests.steering.pretend import WORK, PretendJudge, make_trait
 from vector_store import PersonaVector, PoleChoice
 
 TOKENS = 5
@@ -27,8 +27,13 @@ TOKENS = 5
 class Lenient:
     """Finds in every answer what was asked for: extraction's order is positive, negative, neutral."""
 
+    def __init__(self) -> None:
+        self.n_seen = 0
+
     def score(self, answers: Sequence[Answer]) -> list[Score | None]:
-        return [Score(0.0 if number % 3 == 1 else 100.0, 100.0) for number in range(len(answers))]
+        numbers = range(self.n_seen, self.n_seen + len(answers))
+        self.n_seen += len(answers)
+        return [Score(0.0 if number % 3 == 1 else 100.0, 100.0) for number in numbers]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def _short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_vector(engine: Engine, trait: Trait) -> PersonaVector:
-    return extract(engine, trait, Lenient(), rollouts=1, questions=3, seed=1, progress=no_progress)
+    return extract(engine, trait, Lenient(), rollouts=1, questions=3, seed=1, work=WORK)
 
 
 def test_the_means_are_those_of_the_networks_own_residuals(engine: Engine, folder: Path, trait: Trait) -> None:
@@ -77,7 +82,7 @@ def test_the_means_are_those_of_the_networks_own_residuals(engine: Engine, folde
 def test_trials_steer_and_the_unsteered_one_does_not(engine: Engine, trait: Trait) -> None:
     vector = make_vector(engine, trait)
     judge = PretendJudge()
-    search = Search(engine, trait, vector, judge, "negative", 1, no_progress)
+    search = Search(engine, trait, vector, judge, "negative", 1, WORK)
     choice = PoleChoice(block=1, span="response", positions="response", relative_dose=4.0)
     search.measure([Trial(None), Trial(choice), Trial(choice, random=0), Trial(None), Trial(choice, 0.0)], 1, "trying")
 
@@ -90,5 +95,5 @@ def test_trials_steer_and_the_unsteered_one_does_not(engine: Engine, trait: Trai
 def test_questions_are_those_for_evaluation(engine: Engine) -> None:
     judge = PretendJudge()
     trait = make_trait()
-    Search(engine, trait, make_vector(engine, trait), judge, "positive", 1, no_progress).measure([Trial(None)], 2, "x")
+    Search(engine, trait, make_vector(engine, trait), judge, "positive", 1, WORK).measure([Trial(None)], 2, "x")
     assert [answer.question for answer in judge.seen[::2]] == trait.questions.evaluate[:10]

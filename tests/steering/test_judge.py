@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import proxy.demo
 from proxy.engines.base import FloatArray
 from proxy.errors import SetupError
-from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, expected_digits, judge_for
+from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, check_judged, expected_digits, judge_for
 from proxy.steering.traits import Trait
 from tests.steering.pretend import PretendEngine, make_trait
 
@@ -70,8 +70,11 @@ def test_model_judge_leaves_an_answer_unscored_rather_than_guess(trait: Trait) -
 
 
 def test_a_model_that_has_no_digits_ready_is_no_judge(trait: Trait) -> None:
+    scores = ModelJudge(DigitEngine()).score([answer(text, trait) for text in ("great", "odd", "odd one")])
     with pytest.raises(SetupError, match=r"org/pretend can't judge.*only 1 of 3.*unscored"):
-        ModelJudge(DigitEngine()).score([answer(text, trait) for text in ("great", "odd", "odd one")])
+        check_judged(scores, "org/pretend")
+    check_judged(scores[:2], "org/pretend")
+    check_judged([], "org/pretend")
 
 
 def test_a_tokenizer_without_digits_is_refused() -> None:

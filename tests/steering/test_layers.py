@@ -23,10 +23,10 @@ from tests.steering.pretend import (
     BEST_BLOCK,
     BEST_SPAN,
     N_LAYERS,
+    WORK,
     PretendEngine,
     PretendJudge,
     make_trait,
-    no_progress,
     steered_level,
 )
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice
@@ -35,7 +35,7 @@ from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice
 @pytest.fixture(scope="module")
 def extracted() -> PersonaVector:
     judge = PretendJudge()
-    return extract(PretendEngine(), make_trait(), judge, rollouts=2, questions=4, seed=3, progress=no_progress)
+    return extract(PretendEngine(), make_trait(), judge, rollouts=2, questions=4, seed=3, work=WORK)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def seen() -> PretendJudge:
 
 @pytest.fixture(scope="module")
 def chosen(extracted: PersonaVector, engine: PretendEngine, seen: PretendJudge) -> PersonaVector:
-    return choose(engine, make_trait(), extracted, seen, seed=3, progress=no_progress)
+    return choose(engine, make_trait(), extracted, seen, seed=3, work=WORK)
 
 
 def points(vector: PersonaVector, kind: str) -> list[CurvePoint]:
@@ -117,7 +117,7 @@ def test_the_negative_pole_is_steered_the_other_way(chosen: PersonaVector, engin
 
 
 def test_choosing_again_chooses_the_same(chosen: PersonaVector, extracted: PersonaVector) -> None:
-    again = choose(PretendEngine(), make_trait(), extracted, PretendJudge(), seed=3, progress=no_progress)
+    again = choose(PretendEngine(), make_trait(), extracted, PretendJudge(), seed=3, work=WORK)
     assert again.poles == chosen.poles and again.curve == chosen.curve
 
 
@@ -127,7 +127,7 @@ def test_a_judge_that_scores_nothing_is_told_of(extracted: PersonaVector, trait:
             return [None] * len(answers)
 
     with pytest.raises(SetupError, match="none of the answers for 'silly' could be scored"):
-        choose(PretendEngine(), trait, extracted, Silent(), seed=3, progress=no_progress)
+        choose(PretendEngine(), trait, extracted, Silent(), seed=3, work=WORK)
 
 
 def outcome(dose: float, trait: float, coherence: float = 100.0, n: int = 40, coefficient: float = 1.0) -> Outcome:

@@ -1,13 +1,20 @@
 """Extraction as a command: vectors are saved as they are made, and what is printed is what was measured."""
 
 import io
+import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from proxy.errors import SetupError
 from proxy.steering import report
-from proxy.steering.report import ExtractionOptions, ProgressBar, run_extraction
+from proxy.steering.making import ExtractionOptions
+from proxy.steering.report import ProgressBar, run_extraction
+from proxy.steering.traits import Trait
+from proxy.steering.work import FolderParts
 from tests.steering.pretend import PretendEngine, PretendJudge, make_trait
 from vector_store import VectorStore
 
@@ -19,10 +26,16 @@ def _pretend_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "judge_for", lambda engine: PretendJudge())
 
 
+def run(
+    folder: Path, engine: PretendEngine, traits: Sequence[Trait], store: VectorStore, console: TextIO, **flags: bool
+) -> list[str]:
+    return run_extraction(engine, traits, store, OPTIONS, console, parts_folder=folder / "parts", **flags)
+
+
 def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
     store, console = VectorStore([tmp_path]), io.StringIO()
     traits = [make_trait(), make_trait("merry", "merry", "glum")]
-    ids = run_extraction(PretendEngine(), traits, store, OPTIONS, console)
+    ids = run(tmp_path, PretendEngine(), traits, store, console)
 
     assert sorted(header.id for header in store.list("org/pretend")) == sorted(ids)
     vector = store.latest("org/pretend", "silly")
@@ -52,7 +65,7 @@ def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
     bad.questions.extract[:] = [f"serenade {i}?" for i in range(20)]
     store = VectorStore([tmp_path])
     with pytest.raises(SetupError, match="a vector of 'lyrical' for org/pretend"):
-        run_extraction(Selective(), [bad, make_trait()], store, OPTIONS, io.StringIO())
+        run(tmp_path, Selective(), [bad, make_trait()], store, io.StringIO())
     assert [header.trait for header in store.list()] == ["silly"]
 
 
@@ -66,17 +79,56 @@ def test_what_can_not_work_is_said_before_anything_is_generated(
     engine = PretendEngine()
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="can't be saved.*file"):
-        run_extraction(engine, [make_trait()], VectorStore([tmp_path / "file" / "x"]), OPTIONS, io.StringIO())
+        run(tmp_path, engine, [make_trait()], VectorStore([tmp_path / "file" / "x"]), io.StringIO())
     monkeypatch.setattr(report, "judge_for", lambda engine: Mute())
     with pytest.raises(SetupError, match="this model can't judge"):
-        run_extraction(engine, [make_trait()], VectorStore([tmp_path]), OPTIONS, io.StringIO())
+        run(tmp_path, engine, [make_trait()], VectorStore([tmp_path]), io.StringIO())
     assert engine.started == []
+
+
+class Breaking(PretendEngine):
+    """Breaks off, as Ctrl-C does, when it is to read residuals."""
+
+    def capture(self, *args: object) -> dict:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+
+def test_what_was_broken_off_is_gone_on_with_and_said_so(tmp_path: Path) -> None:
+    store, broken, console = VectorStore([tmp_path / "vectors"]), io.StringIO(), io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Breaking(), [make_trait()], store, broken)
+    assert "silly: broken off; the same command goes on from here" in broken.getvalue()
+    engine = PretendEngine()
+    run(tmp_path, engine, [make_trait()], store, console)
+    assert "silly: going on where an earlier run was broken off (--fresh starts over)" in console.getvalue()
+    assert {generation.sampling.temperature for generation in engine.started} == {0.7}  # the answers were there
+    assert list((tmp_path / "parts").iterdir()) == []
+    run(tmp_path, PretendEngine(), [make_trait()], store, again := io.StringIO())
+    assert "going on" not in again.getvalue()
+
+
+def test_fresh_starts_over(tmp_path: Path) -> None:
+    store, console, engine = VectorStore([tmp_path / "vectors"]), io.StringIO(), PretendEngine()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Breaking(), [make_trait()], store, console)
+    run(tmp_path, engine, [make_trait()], store, console, fresh=True)
+    assert {generation.sampling.temperature for generation in engine.started} == {0.7, 1.0}
+    assert "going on" not in console.getvalue()
+
+
+def test_unfinished_work_is_thrown_away_after_a_week(tmp_path: Path) -> None:
+    old, recent = tmp_path / "parts" / "old", tmp_path / "parts" / "recent"
+    for folder, days in ((old, 8), (recent, 6)):
+        FolderParts(folder).write("one", b"")
+        os.utime(folder, (time.time() - days * 86400,) * 2)
+    run(tmp_path, PretendEngine(), [make_trait()], VectorStore([tmp_path / "vectors"]), io.StringIO())
+    assert not old.exists() and FolderParts(recent).begun
 
 
 def test_the_same_seed_saves_the_same_arrays(tmp_path: Path) -> None:
     stores = [VectorStore([tmp_path / name]) for name in ("one", "two")]
     for store in stores:
-        run_extraction(PretendEngine(0.8), [make_trait()], store, OPTIONS, io.StringIO())
+        run(tmp_path, PretendEngine(0.8), [make_trait()], store, io.StringIO())
     one, two = (store.latest("org/pretend", "silly") for store in stores)
     assert one is not None and two is not None
     assert one.poles == two.poles and (one.means["response"]["positive"] == two.means["response"]["positive"]).all()

@@ -1,0 +1,80 @@
+"""A persona vector from beginning to end: extracted, placed and saved, in parts that outlive the process.
+
+The command line and the server's jobs make vectors by this one function. What was cut off, by whatever, goes on where
+it was, and comes to the same vector: every answer has a seed of its own, whoever makes it and when.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import proxy
+from proxy.engines.base import Engine
+from proxy.errors import SetupError
+from proxy.steering import extract, layers
+from proxy.steering.judge import Answer, Judge, check_judged
+from proxy.steering.traits import N_QUESTIONS, Trait
+from proxy.steering.work import FolderParts, Work
+from vector_store import SIDES, PersonaVector
+
+KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is thrown away
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """`rollouts`: answers to each question under each instruction. `questions`: how many of the 20 extract questions.
+    The same `seed` makes the same vector, on the same machine."""
+
+    rollouts: int = 10
+    questions: int = N_QUESTIONS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """SetupError where a number is out of range."""
+        if self.rollouts < 1:
+            raise SetupError(f"rollouts must be at least 1, not {self.rollouts}")
+        if not 2 <= self.questions <= N_QUESTIONS:
+            raise SetupError(f"questions must be from 2 to {N_QUESTIONS}, not {self.questions}")
+        if self.seed < 0:
+            raise SetupError(f"the seed must not be negative, as {self.seed} is")
+
+
+def make_vector(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions, work: Work) -> PersonaVector:
+    """The trait's vector with both poles placed, still to be saved. Blocks for minutes. SetupError where the model
+    can't be used: it does not follow the instructions, or the judge can't judge."""
+    # A judge that can't do its work is found out before the long part, not after it.
+    texts = [Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES]
+    check_judged(judge.score(texts), engine.info.id)
+    vector = extract.extract(
+        engine,
+        trait,
+        judge,
+        rollouts=options.rollouts,
+        questions=options.questions,
+        seed=options.seed,
+        work=work,
+    )
+    return layers.choose(engine, trait, vector, judge, seed=options.seed, work=work)
+
+
+def stages(trait: Trait, n_layers: int, options: ExtractionOptions) -> dict[str, float]:
+    """What `make_vector` reports, in order, and about how much each is, in answers to be made."""
+    return extract.stages(trait, options.rollouts, options.questions) | layers.stages(trait, n_layers)
+
+
+def parts_of(folder: Path, engine: Engine, trait: Trait, options: ExtractionOptions) -> FolderParts:
+    """Where below `folder` the finished parts of this work are kept: of this model and trait as they are now, these
+    options and this version, so that no part of anything else is ever taken for one of its own."""
+    everything = (proxy.__version__, extract.METHOD, engine.info, trait, options)
+    return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
+
+
+def discard_old_parts(folder: Path) -> None:
+    """Throw away what nobody has gone on with for a week."""
+    oldest = time.time() - KEPT_S
+    for work in folder.glob("*"):
+        if work.stat().st_mtime < oldest:
+            FolderParts(work).discard()

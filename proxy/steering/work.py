@@ -1,0 +1,186 @@
+"""Long work in parts: what is finished is kept, so that work that was cut off goes on where it was.
+
+Whoever starts the work says where its parts are kept, watches it, and may break it off. Which part a thing belongs to
+depends on its index alone, so the parts of a run that was cut off are the ones an uninterrupted run would have made.
+Knows nothing of what the work is about.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from proxy.engines.base import Engine, Generation
+from proxy.engines.batch import MAX_RUNNING, Completion, each_answer
+from proxy.errors import SetupError
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+PART = 32  # items: what is lost at most, and what breaking off has to wait for
+DIGEST_BYTES = 32
+
+
+class Parts(Protocol):
+    """Where finished parts are kept, by name."""
+
+    def read(self, name: str) -> bytes | None:
+        """What was written, None where nothing was."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep it, whole or not at all. SetupError where that is impossible."""
+
+
+class NoParts:
+    """Keeps nothing."""
+
+    def read(self, name: str) -> bytes | None:
+        return None
+
+    def write(self, name: str, content: bytes) -> None: ...
+
+
+class FolderParts:
+    """A file each in a folder, which is made when the first is written. A damaged file counts as none.
+
+    Several processes may do the same work on one folder: they write the same parts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are any."""
+        return self._folder.is_dir() and any(self._folder.iterdir())
+
+    def read(self, name: str) -> bytes | None:
+        """See Parts.read."""
+        try:
+            stored = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        return content if hashlib.sha256(content).digest() == digest else None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See Parts.write."""
+        temporary = self._folder / f".{name}.{secrets.token_hex(4)}.tmp"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._folder / name)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise SetupError(f"{self._folder}: unfinished work can't be kept there: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Codec(Generic[T]):
+    """How a part's result is written and read."""
+
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+
+
+def packed(type_: Any) -> Codec[Any]:
+    """As MessagePack, for what msgspec knows."""
+    return Codec(msgspec.msgpack.encode, msgspec.msgpack.Decoder(type_).decode)
+
+
+_COMPLETIONS: Codec[list[Completion]] = packed(list[Completion])
+
+
+def _go_on() -> None: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work under way. `check` is called every now and then, at every token of answers for one; what it
+    raises ends the work. `max_running`: answers the engine is given at once."""
+
+    progress: Progress
+    parts: Parts = field(default_factory=NoParts)
+    check: Callable[[], None] = _go_on
+    max_running: int = MAX_RUNNING
+
+    def part(self, name: str, codec: Codec[T], make: Callable[[], T]) -> T:
+        """What was made before under this name, else what `make` makes now."""
+        stored = self.parts.read(name)
+        if stored is not None:
+            return codec.decode(stored)
+        self.check()
+        made = make()
+        self.parts.write(name, codec.encode(made))
+        return made
+
+    def in_parts(
+        self, name: str, what: str, items: Sequence[Item], codec: Codec[T], do: Callable[[Sequence[Item]], T]
+    ) -> list[T]:
+        """`do` to `PART` items at a time: a result for each part."""
+        found = self._stored(name, len(items), codec)
+        advance = counter(self.progress, what, len(items), done=sum(min(PART, len(items) - start) for start in found))
+        for start in range(0, len(items), PART):
+            if start not in found:
+                some = items[start : start + PART]
+                found[start] = self.part(_name(name, start), codec, lambda some=some: do(some))  # type: ignore[misc]
+                advance(len(some))
+        return [found[start] for start in sorted(found)]
+
+    def answers(self, name: str, what: str, engine: Engine, generations: Sequence[Generation]) -> list[Completion]:
+        """The answers, in the order of `generations`. All that are missing go through the engine in one stream; a part
+        is kept when its last one has ended."""
+        found: dict[int, Completion] = {}
+        for start, some in self._stored(name, len(generations), _COMPLETIONS).items():
+            found.update(enumerate(some, start))
+        missing = [index for index in range(len(generations)) if index not in found]
+        advance = counter(self.progress, what, len(generations), done=len(found))
+        wanted = [generations[index] for index in missing]
+        answers = each_answer(engine, wanted, check=self.check, max_running=self.max_running)
+        with contextlib.closing(answers):
+            for number, completion in answers:
+                found[missing[number]] = completion
+                start = missing[number] // PART * PART
+                members = range(start, min(start + PART, len(generations)))
+                if all(index in found for index in members):
+                    part = [found[index] for index in members]
+                    self.parts.write(_name(name, start), _COMPLETIONS.encode(part))
+                advance(1)
+        return [found[index] for index in range(len(generations))]
+
+    def _stored(self, name: str, n_items: int, codec: Codec[T]) -> dict[int, T]:
+        """Those parts that were made before, by the index of their first item."""
+        contents = {start: self.parts.read(_name(name, start)) for start in range(0, n_items, PART)}
+        return {start: codec.decode(content) for start, content in contents.items() if content is not None}
+
+
+def _name(name: str, start: int) -> str:
+    return f"{name}-{start:06}"
+
+
+def counter(progress: Progress, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+    """A callback that is told how many more are done, and reports how many are done in all."""
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(what, done, total)
+
+    progress(what, done, total)
+    return advance
