@@ -166,7 +166,7 @@ class LlamaBatch:
         """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""
         seats = [(seat, seat.pending) for seat in self._seats if seat.job is not None]
         pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
-        left = self._piece
+        left = min(self._piece, self._context.n_batch - len(pieces))
         for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
             if len(tokens) > 1 and left:
                 pieces.append((seat, tokens[:left]))

@@ -38,7 +38,10 @@ class StepToken:
 
 class Context:
     """Room for `n_cells` tokens of `n_sequences` texts, taken up by at most `n_batch` a step, `n_outputs` of them with
-    logits. SetupError where there is no memory for it. Freed when nothing refers to it."""
+    logits. SetupError where there is no memory for it. Freed when nothing refers to it.
+
+    The attribute `n_batch` is what a step really takes: no more than there are cells.
+    """
 
     def __init__(self, model: LlamaModel, n_cells: int, n_sequences: int, n_batch: int, n_outputs: int) -> None:
         self.model = model
@@ -64,13 +67,17 @@ class Context:
         # The model has to stay for as long as the context. Not when the process ends: a step might be under way.
         weakref.finalize(self, _free, self.handle, model).atexit = False
         self._memory: Any = llama.llama_get_memory(self.handle)
-        self._batch = _Batch(n_batch)
+        self.n_batch: int = llama.llama_n_batch(self.handle)
+        self._n_outputs = n_outputs
+        self._batch = _Batch(self.n_batch)
 
     def run(
         self, tokens: Sequence[StepToken], steering: Steering | None = None, reading: Reading | None = None
     ) -> FloatArray:
         """One step: float32[n_wanted, vocabulary], valid until the next one. Each sequence's tokens follow on those it
         holds. NoRoom, or EngineFailure, after which the sequences may hold some of the tokens or not."""
+        if len(tokens) > self.n_batch or sum(token.wanted for token in tokens) > self._n_outputs:
+            raise ValueError(f"a step of {len(tokens)} tokens is too large")  # llama.cpp would end the process
         n_wanted = self._batch.fill(tokens)
         if not self._run(len(tokens), n_wanted, steering, reading):
             # The graph was made anew at other addresses. The step did not do what it should: once more.
