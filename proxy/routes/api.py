@@ -49,7 +49,7 @@ async def list_vectors(request: Request[Any, Any, Any]) -> VectorList:
 
 def _vectors(services: Services) -> list[VectorDetails]:
     models = {model.id: model for model in services.registry.models() if model.status != "failed"}
-    return [_vector(header, models.get(header.model_id)) for header in services.store.list()]
+    return [vector_details(header, models.get(header.model_id)) for header in services.store.list()]
 
 
 def _usable(header: VectorHeader, model: ModelState | None) -> bool | None:
@@ -58,7 +58,8 @@ def _usable(header: VectorHeader, model: ModelState | None) -> bool | None:
     return None if model.info is None else header.fingerprint == model.info.fingerprint
 
 
-def _vector(header: VectorHeader, model: ModelState | None) -> VectorDetails:
+def vector_details(header: VectorHeader, model: ModelState | None) -> VectorDetails:
+    """A stored vector as clients see it; `model` is the served one of its id, None where there is none."""
     poles: dict[str, PoleDetails] = {
         side: PoleDetails(
             choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
