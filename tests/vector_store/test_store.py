@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,13 +40,14 @@ def make_vector(
     spans: tuple[Span, ...] = SPANS,
     n_layers: int = 3,
     hidden_size: int = 5,
+    **changes: Any,
 ) -> PersonaVector:
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
-    return PersonaVector(
+    fields: dict[str, Any] = dict(
         model_id=model_id,
         fingerprint="f" * 16,
         trait=trait,
@@ -81,6 +83,7 @@ def make_vector(
         means={span: {condition: normal(n_layers, hidden_size) for condition in CONDITIONS} for span in spans},
         residual_norms={span: np.abs(normal(n_layers)) + 1 for span in spans},
     )
+    return PersonaVector(**(fields | changes))
 
 
 def header_of(vector: PersonaVector, vector_id: str) -> VectorHeader:
