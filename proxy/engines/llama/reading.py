@@ -59,7 +59,7 @@ class TextReader:
         most_wanted = min(max(LOGITS_A_STEP // model.n_tokens, 1), TOKENS_A_STEP)
         self.steps = list(_steps(texts, most_wanted))
         n_cells = max((sum(piece.end for piece in step) for step in self.steps), default=1)
-        self._context = Context(model, n_cells, TEXTS_A_STEP, TOKENS_A_STEP, most_wanted)
+        self._context = Context(model, n_cells, min(TEXTS_A_STEP, most_wanted), TOKENS_A_STEP, most_wanted)
 
     def run(self, step: Step, blocks: Sequence[int] = (), take: Take | None = None) -> FloatArray:
         """The next of the steps: the logits float32[n_wanted, vocabulary] of the wanted tokens, piece by piece. With

@@ -18,6 +18,7 @@ from proxy.engines.llama.model import LlamaModel
 from proxy.errors import InvalidRequest, SetupError
 
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
+_MARKER = re.compile(r"<\|[^|<>\s]+\|>")
 _INSIDE_MARKER = re.compile(r"(?<=<\|)(?=[^|<>\s]+\|>)")
 
 
@@ -32,11 +33,9 @@ class Vocabulary:
         self._model = model  # what the C side points into
         self._vocabulary = model.vocabulary
         self.size = model.n_tokens
-        hidden = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
-        every = range(self.size)
-        self.all_special_ids = [id_ for id_ in every if llama.llama_vocab_get_attr(self._vocabulary, id_) & hidden]
+        self.all_special_ids = [id_ for id_ in range(self.size) if self._is_special(id_)]
         self.added_tokens_decoder: dict[int, Any] = {}  # whichever are special stand in `all_special_ids`
-        self.end_ids = [id_ for id_ in every if llama.llama_vocab_is_eog(self._vocabulary, id_)]
+        self.end_ids = [id_ for id_ in range(self.size) if llama.llama_vocab_is_eog(self._vocabulary, id_)]
         self.eos_token_id: int = llama.llama_vocab_eos(self._vocabulary)
         self._special = frozenset(self.all_special_ids)
         self._pieces: dict[int, bytes] = {}
@@ -80,6 +79,14 @@ class Vocabulary:
     def get_vocab(self) -> dict[str, int]:
         """Every token as the file writes it, and its id."""
         return {self._text(id_): id_ for id_ in range(self.size)}
+
+    def _is_special(self, id_: int) -> bool:
+        attributes = llama.llama_vocab_get_attr(self._vocabulary, id_)
+        if attributes & (llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return True
+        # llama.cpp takes GPT-OSS's markers for words that somebody added.
+        added = bool(attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED)
+        return added and _MARKER.fullmatch(self._text(id_)) is not None
 
     def _special_texts(self) -> dict[str, str]:
         known = {
