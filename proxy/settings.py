@@ -6,6 +6,7 @@ It knows nothing of engines, traits or HTTP; `describe_settings` writes the tabl
 
 import difflib
 import importlib.resources
+import importlib.util
 import os
 import re
 import tomllib
@@ -82,8 +83,16 @@ DEMO_FOLDER = Path(str(importlib.resources.files("proxy"))) / "demo"
 
 
 def demo_models() -> list[ModelSettings]:
-    """The two small models that come with the package and need no download."""
-    return [ModelSettings(f"demo-{name}", str(DEMO_FOLDER / "models" / name)) for name in ("qwen2", "gpt-oss")]
+    """The small models that come with the package and need no download: two, and with the extra llama-cpp one of them
+    once more, as a GGUF file."""
+    installed = importlib.util.find_spec("llama_cpp") is not None
+    return [model for model in _all_demo_models() if installed or model.engine != "llama_cpp"]
+
+
+def _all_demo_models() -> list[ModelSettings]:
+    folder = DEMO_FOLDER / "models"
+    models = [ModelSettings(f"demo-{name}", str(folder / name)) for name in ("qwen2", "gpt-oss")]
+    return [*models, ModelSettings("demo-gpt-oss-gguf", str(folder / "gpt-oss" / "model-f16.gguf"), engine="llama_cpp")]
 
 
 def data_folder(name: str) -> Path:
@@ -261,7 +270,7 @@ def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
 
 def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
     """A source's id and where it is: a demo model's place, a folder or file made absolute, or a hub name as it is."""
-    for demo in demo_models():
+    for demo in _all_demo_models():
         if source == demo.id:
             return demo.id, demo.source
     folder = base / Path(source).expanduser()
@@ -338,7 +347,7 @@ def _fields(type_: type) -> list[tuple[str, object, str]]:
 
 
 _SHOWN_DEFAULTS = {
-    "models": "the two demo models",
+    "models": "the demo models",
     "vectors_dir": "`vectors` in the user's data folder",
     "traits_dir": "`traits` in the user's data folder",
     "jobs_dir": "`jobs` in the user's data folder",

@@ -31,11 +31,16 @@ def model_folder(folder: Path) -> Path:
     return folder
 
 
-def test_load_settings_when_nothing_is_given_then_demo_models_are_served_locally() -> None:
+@pytest.mark.parametrize("with_llama_cpp", [True, False])
+def test_load_settings_when_nothing_is_given_then_demo_models_are_served_locally(
+    with_llama_cpp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if with_llama_cpp else None)
     settings = load_settings(environ={})
     assert settings == Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    assert [model.id for model in settings.models] == ["demo-qwen2", "demo-gpt-oss"]
+    more = ["demo-gpt-oss-gguf"] if with_llama_cpp else []
+    assert [model.id for model in settings.models] == ["demo-qwen2", "demo-gpt-oss", *more]
     assert [Path(model.source).name for model in settings.models] == ["qwen2", "gpt-oss"]
     assert settings.cors_origins == [] and settings.api_keys == []
 
@@ -181,6 +186,7 @@ def test_model_settings_when_folder_name_or_id_is_given_then_it_says_where_and_w
     assert model_settings(f"short={folder}") == ModelSettings("short", str(folder))
     assert model_settings("Qwen/Qwen2.5-7B-Instruct").source == "Qwen/Qwen2.5-7B-Instruct"
     assert model_settings("demo-gpt-oss") == demo_models()[1]
+    assert model_settings("demo-gpt-oss-gguf").engine == "llama_cpp"  # whatever is installed
 
 
 def test_model_settings_when_it_can_not_be_a_model_then_setup_error(tmp_path: Path) -> None:
