@@ -25,7 +25,7 @@ CONDITIONS: tuple[Condition, ...] = ("unsteered", "one", "mixed")
 START_S = 900.0  # a large model may have to be read from a slow disk
 END_S = 20.0
 POLL_S = 0.25
-QUESTION = "Tell me about the capital of France, the sound a cow makes and the opposite of hot."
+QUESTION = "Tell me about the capital of France."
 LOG_TAIL = 1500  # characters
 
 

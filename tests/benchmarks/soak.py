@@ -21,7 +21,7 @@ from tests.benchmarks.servers import Running, Server, running
 CLIENTS = 24
 HANG_UP_S = 0.02  # after which a client that does not stream hangs up
 MODES = ("add", "target", "cap")
-WARM_UP = 0.1  # of the requests: until then buffers grow to their size
+WARM_UP = 0.3  # of the requests: until then buffers grow, and the cache of prompts fills up to its bound
 SAMPLES = 100
 GROWTH = 0.05  # of the resident set, that is still called flat
 

@@ -12,6 +12,7 @@ OTHERS = {
     "transformers-batching": "`transformers serve`, batching",
     "saklas": "saklas",
 }
+NEVER_BELOW = ("transformers", "transformers-batching")
 
 
 def render(everything: Sequence[Results]) -> str:
@@ -129,10 +130,10 @@ def misses(model: ModelResult) -> Iterator[str]:
         ratio = float(np.median(ratios(ours, concurrency)))
         if ratio < 0.98:
             yield f"{model.model}, {concurrency} at once: all different is {ratio:.3f} of unsteered, not 0.98"
-        for server in _others(model):
-            found = server.load("unsteered", concurrency)
+        for name in NEVER_BELOW:
+            found = server.load("unsteered", concurrency) if (server := model.server(name)) else None
             if found and (share := _speed(ours.load("unsteered", concurrency)) / _speed(found)) < 1:
-                yield f"{model.model}, {concurrency} at once: {share:.2f} times {OTHERS[server.name]}, unsteered"
+                yield f"{model.model}, {concurrency} at once: {share:.2f} times {OTHERS[name]}, unsteered"
     mixed = {load.concurrency: _speed(load) for load in ours.loads if load.condition == "mixed"}
     if 8 in mixed and mixed[8] < 4 * alone:
         yield f"{model.model}, 8 at once: {mixed[8] / alone:.1f} times one at a time, not 4"
