@@ -79,9 +79,12 @@ class VectorStore:
     def get(self, vector_id: str) -> PersonaVector:
         """One version. VectorNotFound where there is none of this id, or it is damaged."""
         with self._lock:
-            for place, entry, header in self._find():
-                if header.id == vector_id and (vector := self._vector(place, entry)) is not None:
-                    return vector
+            for place in self.places:
+                for entry in place.entries():
+                    if entry.file == slug(vector_id) + SUFFIX:
+                        vector = self._vector(place, entry)
+                        if vector is not None and vector.id == vector_id:
+                            return vector
         raise VectorNotFound(f"there is no vector {vector_id!r}")
 
     def prepare(self) -> None:

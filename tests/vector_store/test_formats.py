@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.vector_store.test_store import make_vector
+from tests.vector_store.vectors import make_vector
 from vector_store import BadVectorFile, ImportRefused, PersonaVector, Side, VectorStoreError
 from vector_store.exchange import Subject, directions, export_vector, import_vector, note
 from vector_store.formats import FORMAT_NAMES, Format

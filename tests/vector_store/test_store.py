@@ -1,102 +1,41 @@
 """The store keeps every version whole, shows new ones at once, and is never brought down by a bad file."""
 
 import dataclasses
+import importlib.util
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from tests.vector_store.vectors import assert_same_arrays, make_vector
 from vector_store import (
-    CONDITIONS,
-    SPANS,
-    Count,
-    CurvePoint,
+    Filters,
     PersonaVector,
-    PoleChoice,
+    ReadOnlyVectors,
     Span,
+    StoreUnreachable,
     VectorHeader,
+    VectorNotFound,
     VectorStore,
+    remote,
 )
 from vector_store.files import decode
 from vector_store.store import slug
 
 
-def make_vector(
-    model_id: str = "org/model",
-    trait: str = "silly",
-    created: str = "2026-01-02T03:04:05+00:00",
-    seed: int = 0,
-    spans: tuple[Span, ...] = SPANS,
-    n_layers: int = 3,
-    hidden_size: int = 5,
-    **changes: Any,
-) -> PersonaVector:
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape).astype(np.float32)
-
-    fields: dict[str, Any] = dict(
-        model_id=model_id,
-        fingerprint="f" * 16,
-        trait=trait,
-        positive="silly",
-        negative="serious",
-        n_layers=n_layers,
-        hidden_size=hidden_size,
-        created=created,
-        software_version="1.2.3",
-        method="means",
-        counts={"positive": Count(made=10, kept=8)},
-        separation={span: [0.5] * n_layers for span in spans},
-        poles={
-            "positive": PoleChoice(
-                block=1, span=spans[0], positions="response", relative_dose=0.7, measured_range=(0.0, 1.5), score=0.9
-            ),
-            "negative": PoleChoice(block=0, span=spans[-1], positions="last_prompt", relative_dose=0.35),
-        },
-        curve=[
-            CurvePoint(
-                side="positive",
-                kind="unsteered",
-                block=None,
-                span=None,
-                positions=None,
-                relative_dose=0.0,
-                trait=3.0,
-                coherence=99.0,
-                score=0.03,
-                n=40,
-            )
-        ],
-        means={span: {condition: normal(n_layers, hidden_size) for condition in CONDITIONS} for span in spans},
-        residual_norms={span: np.abs(normal(n_layers)) + 1 for span in spans},
-    )
-    return PersonaVector(**(fields | changes))
-
-
 def header_of(vector: PersonaVector, vector_id: str) -> VectorHeader:
     values = {field.name: getattr(vector, field.name) for field in dataclasses.fields(VectorHeader)}
     return VectorHeader(**{**values, "id": vector_id})
-
-
-def assert_same_arrays(one: PersonaVector, other: PersonaVector) -> None:
-    assert set(one.means) == set(other.means)
-    for span, means in one.means.items():
-        np.testing.assert_array_equal(one.residual_norms[span], other.residual_norms[span])
-        for condition, array in means.items():
-            np.testing.assert_array_equal(array, other.means[span][condition])
 
 
 @given(
@@ -280,31 +219,218 @@ def test_what_is_read_can_not_be_changed_by_mistake(tmp_path: Path) -> None:
         latest.means["response"]["neutral"][0] = 0
 
 
-KILLED_WRITER = """
-import dataclasses, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_store import make_vector
-from vector_store import VectorStore
-store = VectorStore([Path(sys.argv[1])])
-for seed in range(10**6):
-    store.save(make_vector(seed=seed, n_layers=40, hidden_size=2000))
-    if seed == 0:
-        print("started", flush=True)
-"""
+def run_writers(*arguments: str) -> list[tuple[int, str]]:
+    """Number and id of every vector that was said to be saved."""
+    command = [sys.executable, str(Path(__file__).with_name("writers.py")), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return [(int(number), id_) for number, id_ in map(str.split, done.stdout.splitlines())]
 
 
-def test_a_killed_writer_leaves_whole_files_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    arguments = [sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(Path(__file__).parent)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}) as writer:
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.15)
-        writer.send_signal(signal.SIGKILL)
-
-    paths = list(tmp_path.rglob("*.safetensors"))
-    assert paths
-    for path in paths:
+def test_writers_when_killed_hundreds_of_times_then_what_was_saved_is_whole_and_nothing_else_shows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    committed = run_writers("kill", str(tmp_path), "300")
+    assert len(committed) > 100
+    store = VectorStore([tmp_path])
+    found = {header.id: header.method for header in store.list()}
+    for number, id_ in committed:
+        assert found[id_] == f"number {number}"
+    for path in tmp_path.rglob("*.safetensors"):
         decode(path.read_bytes(), path.name)
-    assert len(VectorStore([tmp_path]).list()) == len(paths)
     assert not caplog.records
+    assert any(tmp_path.rglob(".*.tmp"))  # some were killed in the midst of writing
+
+
+def test_eight_processes_when_writing_and_reading_at_once_then_none_loses_and_one_wins_each_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wins = run_writers("crowd", str(tmp_path))
+    store = VectorStore([tmp_path])
+    assert len(store.list()) == 8 * 6 + 6
+    assert sorted(id_ for _, id_ in wins) == [f"shared-{number}" for number in range(6)]
+    for number, id_ in wins:
+        assert store.get(id_).method == f"number {number - number % 3}"
+    assert not caplog.records and not list(tmp_path.rglob(".*"))
+
+
+def test_prepare_when_writers_were_killed_long_ago_then_their_leavings_go(tmp_path: Path) -> None:
+    store = VectorStore([tmp_path])
+    store.save(make_vector())
+    folder = tmp_path / "org--model" / "silly"
+    old, new = folder / ".x.safetensors.1.tmp", folder / ".x.safetensors.2.tmp"
+    old.touch(), new.touch()
+    os.utime(old, (time.time() - 100_000,) * 2)
+    store.prepare()
+    assert not old.exists() and new.exists() and len(store.list()) == 1
+
+
+@pytest.fixture(params=["folder", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "folder":
+        yield str(tmp_path)
+        return
+    monkeypatch.setattr(remote, "FRESH_S", 0.0)
+    yield "memory://bucket/vectors"
+    fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+def test_delete_when_one_version_then_it_is_gone_for_a_running_store_and_the_others_are_not(place: str) -> None:
+    running, store = VectorStore([place]), VectorStore([place])
+    ids = [store.save(make_vector(created=f"2026-01-0{day}T00:00:00+00:00")) for day in (1, 2, 3)]
+    other = store.save(make_vector(trait="other"))
+    assert running.latest("org/model", "silly").id == ids[2]  # type: ignore[union-attr]
+
+    assert store.delete("org/model", "silly", ids[2]) == (ids[2],)
+    assert running.latest("org/model", "silly").id == ids[1]  # type: ignore[union-attr]
+    with pytest.raises(VectorNotFound):
+        running.get(ids[2])
+    with pytest.raises(VectorNotFound, match=ids[2]):
+        running.delete("org/model", "silly", ids[2])
+    with pytest.raises(VectorNotFound):
+        store.delete("org/model", "other", ids[0])
+
+    assert set(store.delete("org/model", "silly")) == set(ids[:2])
+    assert [header.id for header in running.list()] == [other]
+
+
+def test_delete_when_it_lies_in_a_place_that_is_only_read_then_it_says_so_and_stays(tmp_path: Path) -> None:
+    id_ = VectorStore([tmp_path / "shipped"]).save(make_vector())
+    store = VectorStore([tmp_path / "own", tmp_path / "shipped"])
+    for asked in (id_, None):
+        with pytest.raises(ReadOnlyVectors, match=id_):
+            store.delete("org/model", "silly", asked)
+    assert store.get(id_).id == id_
+    copied = store.save(make_vector(seed=1))
+    assert store.delete("org/model", "silly") == (copied,)
+
+
+def test_delete_when_a_file_is_damaged_then_its_name_is_its_id(tmp_path: Path) -> None:
+    store = VectorStore([tmp_path])
+    id_ = store.save(make_vector())
+    make_empty(next(tmp_path.rglob(f"{id_}.safetensors")))
+    assert store.list() == []
+    with pytest.raises(FileExistsError, match="delete it first"):
+        store.save(make_vector())
+    assert store.delete("org/model", "silly", id_) == (id_,)
+    assert store.save(make_vector()) == id_
+
+
+@pytest.mark.parametrize("name", ["../../../x", "..", "/etc", "a/../../b", "silly\0"])
+def test_delete_when_a_name_climbs_out_then_nothing_outside_is_touched(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "a" / "b"
+    VectorStore([inside]).prepare()
+    victim = tmp_path / "x.safetensors"
+    victim.touch()
+    for names in ((name, "x", "x"), ("x", name, "x"), ("x", "x", name)):
+        with pytest.raises(VectorNotFound):
+            VectorStore([inside]).delete(*names)
+    assert victim.exists()
+
+
+def test_links_when_they_lead_elsewhere_then_they_are_named_skipped_and_not_written_through(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    id_ = VectorStore([outside]).save(make_vector())
+    file = next(outside.rglob("*.safetensors"))
+    (inside / "org--model" / "silly").mkdir(parents=True)
+    (inside / "org--model" / "silly" / file.name).symlink_to(file)
+    (inside / "other").symlink_to(outside / "org--model")
+    (inside / "org--model" / "elsewhere").symlink_to(outside)
+    os.mkfifo(inside / "org--model" / "silly" / "pipe.safetensors")
+    store = VectorStore([inside])
+    assert store.list() == store.list() == []
+    assert sorted(record.getMessage().split(":")[0].rpartition("/")[2] for record in caplog.records) == sorted(
+        ["other", "elsewhere", file.name, "pipe.safetensors"]
+    )
+    with pytest.raises(StoreUnreachable, match="a link that leads elsewhere"):
+        store.save(make_vector(trait="elsewhere"))
+    with pytest.raises(VectorNotFound):
+        store.delete("other", "silly", id_)
+    assert file.exists()
+    (tmp_path / "door").symlink_to(outside)  # the place itself may be one
+    assert [header.id for header in VectorStore([tmp_path / "door"]).list()] == [id_]
+
+
+def test_urls_when_the_place_is_one_then_all_is_as_in_a_folder(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = VectorStore([place]), VectorStore([place])
+    assert reader.list() == []
+    writer.prepare()
+    first = writer.save(make_vector(created="2026-01-01T00:00:00+00:00"))
+    assert [header.id for header in reader.list()] == [first]
+    second = writer.save(make_vector("org--model", created="2026-01-02T00:00:00+00:00"))
+    assert [header.id for header in reader.list("org--model")] == [second]
+    assert_same_arrays(reader.get(first), make_vector())
+    assert writer.save(make_vector(created="2026-01-01T00:00:00+00:00")) == first
+    with pytest.raises(FileExistsError):
+        writer.save(dataclasses.replace(make_vector(seed=5), id=first))
+    system, root = fsspec.core.url_to_fs(place)
+    with system.open(f"{root}/org--model/silly/bad.safetensors", "wb") as file:
+        file.write(b"half a vect")
+    assert len(reader.list()) == len(reader.list()) == 2
+    assert len(caplog.records) == 1 and "bad.safetensors" in caplog.text
+
+
+def test_urls_when_listed_within_seconds_then_the_place_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    system = fsspec.filesystem("memory")
+    find = type(system).find
+    monkeypatch.setattr(type(system), "find", lambda self, *a, **k: asked.append("") or find(self, *a, **k))
+    store = VectorStore(["memory://another"])
+    store.save(make_vector())
+    for _ in range(3):
+        assert len(store.list()) == 1
+    assert len(asked) == 1
+    store.save(make_vector(seed=1))
+    assert len(store.list()) == 2
+    system.rm("/another", recursive=True)
+
+
+def test_urls_when_the_place_goes_away_then_the_last_listing_holds_and_a_new_store_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote, "FRESH_S", 0.0)
+    store = VectorStore(["memory://third"])
+    id_ = store.save(make_vector())
+    assert store.get(id_).id == id_
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", fail)
+    assert store.get(id_).id == id_
+    assert "memory://third: no route" in caplog.text
+    with pytest.raises(StoreUnreachable, match="no route"):
+        VectorStore(["memory://third"]).list()
+    monkeypatch.undo()
+    fsspec.filesystem("memory").rm("/third", recursive=True)
+
+
+@pytest.mark.parametrize("url", ["nowhere://x", "s3://bucket/vectors"])
+def test_urls_when_nothing_here_can_open_them_then_it_says_what_is_missing(url: str) -> None:
+    if url.startswith("s3") and importlib.util.find_spec("s3fs"):
+        pytest.skip("s3fs is here")
+    with pytest.raises(StoreUnreachable, match=f"{url}: (Install s3fs|Protocol not known)"):
+        VectorStore([url])
+
+
+def test_urls_when_one_is_of_a_file_then_it_is_the_folder(tmp_path: Path) -> None:
+    id_ = VectorStore([tmp_path.as_uri()]).save(make_vector())
+    assert [header.id for header in VectorStore([tmp_path]).list()] == [id_]
+
+
+def test_the_shipped_vectors_when_read_then_as_they_were_written() -> None:
+    folder = Path(__file__).parent.parent.parent / "proxy" / "demo" / "vectors"
+    headers = VectorStore([folder]).list()
+    assert len(headers) == len(list(folder.rglob("*.safetensors"))) == 8
+    for header in headers:
+        assert header.filters is None and header.parent is None and header.origin == "native"
+        assert len([effect for effect in header.effects("positive") if effect is not None]) == header.n_layers
+
+
+def test_metadata_when_all_of_it_is_given_then_it_is_kept(tmp_path: Path) -> None:
+    filters = Filters(min_coherence=50.0, positive_trait_above=50.0, negative_trait_below=40.0)
+    store = VectorStore([tmp_path])
+    read = store.get(store.save(make_vector(filters=filters, parent="an-older-one", origin="transferred")))
+    assert (read.filters, read.parent, read.origin) == (filters, "an-older-one", "transferred")

@@ -1,0 +1,84 @@
+"""Processes that write and read one folder at once, for tests: `python writers.py kill FOLDER N` forks a writer N times
+and kills each at a random moment; `python writers.py crowd FOLDER` has eight writing and reading together.
+
+Their own process, since forking one that has threads is no good. Vectors are told apart by their numbers.
+"""
+
+import dataclasses
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from tests.vector_store.vectors import assert_same_arrays, make_vector
+from vector_store import PersonaVector, VectorStore
+
+BASES = [make_vector(seed=trait, trait=f"trait-{trait}", n_layers=20, hidden_size=200) for trait in range(3)]  # 100 kB
+
+
+def made(number: int, **changes: str) -> PersonaVector:
+    return dataclasses.replace(BASES[number % 3], method=f"number {number}", **changes)
+
+
+def forked(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def kill_writers(folder: Path, times: int) -> None:
+    """Prints the number and the id of every vector whose `save` has returned."""
+    rng = random.Random(1)
+    for number in range(times):
+
+        def write(start: int = number * 1000) -> None:
+            store = VectorStore([folder])
+            for number in range(start, start + 1000):
+                os.write(1, f"{number} {store.save(made(number))}\n".encode())
+
+        writer = forked(write)
+        time.sleep(rng.uniform(0, 0.03))
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+
+
+def crowd(folder: Path, processes: int = 8, each: int = 6) -> None:
+    """Every process writes its own vectors, fights for one id with the others, and checks whatever it can see."""
+
+    def work(first: int) -> None:
+        store = VectorStore([folder])
+        for number in range(first, first + each):
+            store.save(made(number))
+            try:
+                won = store.save(made(number - number % 3, id=f"shared-{number % 100}"))
+                os.write(1, f"{number} {won}\n".encode())
+            except FileExistsError:
+                pass
+            for header in store.list()[:10]:
+                store.get(header.id)  # whole, or BadVectorFile's warning and VectorNotFound
+        assert len(store.list()) >= each
+        for number in range(first, first + each):
+            latest = store.get(store.save(made(number)))  # the same again is no other version
+            assert_same_arrays(latest, made(number))
+
+    children = [forked(lambda first=first: work(first)) for first in range(0, 100 * processes, 100)]
+    if any(os.waitpid(child, 0)[1] for child in children):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "kill":
+        kill_writers(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        crowd(Path(sys.argv[2]))
