@@ -39,9 +39,10 @@ def test_load_settings_when_nothing_is_given_then_demo_models_are_served_locally
     settings = load_settings(environ={})
     assert settings == Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    more = ["demo-gpt-oss-gguf"] if with_llama_cpp else []
-    assert [model.id for model in settings.models] == ["demo-qwen2", "demo-gpt-oss", *more]
-    assert [Path(model.source).name for model in settings.models] == ["qwen2", "gpt-oss"]
+    places = {"demo-qwen2": "qwen2", "demo-gpt-oss": "gpt-oss"}
+    if with_llama_cpp:
+        places["demo-gpt-oss-gguf"] = "model-f16.gguf"
+    assert {model.id: Path(model.source).name for model in settings.models} == places
     assert settings.cors_origins == [] and settings.api_keys == []
 
 
