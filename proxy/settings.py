@@ -126,6 +126,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="Largest request body in bytes, 1024 or more; beyond it 413")
     ] = 4 * 1024 * 1024
+    max_upload_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest vector file that may be uploaded, in bytes, 1024 or more; beyond it 413")
+    ] = 64 * 1024 * 1024
     max_queue: Annotated[
         int, Meta(ge=1, description="Requests a model lets wait, 1 or more; beyond it 429 with `Retry-After`")
     ] = 64
@@ -139,9 +142,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_personas: Annotated[
         dict[str, str], Meta(description="API key to persona: what its requests get when they ask for none")
     ] = msgspec.field(default_factory=dict)
-    vectors_dir: Annotated[Path, Meta(description="Folder where extracted persona vectors are kept")] = msgspec.field(
-        default_factory=lambda: data_folder("vectors")
-    )
+    vectors_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Where persona vectors are kept: a folder, or a URL that fsspec knows, e.g. "
+            "`s3://bucket/vectors` or `hf://OWNER/REPO/vectors`",
+        ),
+    ] = msgspec.field(default_factory=lambda: str(data_folder("vectors")))
     traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
         default_factory=lambda: data_folder("traits")
     )
@@ -155,8 +163,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.jobs_dir / "parts"
 
     @property
-    def vector_folders(self) -> tuple[Path, Path]:
-        """Where persona vectors are looked for: the operator's folder, then the one that came with the package."""
+    def vector_folders(self) -> tuple[str, Path]:
+        """Where persona vectors are looked for: the operator's place, then the folder that came with the package."""
         return self.vectors_dir, DEMO_FOLDER / "vectors"
 
 
@@ -243,9 +251,11 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
         values["models"] = [_model(item, where, base, "" if text else f"models[{i}]") for i, item in enumerate(models)]
     checked = _convert(values, Settings, where, strict=not text, named=not text)
     layer = {name: getattr(checked, name) for name in values}
-    for name in ("vectors_dir", "traits_dir", "jobs_dir"):
+    for name in ("traits_dir", "jobs_dir"):
         if name in layer:
             layer[name] = base / layer[name]
+    if "vectors_dir" in layer and "://" not in layer["vectors_dir"]:
+        layer["vectors_dir"] = str(base / Path(layer["vectors_dir"]).expanduser())
     return layer
 
 

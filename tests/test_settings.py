@@ -70,8 +70,14 @@ def test_load_settings_when_file_lists_models_then_they_replace_the_demo_models(
 def test_load_settings_when_folders_in_file_are_relative_then_they_start_at_the_file(config: Path) -> None:
     config.write_text('vectors_dir = "v"\ntraits_dir = "~/t"\n')
     settings = load_settings(config, {})
-    assert settings.vectors_dir == config.parent / "v"
+    assert settings.vectors_dir == str(config.parent / "v")
     assert settings.traits_dir == Path.home() / "t"
+
+
+def test_load_settings_when_vectors_lie_at_a_url_then_it_stays_one(config: Path) -> None:
+    config.write_text('vectors_dir = "s3://bucket/vectors"\n')
+    assert load_settings(config, {}).vector_folders[0] == "s3://bucket/vectors"
+    assert load_settings(environ={"PERSONA_PROXY_VECTORS_DIR": "memory://v"}).vectors_dir == "memory://v"
 
 
 def test_load_settings_when_environment_gives_lists_then_commas_separate() -> None:
@@ -103,7 +109,7 @@ BAD_FILES = {
     "models = []": ["models: expected array of length >= 1"],
     "models = 'x'": ["models: expected array, got str"],
     "models = [3]": ["models[0]: expected a table"],
-    "vectors_dir = 3": ["vectors_dir: expected the path of a folder"],
+    "vectors_dir = 3": ["vectors_dir: expected str, got int"],
     "api_keys = ['']": ["api_keys[0]: expected str of length >= 1"],
     "[[models]]\nid = 'a'": ["models[0]: object missing required field source"],
     "[[models]]\nsource = 'a/b'\ndevise = 'cpu'": ["models[0]: devise", "did you mean device?"],
