@@ -108,8 +108,10 @@ class Preparation:
                 vectors = {name: (vector, self._poles[name][1]) for name, vector in own.items() if vector is not None}
                 plan, report = build_plan(personas, vectors, options, info)
                 return _Steering(report, plan)
-            if options.method == "activation":
-                raise self._unavailable(next(name for name, vector in own.items() if vector is None), info)
+            missing = [name for name, vector in own.items() if vector is None]
+            unmeasured = next((name for name in missing if self._is_unmeasured(name, info)), None)
+            if options.method == "activation" or unmeasured:
+                raise self._unavailable(unmeasured or missing[0], info)
         sources: dict[str, tuple[VectorHeader, Side]] = {}
         for name in personas:
             header = self._strength_source(name, info)
@@ -128,6 +130,11 @@ class Preparation:
     def _own_vector(self, persona: str, info: ModelInfo) -> PersonaVector | None:
         return self._store.latest(info.id, self._poles[persona][0].id, info.fingerprint)
 
+    def _is_unmeasured(self, persona: str, info: ModelInfo) -> bool:
+        """Whether the newest vector for this model was imported, and nothing of it was measured since."""
+        newest = next(iter(self._store.list(info.id, self._poles[persona][0].id)), None)
+        return newest is not None and newest.fingerprint == "" and not newest.poles
+
     def _strength_source(self, persona: str, info: ModelInfo) -> VectorHeader | None:
         """The vector whose measured strength stands for the persona's: the model's own, else the newest of another
         model. What was measured on the toy models says nothing of a real one, nor the other way round."""
@@ -144,7 +151,13 @@ class Preparation:
         return next(iter([*own, *others]), None)
 
     def _unavailable(self, persona: str, info: ModelInfo) -> VectorUnavailable:
-        if self._store.latest(info.id, self._poles[persona][0].id) is None:
+        if self._is_unmeasured(persona, info):
+            trait = self._poles[persona][0].id
+            reason = (
+                f"the vector for {persona!r} was imported and its strength was never measured; run "
+                f"persona-proxy vectors measure --model {info.id} --trait {trait}"
+            )
+        elif self._store.latest(info.id, self._poles[persona][0].id) is None:
             reason = f"there is no vector for {persona!r} and the model {info.id}"
         else:
             other = f"was taken from other weights than those {info.id} has now; extract it again"

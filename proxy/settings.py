@@ -127,7 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=1024, description="Largest request body in bytes, 1024 or more; beyond it 413")
     ] = 4 * 1024 * 1024
     max_upload_bytes: Annotated[
-        int, Meta(ge=1024, description="Largest vector file that may be uploaded, in bytes, 1024 or more; beyond it 413")
+        int, Meta(ge=1024, description="Largest uploaded vector file in bytes, 1024 or more; beyond it 413")
     ] = 64 * 1024 * 1024
     max_queue: Annotated[
         int, Meta(ge=1, description="Requests a model lets wait, 1 or more; beyond it 429 with `Retry-After`")

@@ -19,7 +19,7 @@ from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Judge, Score, check_judged
 from proxy.steering.traits import Trait
 from proxy.steering.work import Codec, Work, packed
-from vector_store import CONDITIONS, SPANS, Condition, Count, PersonaVector, Side, Span
+from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 
 MAX_TOKENS = 200  # of an answer
 MIN_COHERENCE = 50.0
@@ -82,6 +82,9 @@ def extract(
         created=work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds")),
         software_version=proxy.__version__,
         method=METHOD,
+        filters=Filters(
+            min_coherence=MIN_COHERENCE, positive_trait_above=TRAIT_SHOWN, negative_trait_below=TRAIT_SHOWN
+        ),
         counts={
             condition: Count(made=sum(s.condition == condition for s in samples), kept=len(kept[condition]))
             for condition in CONDITIONS

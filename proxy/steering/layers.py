@@ -268,6 +268,10 @@ def with_random_direction(vector: PersonaVector, side: Side, seed: int, number: 
     direction = vector.direction(side, choice.span, choice.block)
     drawn = np.random.default_rng((seed, number)).standard_normal(direction.shape).astype(np.float32)
     drawn *= np.linalg.norm(direction) / np.linalg.norm(drawn)
+    if vector.difference is not None:
+        rows = vector.difference.copy()
+        rows[choice.block] = drawn if side == "positive" else -drawn
+        return dataclasses.replace(vector, difference=rows)
     means: Mapping[Span, dict] = {span: dict(conditions) for span, conditions in vector.means.items()}
     changed = means[choice.span][side].copy()
     changed[choice.block] = means[choice.span]["neutral"][choice.block] + drawn

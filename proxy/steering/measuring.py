@@ -1,0 +1,63 @@
+"""What an imported direction lacks, measured: the residuals it is added to, and where and how strongly it steers.
+
+The model's own answers to the trait's extract questions, under no instruction, give the neutral mean and the residual
+norms; then the place and dose of both poles are chosen as for any other vector.
+"""
+
+import dataclasses
+from datetime import UTC, datetime
+
+import numpy as np
+
+import proxy
+from proxy.engines.base import Engine, Generation, Rollout, Sampling
+from proxy.errors import SetupError
+from proxy.steering import layers
+from proxy.steering.extract import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.judge import Answer, Judge, check_judged
+from proxy.steering.traits import Trait
+from proxy.steering.work import Work
+from vector_store import SIDES, SPANS, Count, PersonaVector
+
+
+def measure(
+    engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, *, seed: int, work: Work
+) -> PersonaVector:
+    """The imported vector with residual norms, neutral means, places and doses in this model, still to be saved as a
+    version of its own. Blocks for minutes. SetupError where it is not one, or for a model of another shape."""
+    info = engine.info
+    if vector.difference is None:
+        raise SetupError(f"the vector {vector.id!r} was not imported: it has been measured where it was made")
+    if (vector.n_layers, vector.hidden_size) != (info.n_layers, info.hidden_size):
+        raise SetupError(
+            f"the vector is for {vector.n_layers} blocks of {vector.hidden_size}, {info.id} has {info.n_layers} of "
+            f"{info.hidden_size}"
+        )
+    texts = [Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES]
+    check_judged(judge.score(texts), info.id)  # a judge that can't do its work is found out before the long part
+    questions = trait.questions_for(info.world).extract
+    prompts = [engine.render(messages(None, question)) for question in questions]
+    generations = [
+        Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
+        for index, prompt in enumerate(prompts)
+    ]
+    answers = work.answers("neutral", f"{trait.id}: answering", engine, generations)
+    rollouts = [
+        Rollout(prompt, answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True) if answer.token_ids
+    ]
+    if not rollouts:
+        raise SetupError(f"{info.id} answered none of the questions of {trait.id!r}")
+    stats = engine.capture(rollouts, SPANS)
+    known = dataclasses.replace(
+        vector,
+        id="",
+        parent=vector.id or None,
+        model_id=info.id,
+        fingerprint=info.fingerprint,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software_version=proxy.__version__,
+        counts={"neutral": Count(made=len(questions), kept=len(rollouts))},
+        means={span: {"neutral": stats[span].means.mean(axis=0)} for span in SPANS},
+        residual_norms={span: np.median(stats[span].norms, axis=0) for span in SPANS},
+    )
+    return layers.choose(engine, trait, known, judge, seed=seed, work=work)
