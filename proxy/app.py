@@ -1,5 +1,8 @@
 """The web app: routes, keys, errors and limits put together. Only wiring lives here."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
@@ -7,6 +10,9 @@ from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
 from proxy.engines.registry import Registry
+from proxy.jobs.extraction import extraction
+from proxy.jobs.queue import JobQueue
+from proxy.jobs.store import JobStore
 from proxy.preparation import Preparation
 from proxy.routes import observe
 from proxy.routes.api import get_trait, list_traits, list_vectors
@@ -14,12 +20,13 @@ from proxy.routes.api_models import get_model_details, list_model_details, load_
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
+from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.steering_test import try_steering
 from proxy.scheduler import Scheduler
-from proxy.services import Services
+from proxy.services import Services, services_of
 from proxy.settings import Settings
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits import Traits
 from vector_store import VectorStore
 
 
@@ -44,6 +51,11 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     list_traits,
                     get_trait,
                     list_vectors,
+                    generate_vector,
+                    list_jobs,
+                    get_job,
+                    cancel_job,
+                    watch_job,
                     try_steering,
                 ],
                 guards=[admin_guard],
@@ -52,6 +64,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
             health,
             ready,
         ],
+        lifespan=[_jobs],
         state=State({"services": _services(settings, registry)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[observe.before_send],
@@ -64,14 +77,28 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
 
 
 def _services(settings: Settings, registry: Registry) -> Services:
-    traits = load_traits(settings.traits_dir)
+    traits = Traits(settings.traits_dir)
     store = VectorStore(settings.vector_folders)
     return Services(
         settings=settings,
         registry=registry,
-        traits=traits,
-        poles=poles(traits),
+        known_traits=traits,
         store=store,
         scheduler=Scheduler(settings.max_batch, settings.max_queue),
-        preparation=Preparation(poles(traits), store, registry),
+        preparation=Preparation(traits.poles, store, registry),
+        jobs=JobQueue(
+            JobStore(settings.jobs_dir),
+            registry,
+            [extraction(lambda: traits.current, store, settings.parts_dir, max(settings.max_batch // 2, 1))],
+        ),
     )
+
+
+@asynccontextmanager
+async def _jobs(app: Litestar) -> AsyncIterator[None]:
+    jobs = services_of(app).jobs
+    await jobs.start()
+    try:
+        yield
+    finally:
+        await jobs.stop()

@@ -15,7 +15,9 @@ ProxyError
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
 ├── ModelUnavailable          503  still loading, unloaded, or it failed to load
 ├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
+├── JobsUnavailable           503  the queue of jobs can't be used, or the server shuts down
 ├── EngineFailure             500  the model failed while it ran
+├── JobFailed                 500  the job that was waited for failed, or was cancelled
 └── SetupError                —    the operator's mistake: one line and exit code 2, never HTTP
 """
 
@@ -121,8 +123,17 @@ class OutOfMemory(ProxyError):
     retry_after_s = 2
 
 
+class JobsUnavailable(ProxyError):
+    status = 503
+    code = "jobs_unavailable"
+
+
 class EngineFailure(ProxyError):
     code = "engine_failure"
+
+
+class JobFailed(ProxyError):
+    code = "job_failed"
 
 
 class SetupError(ProxyError):

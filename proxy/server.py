@@ -25,6 +25,7 @@ from proxy.errors import ProxyError, SetupError
 from proxy.personas import parse, resolve
 from proxy.preparation import Poles, Preparation
 from proxy.routes.answering import SHUTDOWN_GRACE_S
+from proxy.services import services_of
 from proxy.settings import Settings
 from proxy.steering.traits import load_traits, poles
 from vector_store import VectorStore
@@ -51,14 +52,16 @@ def serve(settings: Settings) -> None:
         url = url_of(settings.host, listener.getsockname()[1])
         known = poles(load_traits(settings.traits_dir))
         check_default_personas(settings, known)
+        app = create_app(settings, registry)
         server = DrainingServer(
             uvicorn.Config(
-                create_app(settings, registry),
+                app,
                 log_config=LOGGING,
                 access_log=False,  # the app writes its own line of each request
                 server_header=False,
                 timeout_graceful_shutdown=round(DRAIN_S + SHUTDOWN_GRACE_S + 1),
-            )
+            ),
+            on_shutdown=services_of(app).jobs.interrupt,
         )
         startup = Startup(settings, registry, known, url, on_hopeless=server.stop)
         AppStatus.disable_automatic_graceful_drain()
@@ -76,13 +79,21 @@ def serve(settings: Settings) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before streams are cut short."""
+    """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before streams are cut short.
+
+    `on_shutdown` is called on the event loop before that.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_shutdown: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_shutdown = on_shutdown
 
     def stop(self) -> None:
         """Shut down soon. Safe from any thread."""
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_shutdown()
         # Left alone, sse-starlette ends every stream the moment a signal comes.
         farewell = asyncio.get_running_loop().call_later(DRAIN_S, _end_streams)
         try:

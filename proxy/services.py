@@ -8,11 +8,12 @@ from litestar.connection import ASGIConnection
 
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
+from proxy.jobs.queue import JobQueue
 from proxy.personas import Place, split_model
 from proxy.preparation import Poles, Preparation
 from proxy.scheduler import Admission, Scheduler
 from proxy.settings import Settings
-from proxy.steering.traits import Trait
+from proxy.steering.traits import Trait, Traits
 from vector_store import VectorStore
 
 
@@ -20,11 +21,21 @@ from vector_store import VectorStore
 class Services:
     settings: Settings
     registry: Registry
-    traits: dict[str, Trait]
-    poles: Poles
+    known_traits: Traits
     store: VectorStore
     scheduler: Scheduler
     preparation: Preparation
+    jobs: JobQueue
+
+    @property
+    def traits(self) -> dict[str, Trait]:
+        """The traits by id, as their files are now."""
+        return self.known_traits.current
+
+    @property
+    def poles(self) -> Poles:
+        """Every persona name, as the traits are now."""
+        return self.known_traits.poles
 
     @property
     def model_ids(self) -> list[str]:

@@ -18,7 +18,7 @@ from proxy.steering import extract, layers
 from proxy.steering.judge import Answer, Judge, check_judged
 from proxy.steering.traits import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work
-from vector_store import SIDES, PersonaVector
+from vector_store import SIDES, PersonaVector, VectorStore
 
 KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is thrown away
 
@@ -40,6 +40,23 @@ class ExtractionOptions:
             raise SetupError(f"questions must be from 2 to {N_QUESTIONS}, not {self.questions}")
         if self.seed < 0:
             raise SetupError(f"the seed must not be negative, as {self.seed} is")
+
+
+def prepare(store: VectorStore, parts_folder: Path) -> None:
+    """Find out before the long part whether its vector can be saved, and make room. SetupError."""
+    try:
+        store.prepare()
+    except OSError as error:
+        raise SetupError(f"the vectors can't be saved: {error}") from error
+    _discard_old(parts_folder)
+
+
+def save(store: VectorStore, vector: PersonaVector) -> str:
+    """Save a vector that is made, and return its id; the same one again is harmless. SetupError where it can't be."""
+    try:
+        return store.save(vector)
+    except OSError as error:
+        raise SetupError(f"the vector can't be saved: {error}") from error
 
 
 def make_vector(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions, work: Work) -> PersonaVector:
@@ -72,9 +89,8 @@ def parts_of(folder: Path, engine: Engine, trait: Trait, options: ExtractionOpti
     return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
 
 
-def discard_old_parts(folder: Path) -> None:
-    """Throw away what nobody has gone on with for a week."""
+def _discard_old(parts_folder: Path) -> None:
     oldest = time.time() - KEPT_S
-    for work in folder.glob("*"):
-        if work.stat().st_mtime < oldest:
-            FolderParts(work).discard()
+    for folder in parts_folder.glob("*"):
+        if folder.stat().st_mtime < oldest:
+            FolderParts(folder).discard()

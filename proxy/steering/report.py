@@ -14,7 +14,7 @@ from tqdm import tqdm
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
 from proxy.steering.judge import judge_for
-from proxy.steering.making import ExtractionOptions, discard_old_parts, make_vector, parts_of
+from proxy.steering.making import ExtractionOptions, make_vector, parts_of, prepare, save
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Side, VectorStore
@@ -37,11 +37,7 @@ def run_extraction(
     What an earlier run did not finish is gone on with, unless `fresh`, from the parts below `parts_folder`. A trait
     that fails does not keep the others from being made: SetupError at the end says which failed and why.
     """
-    try:
-        store.prepare()
-    except OSError as error:
-        raise SetupError(f"the vectors can't be saved: {error}") from error
-    discard_old_parts(parts_folder)
+    prepare(store, parts_folder)
     judge = judge_for(engine)
     ids: list[str] = []
     failures: list[str] = []
@@ -54,13 +50,13 @@ def run_extraction(
         try:
             with ProgressBar(console) as progress:
                 vector = make_vector(engine, trait, judge, options, Work(progress, parts))
+            ids.append(save(store, vector))
         except SetupError as error:
             failures.append(error.message)
             continue
         except KeyboardInterrupt:
             _say(f"{trait.id}: broken off; the same command goes on from here", console)
             raise
-        ids.append(store.save(vector))
         parts.discard()
         for line in summary(dataclasses.replace(vector, id=ids[-1])):
             _say(line, console)

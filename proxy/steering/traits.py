@@ -4,7 +4,12 @@ Traits are TOML files. The built-in ones ship with the package; a user's own lie
 of models, vectors or requests.
 """
 
+import contextlib
+import difflib
+import logging
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,9 +18,12 @@ import msgspec
 from proxy.errors import SetupError
 from vector_store import Side
 
+logger = logging.getLogger(__name__)
+
 BUILTIN_FOLDER = Path(__file__).parent / "builtin_traits"
 N_INSTRUCTIONS = 5
 N_QUESTIONS = 20  # to extract with, and as many others to evaluate with
+LOOK_EVERY_S = 1.0  # for files that have changed
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -58,6 +66,18 @@ class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.question_sets.get(world, self.questions) if world is not None else self.questions
 
 
+FIELDS = [*Trait.__struct_fields__, *InstructionPair.__struct_fields__, *QuestionSet.__struct_fields__]
+TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "datetime": "a time",
+}
+
+
 def load_traits(*folders: Path) -> dict[str, Trait]:
     """The built-in traits and those of `folders`, by id; a later folder replaces a trait of the same id.
 
@@ -75,12 +95,82 @@ def load_traits(*folders: Path) -> dict[str, Trait]:
     return traits
 
 
+class Traits:
+    """The traits of some folders as their files are: one that is added, changed or removed counts within a second.
+
+    While a file is wrong, the traits stay what they were, and the log says what is wrong. Safe from any thread.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        """SetupError as in `load_traits`."""
+        self._folders = folders
+        self._lock = threading.Lock()
+        self._stamps = self._look()
+        self._current = load_traits(*folders)
+        self._looked_s = time.monotonic()
+
+    @property
+    def current(self) -> dict[str, Trait]:
+        """The traits by id."""
+        with self._lock:
+            if time.monotonic() - self._looked_s >= LOOK_EVERY_S:
+                stamps = self._look()
+                if stamps != self._stamps:
+                    self._stamps = stamps
+                    self._reload()
+                self._looked_s = time.monotonic()
+            return self._current
+
+    @property
+    def poles(self) -> "LivePoles":
+        """Every persona name, now and later."""
+        return LivePoles(self)
+
+    def _look(self) -> list[tuple[Path, int, int]]:
+        """Every file with the time it was changed and its size."""
+        found = []
+        for folder in self._folders:
+            for path in sorted(folder.glob("*.toml")):
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.stat()
+                    found.append((path, status.st_mtime_ns, status.st_size))
+        return found
+
+    def _reload(self) -> None:
+        try:
+            self._current = load_traits(*self._folders)
+        except SetupError as error:
+            logger.warning("the traits stay as they were: %s", error.message)
+
+
+class LivePoles(Mapping[str, tuple[Trait, Side]]):
+    """`poles` of the traits as they are when asked."""
+
+    def __init__(self, traits: Traits) -> None:
+        self._traits = traits
+
+    def __getitem__(self, name: str) -> tuple[Trait, Side]:
+        return poles(self._traits.current)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(poles(self._traits.current))
+
+    def __len__(self) -> int:
+        return len(poles(self._traits.current))
+
+
 def read_trait(path: Path) -> Trait:
     """The trait in one file. SetupError names the file and says what is wrong with it."""
     try:
         trait = msgspec.toml.decode(path.read_bytes(), type=Trait)
-    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        raise SetupError(f"{path}: {error}") from error
+    except msgspec.ValidationError as error:
+        raise SetupError(f"{path}: {_explain(str(error))}") from error
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{path}: is not text in UTF-8") from error
+    except msgspec.DecodeError as error:
+        raise SetupError(f"{path}: is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SetupError(f"{path}: can't be read: {error.strerror}") from error
     for problem in problems(trait):
         raise SetupError(f"{path}: {problem}")
     return trait
@@ -115,6 +205,20 @@ def problems(trait: Trait) -> Iterator[str]:
     yield from _question_problems("questions", trait.questions)
     for world, questions in trait.question_sets.items():
         yield from _question_problems(f"question_sets.{world}", questions)
+
+
+def _explain(message: str) -> str:
+    """msgspec's message in the words of a trait's author."""
+    what, _, place = message.partition(" - at `$")
+    place = place.rstrip("`").removeprefix(".")
+    if missing := re.search(r"missing required field `(.*)`", what):
+        what = f"{missing[1]} is missing"
+    elif unknown := re.search(r"unknown field `(.*)`", what):
+        close = difflib.get_close_matches(unknown[1], FIELDS, n=1)
+        what = f"there is no {unknown[1]!r} in a trait" + (f"; did you mean {close[0]!r}?" if close else "")
+    elif types := re.fullmatch(r"Expected `(\w+)`, got `(\w+)`", what):
+        what = f"must be {TYPES.get(types[1], types[1])}, not {TYPES.get(types[2], types[2])}"
+    return f"{place}: {what}" if place else what
 
 
 def _question_problems(name: str, questions: QuestionSet) -> Iterator[str]:

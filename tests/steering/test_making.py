@@ -1,7 +1,6 @@
 """A vector made in parts: cut off wherever it may be, it goes on and comes to the same."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ from proxy.steering.traits import Trait
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
 from vector_store import SPANS, PersonaVector, VectorHeader
+
+pytestmark = pytest.mark.usefixtures("fewer_trials")
 
 OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
 
@@ -64,17 +65,8 @@ def assert_same(one: PersonaVector, other: PersonaVector) -> None:
         np.testing.assert_array_equal(one.residual_norms[span], other.residual_norms[span])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _fewer_trials() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "COARSE_DOSES", (0.5, 1.0))
-        patch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
-        patch.setattr(layers, "N_SAMPLES", 2)
-        yield
-
-
 @pytest.fixture(scope="module")
-def uninterrupted() -> PersonaVector:
+def uninterrupted(fewer_trials: None) -> PersonaVector:
     return make(WORK)
 
 

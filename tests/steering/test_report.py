@@ -18,6 +18,8 @@ from proxy.steering.work import FolderParts
 from tests.steering.pretend import PretendEngine, PretendJudge, make_trait
 from vector_store import VectorStore
 
+pytestmark = pytest.mark.usefixtures("fewer_trials")
+
 OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from proxy.errors import SetupError
-from proxy.steering.traits import BUILTIN_FOLDER, Trait, load_traits, poles, problems
+from proxy.steering import traits as traits_module
+from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, load_traits, poles, problems
 
 BUILTIN_POLES = {
     "silly": "serious",
@@ -102,8 +103,10 @@ def test_questions_of_a_world_are_used_there_and_only_there(tmp_path: Path) -> N
         ({"evaluate": [f"Why is {i // 2}?" for i in range(20)]}, "questions.evaluate: 'Why is 0?' is there twice"),
         ({"evaluate": [f"what  is {i}?" for i in range(20)]}, "asked both to extract and to evaluate"),
         ({"more": "[question_sets.moon]\nextract = []\nevaluate = []"}, "question_sets.moon.extract needs 20"),
-        ({"more": "[colour]"}, "colour"),
-        ({"more": "= ="}, "pirate.toml"),
+        ({"more": "[colour]"}, "there is no 'colour' in a trait"),
+        ({"more": "[instruction]"}, "there is no 'instruction' in a trait; did you mean 'instructions'?"),
+        ({"more": "= ="}, "pirate.toml: is not valid TOML: "),
+        ({"extract": [3] * 20}, "questions.extract[0]: must be text, not a whole number"),
     ],
 )
 def test_a_mistake_is_explained_with_the_files_name(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -116,8 +119,59 @@ def test_a_mistake_is_explained_with_the_files_name(tmp_path: Path, changes: dic
 
 def test_a_file_that_is_no_text_is_explained(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SetupError, match="bad.toml"):
+    with pytest.raises(SetupError, match="bad.toml: is not text in UTF-8"):
         load_traits(tmp_path)
+
+
+def test_a_file_that_lacks_something_is_told_what(tmp_path: Path) -> None:
+    source = trait_file()
+    (tmp_path / "pirate.toml").write_text(source.replace('rubric = "Count the arrs."\n', ""))
+    with pytest.raises(SetupError, match="pirate.toml: rubric is missing"):
+        load_traits(tmp_path)
+    (tmp_path / "pirate.toml").write_text(source.replace('positive = "Talk like a pirate, way 1."\n', ""))
+    with pytest.raises(SetupError, match=r"pirate.toml: instructions\[1\]: positive is missing"):
+        load_traits(tmp_path)
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traits:
+    """Looked at again whenever asked."""
+    monkeypatch.setattr(traits_module, "LOOK_EVERY_S", 0.0)
+    return Traits(tmp_path)
+
+
+def test_a_file_that_comes_changes_or_goes_counts_without_a_restart(live: Traits, tmp_path: Path) -> None:
+    names = live.poles
+    assert "pirate" not in live.current and "pirate" not in names
+    before = live.current
+    assert live.current is before  # nothing was read again
+    path = write(tmp_path)
+    assert live.current["pirate"].negative == "landlubber" and names["landlubber"][1] == "negative"
+    write(tmp_path, negative="lubber")
+    assert "lubber" in names and "landlubber" not in names and len(names) == len(list(names)) == 10
+    path.unlink()
+    assert "pirate" not in live.current
+
+
+def test_a_file_that_is_wrong_leaves_the_traits_as_they_were_and_is_told_of_once(
+    live: Traits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path)
+    assert "pirate" in live.current
+    write(tmp_path, rubric="")
+    for _ in range(3):
+        assert live.current["pirate"].rubric == "Count the arrs."
+    (record,) = caplog.records
+    assert "pirate.toml: rubric is empty" in record.getMessage()
+    write(tmp_path, rubric="Count the ayes.")
+    assert live.current["pirate"].rubric == "Count the ayes."
+
+
+def test_files_are_not_looked_at_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traits_module, "LOOK_EVERY_S", 60.0)
+    live = Traits(tmp_path)
+    write(tmp_path)
+    assert "pirate" not in live.current
 
 
 @pytest.mark.parametrize("name", ["silly", "honest"])

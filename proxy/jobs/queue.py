@@ -1,0 +1,291 @@
+"""Runs jobs: for each model one at a time, in the order they came, beside whatever else the model does.
+
+A job runs in a thread of its own and holds its model, which is loaded for it where needed. Jobs outlive the server: one
+that is interrupted runs again when the next server starts, and finds by itself what it has done already. Knows kinds
+of job only by name and function. Lives on one event loop.
+"""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from proxy.engines.hold import Hold
+from proxy.engines.registry import Registry
+from proxy.errors import JobsUnavailable, ProxyError
+from proxy.jobs.kinds import Done, Kind, Stopped, Task
+from proxy.jobs.store import Job, JobStore, unknown
+from proxy.protocol.jobs import JobStatus
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STOP_S = 2.0  # what a job gets to come to a halt in when the server stops
+TOLD_EVERY_S = 0.25  # to those who watch
+KEPT_EVERY_S = 2.0  # in the store, for who asks after a crash
+
+
+@dataclass
+class _Live:
+    """A job that has not ended. `halt` ends its thread, `halted` whatever waits for it on the event loop; `changed` is
+    set when the record changes, and then replaced."""
+
+    job: Job
+    halt: threading.Event = field(default_factory=threading.Event)
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def update(self, **changes: Any) -> bool:
+        """Change the record, unless the job has ended; whether it was changed."""
+        if self.job.ended is not None:
+            return False
+        self.job = msgspec.structs.replace(self.job, **changes)
+        self.tell()
+        return True
+
+    def tell(self) -> None:
+        """Wake those who watch."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def stop(self) -> None:
+        """Bring it to a halt, wherever it is."""
+        self.halt.set()
+        self.halted.set()
+
+
+class JobQueue:
+    """The server's jobs. JobsUnavailable, in words, where their file can't be used; it is made with the first job."""
+
+    def __init__(self, store: JobStore, registry: Registry, kinds: Sequence[Kind]) -> None:
+        self._store = store
+        self._registry = registry
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._live: dict[str, _Live] = {}
+        self._waiting: defaultdict[str, deque[_Live]] = defaultdict(deque)
+        self._runners: dict[str, asyncio.Task[None]] = {}
+        self._opening = asyncio.Lock()
+        self._adding = asyncio.Lock()
+        self._opened = False
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Go on with what the last server left. Never fails: what is wrong is said to who asks for jobs."""
+        try:
+            await self._open(create=False)
+        except JobsUnavailable as error:
+            logger.warning("%s", error.message)
+
+    def interrupt(self) -> None:
+        """Bring all jobs to a halt, so that a later server goes on with them, and end all waiting for them."""
+        self._stopping = True
+        for live in self._live.values():
+            live.update(status="queued", left_s=None)
+            live.stop()
+            live.tell()
+
+    async def stop(self) -> None:
+        """Interrupt, and wait a little for the threads; one that takes longer ends when its model is closed."""
+        self.interrupt()
+        runners = list(self._runners.values())
+        if runners:
+            await asyncio.wait(runners, timeout=STOP_S)
+        for runner in runners:
+            runner.cancel()
+        await asyncio.gather(*runners, return_exceptions=True)
+        if self._opened:
+            await asyncio.to_thread(
+                self._store.put_back, [id_ for id_, live in self._live.items() if not live.job.ended]
+            )
+            await asyncio.to_thread(self._store.close)
+
+    async def submit(self, kind: str, model: str, parameters: msgspec.Struct) -> Job:
+        """Queue a job, or find the same one where it waits or runs already. The model is one of the registry's."""
+        if not isinstance(parameters, self._kinds[kind].parameters):
+            raise TypeError(f"{type(parameters).__name__} are no parameters of {kind}")
+        encoded = msgspec.json.encode(parameters).decode()
+        async with self._adding:
+            await self._open(create=True)
+            for live in self._live.values():
+                job = live.job
+                if job.ended is None and (job.kind, job.model, job.parameters) == (kind, model, encoded):
+                    return job
+            job = Job(
+                id=f"job-{secrets.token_hex(12)}",
+                kind=kind,
+                model=model,
+                parameters=encoded,
+                status="queued",
+                created=time.time(),
+            )
+            await asyncio.to_thread(self._store.add, job)
+            self._enqueue(job)
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """One job as it is now. NotFound."""
+        if job_id in self._live:
+            return self._live[job_id].job
+        await self._open(create=False)
+        if not self._opened:
+            raise unknown(job_id)
+        return await asyncio.to_thread(self._store.get, job_id)
+
+    async def find(self, status: JobStatus | None = None, model: str | None = None) -> list[Job]:
+        """All jobs as they are now, or those of this status or model, newest first."""
+        await self._open(create=False)
+        if not self._opened:
+            return []
+        kept = await asyncio.to_thread(self._store.find, None, model)
+        jobs = [self._live[job.id].job if job.id in self._live else job for job in kept]
+        return [job for job in jobs if status in (None, job.status)]
+
+    async def cancel(self, job_id: str) -> Job:
+        """End a job that waits or runs: it counts as cancelled at once, and its work stops within one small step. One
+        that has ended stays as it is. NotFound."""
+        live = self._live.get(job_id)
+        if live is not None and live.update(status="cancelled", ended=time.time(), left_s=None):
+            live.stop()
+            await asyncio.to_thread(self._store.end, live.job)
+        return await self.get(job_id)
+
+    async def watch(self, job_id: str) -> AsyncIterator[Job]:
+        """The job as it is now, then whenever it has changed, until it has ended or the server stops. NotFound."""
+        live = self._live.get(job_id)
+        if live is None:
+            yield await self.get(job_id)
+            return
+        while True:
+            changed = live.changed
+            yield live.job
+            if live.job.ended is not None or self._stopping:
+                return
+            await changed.wait()
+            if live.job.ended is None and not self._stopping:
+                await asyncio.sleep(TOLD_EVERY_S)
+
+    async def _open(self, *, create: bool) -> None:
+        """Open the store if it is not, and go on with what it holds."""
+        async with self._opening:
+            if self._stopping:
+                raise JobsUnavailable("The server is shutting down.")
+            if self._opened or not (create or self._store.exists):
+                return
+            await asyncio.to_thread(self._store.open)
+            self._opened = True
+            await asyncio.to_thread(self._store.recover)
+            served = {state.id for state in self._registry.models()}
+            for job in await asyncio.to_thread(self._store.queued):
+                # Those of other models wait for a server that has them.
+                if job.model in served and job.kind in self._kinds:
+                    self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        self._live[job.id] = live = _Live(job)
+        self._waiting[job.model].append(live)
+        if job.model not in self._runners:
+            self._runners[job.model] = asyncio.create_task(self._run_all(job.model))
+
+    async def _run_all(self, model: str) -> None:
+        """One job of a model after the other, until there are none."""
+        while self._waiting[model] and not self._stopping:
+            live = self._waiting[model].popleft()
+            if live.job.ended is None:
+                await self._run(live)
+            if live.job.ended is not None:
+                del self._live[live.job.id]
+        del self._runners[model]
+
+    async def _run(self, live: _Live) -> None:
+        hold: Hold | None = None
+        try:
+            live.update(status="running", started=live.job.started or time.time(), doing="loading the model")
+            await asyncio.to_thread(self._store.begin, live.job.id, time.time())
+            hold = self._registry.load(live.job.model)
+            done = await self._work(hold, live)
+        except Exception as error:
+            # What a halt brings about, such as a model that was shut down, is not the job's failure.
+            if not live.halt.is_set():
+                await self._end(live, status="failed", error=_why(live.job, error))
+        else:
+            if await self._end(live, status="done", result=done.result, fraction=1.0, doing=""):
+                await asyncio.to_thread(done.clean_up)
+        finally:
+            if hold is not None:
+                hold.release()
+
+    async def _end(self, live: _Live, **changes: Any) -> bool:
+        """End a job, unless it has ended; whether it was ended now, and that is kept."""
+        if not live.update(**changes, ended=time.time(), left_s=None):
+            return False
+        try:
+            await asyncio.to_thread(self._store.end, live.job)
+        except JobsUnavailable as error:
+            logger.error("how the job %s ended can't be kept: %s", live.job.id, error.message)
+            return False
+        return True
+
+    async def _work(self, hold: Hold, live: _Live) -> Done:
+        engine = await _unless(live.halted, hold.loaded())
+        kind = self._kinds[live.job.kind]
+        parameters = msgspec.json.decode(live.job.parameters, type=kind.parameters)
+        task = Task(live.halt, self._reporter(live, asyncio.get_running_loop()))
+        return await _in_thread(live.job.id, partial(kind.run, engine, parameters, task))
+
+    def _reporter(self, live: _Live, loop: asyncio.AbstractEventLoop) -> Callable[[str, float, float | None], None]:
+        """What a job's thread tells of its progress with."""
+        kept_s = -KEPT_EVERY_S
+
+        def report(doing: str, fraction: float, left_s: float | None) -> None:
+            nonlocal kept_s
+            loop.call_soon_threadsafe(partial(live.update, doing=doing, fraction=fraction, left_s=left_s))
+            if time.monotonic() - kept_s >= KEPT_EVERY_S:
+                kept_s = time.monotonic()
+                self._store.progressed(live.job.id, doing, fraction)
+
+        return report
+
+
+def _why(job: Job, error: Exception) -> str:
+    """In words."""
+    if isinstance(error, ProxyError):
+        return error.message
+    logger.error("the job %s failed unexpectedly", job.id, exc_info=error)
+    return f"an unforeseen {type(error).__name__}; the server's log says more"
+
+
+async def _unless(halted: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, or Stopped, with `work` cancelled, as soon as `halted` is set."""
+    task, halt = asyncio.ensure_future(work), asyncio.ensure_future(halted.wait())
+    try:
+        await asyncio.wait((task, halt), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Stopped
+        return task.result()
+    finally:
+        task.cancel()
+        halt.cancel()
+
+
+def _in_thread(name: str, work: Callable[[], T]) -> "asyncio.Future[T]":
+    """Its result, from a thread of its own: unlike an executor's it is not waited for when the process ends."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return asyncio.wrap_future(future)

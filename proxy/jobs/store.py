@@ -1,0 +1,207 @@
+"""Where jobs are kept: one SQLite file, which one server at a time holds open.
+
+Knows what a job's record is, and nothing of what jobs do or of who runs them. Safe from any thread.
+"""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proxy.errors import JobsUnavailable, NotFound
+from proxy.protocol.jobs import JobStatus
+
+FILE = "jobs.sqlite"
+FORMAT = 1
+MAX_STARTS = 3  # in a row, each ended by the server's end and none getting further: it is the job that ends servers
+LOCK_TIMEOUT_S = 1.0
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created REAL NOT NULL,
+    started REAL,
+    ended REAL,
+    doing TEXT NOT NULL DEFAULT '',
+    fraction REAL NOT NULL DEFAULT 0,
+    error TEXT,
+    result TEXT,
+    starts INTEGER NOT NULL DEFAULT 0
+)
+"""
+FIELDS = "id, kind, model, parameters, status, created, started, ended, doing, fraction, error, result"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One job's record. Times are Unix seconds.
+
+    `parameters` are those of its kind, as JSON. `doing` says in words what it is at, `fraction` how much of it is done,
+    0 to 1, and `left_s` how long the rest may take, None where that is not known. `error` is why it failed, in words;
+    `result` is what a done one made.
+    """
+
+    id: str
+    kind: str
+    model: str
+    parameters: str
+    status: JobStatus
+    created: float
+    started: float | None = None
+    ended: float | None = None
+    doing: str = ""
+    fraction: float = 0.0
+    left_s: float | None = None
+    error: str | None = None
+    result: dict[str, Any] | None = None
+
+
+def unknown(job_id: str) -> NotFound:
+    """The error for an id that is no job's."""
+    return NotFound(f"There is no job {job_id!r}.", param="job_id", code="job_not_found")
+
+
+class JobStore:
+    """The jobs of one folder. Every method but `exists` and `close` raises JobsUnavailable, in words, where the file
+    can't be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there ever was a job."""
+        return self._path.exists()
+
+    def open(self) -> None:
+        """Take the file, and make it where there is none. From now on no other server can use it."""
+        with self._saying_why():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                # Two servers would both go on with the same unfinished jobs.
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("BEGIN EXCLUSIVE")
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version not in (0, FORMAT):
+                    raise JobsUnavailable(f"{self._path} was written by a newer version of this server")
+                connection.execute(SCHEMA)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                raise
+        with self._lock:
+            self._connection = connection
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def recover(self) -> None:
+        """Make those that ran when the last server ended wait again. One that has ended several servers in a row, as
+        by using up all memory, has failed."""
+        error = f"the server ended {MAX_STARTS} times while it ran, each time without getting further"
+        self._write(
+            "UPDATE jobs SET status = 'failed', error = ?, ended = ? WHERE status = 'running' AND starts >= ?",
+            (error, time.time(), MAX_STARTS),
+        )
+        self._write("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
+
+    def add(self, job: Job) -> None:
+        """Keep a new job."""
+        self._write(
+            "INSERT INTO jobs (id, kind, model, parameters, status, created) VALUES (?, ?, ?, ?, ?, ?)",
+            (job.id, job.kind, job.model, job.parameters, job.status, job.created),
+        )
+
+    def get(self, job_id: str) -> Job:
+        """One job. NotFound."""
+        for job in self._read("WHERE id = ?", (job_id,)):
+            return job
+        raise unknown(job_id)
+
+    def find(self, status: JobStatus | None = None, model: str | None = None) -> list[Job]:
+        """All jobs, or those of this status or model, newest first."""
+        return self._read(
+            "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR model = ?2) ORDER BY number DESC", (status, model)
+        )
+
+    def queued(self) -> list[Job]:
+        """Those that wait, in the order they came."""
+        return self._read("WHERE status = 'queued' ORDER BY number", ())
+
+    def begin(self, job_id: str, now: float) -> None:
+        """It runs now."""
+        self._write(
+            "UPDATE jobs SET status = 'running', started = coalesce(started, ?), starts = starts + 1 "
+            "WHERE id = ? AND ended IS NULL",
+            (now, job_id),
+        )
+
+    def progressed(self, job_id: str, doing: str, fraction: float) -> None:
+        """How far a running job is."""
+        self._write(
+            "UPDATE jobs SET doing = ?1, starts = iif(?2 > fraction, 1, starts), fraction = max(fraction, ?2) "
+            "WHERE id = ?3",
+            (doing, fraction, job_id),
+        )
+
+    def put_back(self, job_ids: Iterable[str]) -> None:
+        """Running jobs wait again: they were interrupted, and that was no fault of theirs."""
+        for job_id in job_ids:
+            self._write("UPDATE jobs SET status = 'queued', starts = 0 WHERE id = ? AND ended IS NULL", (job_id,))
+
+    def end(self, job: Job) -> None:
+        """It has ended as the record says."""
+        result = None if job.result is None else msgspec.json.encode(job.result).decode()
+        self._write(
+            "UPDATE jobs SET status = ?, ended = ?, doing = ?, fraction = ?, error = ?, result = ? WHERE id = ?",
+            (job.status, job.ended, job.doing, job.fraction, job.error, result, job.id),
+        )
+
+    def _write(self, statement: str, values: Iterable[object] = ()) -> None:
+        self._execute(statement, values)
+
+    def _read(self, condition: str, values: Iterable[object]) -> list[Job]:
+        rows = self._execute(f"SELECT {FIELDS} FROM jobs {condition}", values)
+        return [_job(dict(zip(FIELDS.split(", "), row, strict=True))) for row in rows]
+
+    def _execute(self, statement: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
+        with self._saying_why(), self._lock:
+            if self._connection is None:
+                raise JobsUnavailable("The queue of jobs is closed.")
+            return self._connection.execute(statement, tuple(values)).fetchall()
+
+    @contextlib.contextmanager
+    def _saying_why(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if "locked" in str(error):
+                message = f"Another server runs the jobs of {self._path.parent}; give each its own jobs_dir."
+            else:
+                message = f"The jobs in {self._path} can't be used: {error}"
+            raise JobsUnavailable(message) from error
+
+
+def _job(row: dict[str, Any]) -> Job:
+    result = row.pop("result")
+    return Job(**row, result=None if result is None else msgspec.json.decode(result))

@@ -1,0 +1,56 @@
+"""The /api/jobs family, and POST /api/vectors/generate, which makes a job."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+Rollouts = Annotated[int, Meta(ge=1, le=1000)]
+Questions = Annotated[int, Meta(ge=2, le=20)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class GenerateRequest(msgspec.Struct, kw_only=True):
+    """Which persona vector to make; see the command `extract`. `model_id` and `trait_id` are other names of `model` and
+    `trait`. Without a model it is the default one. `wait`: answer when it is made, not at once."""
+
+    model: str | None = None
+    model_id: str | None = None
+    trait: str | None = None
+    trait_id: str | None = None
+    rollouts: Rollouts | None = None
+    questions: Questions | None = None
+    seed: Seed | None = None
+    wait: bool = False
+
+
+class JobProgress(msgspec.Struct):
+    """`doing` says in words what the job is at, `fraction` how much of it is done, 0 to 1; `seconds_left` is an
+    estimate, null where there is none yet."""
+
+    doing: str
+    fraction: float
+    seconds_left: float | None
+
+
+class JobDetails(msgspec.Struct, kw_only=True):
+    """A job. Times are Unix seconds. A job that the server's end interrupts is queued again, and goes on where it was.
+    `error` says why it failed; `result` is what it made, such as `{"vector": id}`."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: str
+    model: str
+    parameters: dict[str, Any]
+    status: JobStatus
+    created: float
+    started: float | None
+    ended: float | None
+    progress: JobProgress
+    error: str | None
+    result: dict[str, Any] | None
+
+
+class JobList(msgspec.Struct):
+    data: list[JobDetails]

@@ -1,0 +1,155 @@
+"""POST /api/vectors/generate, and /api/jobs: work that takes minutes, started, watched, waited for and cancelled."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, get_args
+
+import anyio
+import anyio.to_thread
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Body, FromPath, FromQuery
+from litestar.types import ASGIApp
+from sse_starlette.sse import EventSourceResponse
+
+from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, NotFound
+from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
+from proxy.jobs.store import Job
+from proxy.protocol.api import VectorDetails
+from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus
+from proxy.routes import observe
+from proxy.routes.answering import PING_INTERVAL_S, unless_gone
+from proxy.routes.api import vector_details
+from proxy.routes.body import StrictBody
+from proxy.routes.errors import declared
+from proxy.services import Services, services_of
+
+
+@post(
+    "/vectors/generate",
+    status_code=202,
+    dto=StrictBody[GenerateRequest],
+    return_dto=None,
+    summary="Make a persona vector from a model's own answers",
+    description="Starts a job and answers at once, or with `wait` when the vector is made. The same request again "
+    "finds the job that waits or runs already. A client that goes away does not end the job.",
+    responses={
+        200: ResponseSpec(VectorDetails, description="With `wait`: the vector", generate_examples=False),
+        202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
+        **declared(400, 401, 403, 404, 413, 500, 503),
+    },
+)
+async def generate_vector(request: Request[Any, Any, Any], data: Annotated[GenerateRequest, Body()]) -> Response[Any]:
+    services = services_of(request)
+    name = _one_of(data.trait, data.trait_id, "trait")
+    if name is None:
+        raise InvalidRequest("trait: it is required; possible: text", param="trait")
+    if name not in services.traits:
+        raise NotFound(f"There is no trait {name!r}; possible: {', '.join(services.traits)}", param="trait")
+    model, suffix = services.asked_model(_one_of(data.model, data.model_id, "model"))
+    if suffix.persona is not None:
+        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+    numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
+    parameters = ExtractionParameters(name, **{key: value for key, value in numbers.items() if value is not None})
+    job = await services.jobs.submit(EXTRACTION, model, parameters)
+    observe.record_of(request.scope).facts |= {"model": model, "job": job.id}
+    if not data.wait:
+        return Response(_details(job), status_code=202, headers={"location": f"/api/jobs/{job.id}"})
+    result = await unless_gone(request, _result(services, job.id))
+    details = await anyio.to_thread.run_sync(_vector, services, model, result["vector"])
+    return Response(details, status_code=200)
+
+
+def _one_of(value: str | None, other: str | None, field: str) -> str | None:
+    """A field that has two names."""
+    if value is not None and other is not None and value != other:
+        raise InvalidRequest(f"{field}: it is {value!r}, and {field}_id is {other!r}; give one of them", param=field)
+    return other if value is None else value
+
+
+async def _result(services: Services, job_id: str) -> dict[str, Any]:
+    """What a job makes, as soon as it is done."""
+    async for job in services.jobs.watch(job_id):
+        last = job
+    if last.status == "failed":
+        raise JobFailed(f"The job {job_id} failed: {last.error}")
+    if last.status == "cancelled":
+        raise JobFailed(f"The job {job_id} was cancelled.", code="job_cancelled")
+    if last.result is None:
+        raise JobsUnavailable(f"The server is shutting down; the job {job_id} goes on when it is back.")
+    return last.result
+
+
+def _vector(services: Services, model: str, vector_id: str) -> VectorDetails:
+    for header in services.store.list(model):
+        if header.id == vector_id:
+            return vector_details(header, services.registry.state(model))
+    raise NotFound(f"The vector {vector_id!r} was made, and removed since.", param="vector")
+
+
+@get("/jobs", summary="All jobs, newest first", responses=declared(400, 401, 403, 503))
+async def list_jobs(
+    request: Request[Any, Any, Any], status: FromQuery[str | None] = None, model: FromQuery[str | None] = None
+) -> JobList:
+    try:
+        wanted = msgspec.convert(status, JobStatus | None)
+    except msgspec.ValidationError:
+        possible = ", ".join(get_args(JobStatus))
+        raise InvalidRequest(f"status: {status!r} is not one; possible: {possible}", param="status") from None
+    jobs = await services_of(request).jobs.find(wanted, model)
+    return JobList([_details(job) for job in jobs])
+
+
+@get("/jobs/{job_id:str}", summary="A job, how far it is, and what came of it", responses=declared(401, 403, 404, 503))
+async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> JobDetails:
+    return _details(await services_of(request).jobs.get(job_id))
+
+
+@delete(
+    "/jobs/{job_id:str}",
+    status_code=200,
+    summary="Cancel a job",
+    description="One that waits or runs counts as cancelled at once, and its work stops within one small step. One "
+    "that has ended stays as it is, in the history too. What a cancelled job had done is kept for a week, so the same "
+    "request goes on from there.",
+    responses=declared(401, 403, 404, 503),
+)
+async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> JobDetails:
+    return _details(await services_of(request).jobs.cancel(job_id))
+
+
+@get(
+    "/jobs/{job_id:str}/events",
+    summary="A job's progress as it comes",
+    description="A text/event-stream of JobDetails: first the job as it is, then every change, a few a second at most. "
+    "It ends when the job has ended.",
+    responses={
+        200: ResponseSpec(JobDetails, description="One of the stream's events", generate_examples=False),
+        **declared(401, 403, 404, 503),
+    },
+)
+async def watch_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
+    jobs = services_of(request).jobs
+    await jobs.get(job_id)
+
+    async def frames() -> AsyncIterator[bytes]:
+        async for job in jobs.watch(job_id):
+            yield b"data: " + msgspec.json.encode(_details(job)) + b"\n\n"
+
+    return EventSourceResponse(frames(), sep="\n", ping=PING_INTERVAL_S)  # type: ignore[return-value]
+
+
+def _details(job: Job) -> JobDetails:
+    return JobDetails(
+        id=job.id,
+        kind=job.kind,
+        model=job.model,
+        parameters=msgspec.json.decode(job.parameters),
+        status=job.status,
+        created=job.created,
+        started=job.started,
+        ended=job.ended,
+        progress=JobProgress(job.doing, job.fraction, job.left_s),
+        error=job.error,
+        result=job.result,
+    )
