@@ -23,6 +23,7 @@ from proxy.settings import (
     model_settings,
     override_models,
 )
+from proxy.vectors_cli import add_vectors
 
 SERVE_EXAMPLES = """examples:
   persona-proxy serve                                       the demo models, on http://127.0.0.1:8000
@@ -85,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_extract(commands)
-    _add_vectors(commands)
+    add_vectors(commands)
     _add_pull(commands)
     _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
@@ -131,15 +132,6 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     extract.add_argument("--fresh", action="store_true", help="start over, not where a run was broken off")
     extract.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
     extract.set_defaults(run=_extract)
-
-
-def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    vectors = commands.add_parser("vectors", help="look at the persona vectors on this machine")
-    actions = vectors.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    listing = actions.add_parser("list", help="list them, newest first")
-    listing.add_argument("--model", metavar="ID", help="only those of this model")
-    listing.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-    listing.set_defaults(run=_list_vectors)
 
 
 def _add_pull(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -229,21 +221,6 @@ def _model_to_extract_from(args: argparse.Namespace, settings: Settings) -> Mode
     """The served model of this id, else what `--model` says by itself."""
     model = next((model for model in settings.models if model.id == args.model), None) or model_settings(args.model)
     return override_models([model], device=args.device, dtype=args.dtype)[0]
-
-
-def _list_vectors(args: argparse.Namespace) -> None:
-    settings = load_settings(args.config)
-    from vector_store import VectorStore
-
-    headers = VectorStore(settings.vector_folders).list(args.model)
-    if not headers:
-        print("There are none yet; `persona-proxy extract --help` shows how to make them.")
-    for header in headers:
-        blocks = ", ".join(
-            f"{header.positive if side == 'positive' else header.negative} at block {choice.block}"
-            for side, choice in header.poles.items()
-        )
-        print(f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  {blocks}")
 
 
 def _pull(args: argparse.Namespace) -> None:

@@ -341,6 +341,13 @@ def _check_together(settings: Settings) -> None:
             raise SetupError(f"models: two have the id {id_!r}; tell them apart with id=source or an id of their own")
     if settings.default_model is not None and settings.default_model not in ids:
         raise SetupError(f"default_model: no model {settings.default_model!r}; possible: {', '.join(ids)}")
+    if "://" in settings.vectors_dir:
+        import fsspec  # not needed for a folder
+
+        try:
+            fsspec.get_filesystem_class(settings.vectors_dir.partition("://")[0])
+        except (ValueError, ImportError) as error:
+            raise SetupError(f"vectors_dir: {settings.vectors_dir}: {error}") from None
     if settings.api_keys and (strays := set(settings.key_personas) - set(settings.api_keys)):
         raise SetupError(f"key_personas: {len(strays)} of the keys are not among the api_keys, which alone are let in")
 

@@ -75,8 +75,8 @@ def test_load_settings_when_folders_in_file_are_relative_then_they_start_at_the_
 
 
 def test_load_settings_when_vectors_lie_at_a_url_then_it_stays_one(config: Path) -> None:
-    config.write_text('vectors_dir = "s3://bucket/vectors"\n')
-    assert load_settings(config, {}).vector_folders[0] == "s3://bucket/vectors"
+    config.write_text('vectors_dir = "hf://owner/repo/vectors"\n')
+    assert load_settings(config, {}).vector_folders[0] == "hf://owner/repo/vectors"
     assert load_settings(environ={"PERSONA_PROXY_VECTORS_DIR": "memory://v"}).vectors_dir == "memory://v"
 
 
@@ -175,6 +175,7 @@ def test_load_settings_when_flag_is_wrong_then_it_is_named() -> None:
     [
         ("default_model = 'gpt-9'", "default_model: no model 'gpt-9'; possible: demo-qwen2, demo-gpt-oss"),
         ("models = ['a/b', 'a/b']", "models: two have the id 'a/b'"),
+        ("vectors_dir = 'nowhere://x'", "vectors_dir: nowhere://x: Protocol not known: nowhere"),
         ("api_keys = ['alpha']\n[key_personas]\nbeta = 'silly'", "key_personas: 1 of the keys"),
     ],
 )

@@ -1,0 +1,111 @@
+"""What can be done with stored vectors, for the command line and the API alike: import, export, and choosing one.
+
+Knows nothing of HTTP and nothing of how a vector is made or used.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import proxy
+from proxy.errors import InvalidRequest, NotFound
+from proxy.steering.traits import Trait
+from vector_store import PersonaVector, Side, VectorHeader, VectorStore
+from vector_store.exchange import Subject, import_vector
+from vector_store.files import is_vector_file
+from vector_store.formats import FORMAT_NAMES, Format
+
+Shape = tuple[int, int]  # blocks, hidden size
+_MODEL_ID = re.compile(r"[^/\s]([^/]*[^/\s])?(/[^/\s]([^/]*[^/\s])?)?")
+
+
+def take(
+    content: bytes,
+    store: VectorStore,
+    traits: Mapping[str, Trait],
+    *,
+    model: str | None = None,
+    trait: str | None = None,
+    format: str | None = None,
+    pole: str | None = None,
+    shape: Shape | None = None,
+) -> PersonaVector:
+    """The vector in a file of any known format, still to be saved.
+
+    The store's own files say all of themselves; of any other, `model` and `trait` must be given. `pole` is the one the
+    file's directions lead to, the positive one where neither it nor the file says; `shape` is the model's, found in its
+    other vectors where it isn't given. InvalidRequest and NotFound name the field; ImportRefused and BadVectorFile are
+    of the file.
+    """
+    checked = _format(format)
+    subject, side = None, None
+    if trait is not None or model is not None or not is_vector_file(content):
+        known, side = _trait(trait, traits, pole)
+        if model is None or len(model) > 200 or not _MODEL_ID.fullmatch(model):
+            raise InvalidRequest("model: name the model the vector is for, by the id it is served by", param="model")
+        blocks, hidden = shape or shape_of(store, model) or (None, None)
+        subject = Subject(model, known.id, known.positive, known.negative, blocks, hidden)
+    return import_vector(
+        content,
+        subject,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software_version=proxy.__version__,
+        format=checked,
+        side=side,
+    )
+
+
+def chosen(store: VectorStore, model: str, trait: str, version: str | None = None) -> PersonaVector:
+    """One version of a trait's vector, the newest without `version`. NotFound."""
+    headers = versions(store, model, trait, version)
+    return store.get(headers[0].id)
+
+
+def versions(store: VectorStore, model: str, trait: str, version: str | None = None) -> list[VectorHeader]:
+    """All versions of a trait's vector, newest first, or the one. NotFound where there is none."""
+    headers = [header for header in store.list(model, trait) if version in (None, header.id)]
+    if not headers:
+        what = f"vector {version!r}" if version else "vector"
+        raise NotFound(
+            f"There is no {what} of {trait!r} for the model {model!r}.", param="version" if version else None
+        )
+    return headers
+
+
+def format_of(name: str | None) -> Format:
+    """A format by its name, the store's own without one. InvalidRequest."""
+    return _format(name) or "safetensors"
+
+
+def side_of(header: VectorHeader, pole: str | None) -> Side:
+    """The side of a pole's name, the positive one without. InvalidRequest."""
+    if pole not in (None, header.positive, header.negative):
+        raise InvalidRequest(
+            f"pole: {pole!r} is none of {header.trait!r}; possible: {header.positive}, {header.negative}", param="pole"
+        )
+    return "negative" if pole == header.negative else "positive"
+
+
+def shape_of(store: VectorStore, model: str) -> Shape | None:
+    """The model's shape as its measured vectors know it."""
+    shapes = ((header.n_layers, header.hidden_size) for header in store.list(model) if header.fingerprint)
+    return next(shapes, None)
+
+
+def _format(name: str | None) -> Format | None:
+    if name is not None and name not in FORMAT_NAMES:
+        raise InvalidRequest(f"format: {name!r} is not known; possible: {', '.join(FORMAT_NAMES)}", param="format")
+    return name
+
+
+def _trait(name: str | None, traits: Mapping[str, Trait], pole: str | None) -> tuple[Trait, Side | None]:
+    if name is None:
+        raise InvalidRequest(f"trait: name the vector's trait; possible: {', '.join(traits)}", param="trait")
+    if name not in traits:
+        raise NotFound(f"trait: there is no trait {name!r}; possible: {', '.join(traits)}", param="trait")
+    trait = traits[name]
+    if pole not in (None, trait.positive, trait.negative):
+        raise InvalidRequest(
+            f"pole: {pole!r} is none of {name!r}; possible: {trait.positive}, {trait.negative}", param="pole"
+        )
+    return trait, None if pole is None else "positive" if pole == trait.positive else "negative"

@@ -1,0 +1,85 @@
+"""Vectors to and from a repository of the Hugging Face hub, one commit at a time, with a card written from them.
+
+They lie there as in any store, so `hf://OWNER/REPO` may also be a server's `vectors_dir`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError as TransportFailed  # type: ignore[attr-defined]
+
+from proxy.errors import ProxyError, SetupError
+from vector_store import BadVectorFile, PersonaVector, VectorHeader, VectorStore
+from vector_store.card import card
+from vector_store.files import decode, encode, header_of
+from vector_store.store import slug
+
+SUFFIX = ".safetensors"
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+
+def push(repo: str, vectors: Sequence[PersonaVector], *, private: bool = False) -> str:
+    """Add saved vectors to a repository, which is made where it is not there; its address. What is there stays.
+
+    SetupError where the hub does not let this be done, ProxyError where it failed."""
+    api = HfApi()
+    with _explained(repo):
+        address = str(api.create_repo(repo, private=private, exist_ok=True))
+        there = {_path(header_of(vector)): header_of(vector) for vector in _stored(api, repo)}
+        new = {_path(header_of(vector)): vector for vector in vectors if _path(header_of(vector)) not in there}
+        headers = [*there.values(), *map(header_of, new.values())]
+        operations = [CommitOperationAdd(path, encode(vector)) for path, vector in new.items()]
+        operations.append(CommitOperationAdd("README.md", card(repo, headers).encode()))
+        api.create_commit(repo, operations, commit_message=f"Add {len(new)} persona vectors")
+        return address
+
+
+def pull(repo: str, store: VectorStore, *, model: str | None = None, trait: str | None = None) -> list[str]:
+    """Save a repository's vectors, or those of one model or trait; their ids. Those already there stay as they are.
+
+    SetupError where there are none or the hub does not give them, ProxyError where the download failed."""
+    store.prepare()
+    with _explained(repo):
+        found = [
+            vector
+            for vector in _stored(HfApi(), repo)
+            if model in (None, vector.model_id) and trait in (None, vector.trait)
+        ]
+    if not found:
+        raise SetupError(f"{repo}: holds no persona vectors, or none of that model and trait")
+    return [store.save(vector) for vector in found]
+
+
+def _stored(api: HfApi, repo: str) -> Iterator[PersonaVector]:
+    """The repository's vectors; other files are passed over."""
+    for name in api.list_repo_files(repo):
+        if name.endswith(SUFFIX) and name.count("/") == 2:
+            path = Path(api.hf_hub_download(repo, name))
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise SetupError(f"{repo}/{name}: larger than any persona vector")
+            try:
+                yield decode(path.read_bytes(), f"{repo}/{name}")
+            except BadVectorFile as error:
+                raise SetupError(str(error)) from error
+
+
+def _path(header: VectorHeader) -> str:
+    return f"{slug(header.model_id)}/{slug(header.trait)}/{slug(header.id)}{SUFFIX}"
+
+
+@contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    try:
+        yield
+    except (HFValidationError, RepositoryNotFoundError):
+        raise SetupError(f"{repo}: there is no such repository on the Hugging Face hub, or not for you") from None
+    except GatedRepoError:
+        raise SetupError(f"{repo}: the hub wants you to accept its terms and log in (hf auth login)") from None
+    except OfflineModeIsEnabled:
+        raise SetupError(f"{repo}: the hub may not be asked while HF_HUB_OFFLINE is set") from None
+    except (TransportFailed, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProxyError(f"{repo}: the hub failed: {reason}") from None
