@@ -41,9 +41,10 @@ async def soak(server: Server, requests: int, threads: int, progress: Progress) 
                 await _send(process, body, hangs_up)
                 cancelled += hangs_up
                 done += 1
-                if done % max(1, requests // SAMPLES) == 0 and done >= WARM_UP * requests:
-                    memory.append((done, round(resident.memory_info().rss / 1e6, 2)))
+                if done % max(1, requests // SAMPLES) == 0:
                     progress("requests", done, requests)
+                    if done >= WARM_UP * requests:
+                        memory.append((done, round(resident.memory_info().rss / 1e6, 2)))
 
         await together([work() for _ in range(CLIENTS)])
     counts, sizes = np.array(memory).T
