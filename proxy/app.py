@@ -15,7 +15,7 @@ from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.preparation import Preparation
 from proxy.routes import observe
-from proxy.routes.api import get_trait, list_traits, list_vectors
+from proxy.routes.api import get_trait, list_traits
 from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.chat import create_chat_completion
@@ -23,6 +23,15 @@ from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.steering_test import try_steering
+from proxy.routes.vectors import (
+    delete_versions,
+    download_vector,
+    get_versions,
+    import_vector,
+    list_vectors,
+    pull_vectors,
+    push_vectors,
+)
 from proxy.scheduler import Scheduler
 from proxy.services import Services, services_of
 from proxy.settings import Settings
@@ -51,6 +60,11 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     list_traits,
                     get_trait,
                     list_vectors,
+                    get_versions,
+                    delete_versions,
+                    download_vector,
+                    push_vectors,
+                    pull_vectors,
                     generate_vector,
                     list_jobs,
                     get_job,
@@ -60,6 +74,13 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                 ],
                 guards=[admin_guard],
                 tags=["Steering"],
+            ),
+            Router(
+                "/api",
+                route_handlers=[import_vector],
+                guards=[admin_guard],
+                tags=["Steering"],
+                request_max_body_size=settings.max_upload_bytes,
             ),
             health,
             ready,

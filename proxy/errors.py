@@ -11,10 +11,13 @@ ProxyError
 │   └── PersonaNotFound       404
 ├── MethodNotAllowed          405
 ├── ModelBusy                 409  it can't be unloaded now: loading, or in use
+├── VectorConflict            409  a vector that may not be changed, or whose id is taken
 ├── BodyTooLarge              413
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
 ├── ModelUnavailable          503  still loading, unloaded, or it failed to load
 ├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
+├── VectorsUnavailable        503  the place vectors are kept in can't be reached
+├── HubFailed                 502  the Hugging Face hub did not do what it was asked to
 ├── JobsUnavailable           503  the queue of jobs can't be used, or the server shuts down
 ├── EngineFailure             500  the model failed while it ran
 ├── JobFailed                 500  the job that was waited for failed, or was cancelled
@@ -92,6 +95,12 @@ class ModelBusy(ProxyError):
     type = "invalid_request_error"
 
 
+class VectorConflict(ProxyError):
+    status = 409
+    code = "vector_conflict"
+    type = "invalid_request_error"
+
+
 class BodyTooLarge(ProxyError):
     status = 413
     code = "body_too_large"
@@ -121,6 +130,16 @@ class OutOfMemory(ProxyError):
     status = 503
     code = "out_of_memory"
     retry_after_s = 2
+
+
+class HubFailed(ProxyError):
+    status = 502
+    code = "hub_failed"
+
+
+class VectorsUnavailable(ProxyError):
+    status = 503
+    code = "vectors_unavailable"
 
 
 class JobsUnavailable(ProxyError):

@@ -91,7 +91,7 @@ def _explained(run: Command, args: argparse.Namespace) -> None:
         run(args)
     except (InvalidRequest, NotFound) as error:
         raise SetupError(error.message) from error
-    except (VectorStoreError, FileExistsError) as error:
+    except VectorStoreError as error:
         raise SetupError(str(error)) from error
 
 
@@ -270,8 +270,6 @@ def _push(args: argparse.Namespace) -> None:
 
     store = _store(args)[1]
     ids = [args.id] if args.id else [header.id for header in store.list(args.model, args.trait)]
-    if not ids:
-        raise SetupError("there are no such vectors to push")
     print(f"pushed {len(ids)} to {push(args.repo, [store.get(id_) for id_ in ids], private=args.private)}")
 
 

@@ -11,7 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.errors import HTTPError as TransportFailed  # type: ignore[attr-defined]
 
-from proxy.errors import ProxyError, SetupError
+from proxy.errors import HubFailed, InvalidRequest
 from vector_store import BadVectorFile, PersonaVector, VectorHeader, VectorStore
 from vector_store.card import card
 from vector_store.files import decode, encode, header_of
@@ -24,7 +24,9 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 def push(repo: str, vectors: Sequence[PersonaVector], *, private: bool = False) -> str:
     """Add saved vectors to a repository, which is made where it is not there; its address. What is there stays.
 
-    SetupError where the hub does not let this be done, ProxyError where it failed."""
+    InvalidRequest where the hub does not let this be done, HubFailed where it failed."""
+    if not vectors:
+        raise InvalidRequest("there are no such vectors to push", param="model")
     api = HfApi()
     with _explained(repo):
         address = str(api.create_repo(repo, private=private, exist_ok=True))
@@ -40,7 +42,7 @@ def push(repo: str, vectors: Sequence[PersonaVector], *, private: bool = False) 
 def pull(repo: str, store: VectorStore, *, model: str | None = None, trait: str | None = None) -> list[str]:
     """Save a repository's vectors, or those of one model or trait; their ids. Those already there stay as they are.
 
-    SetupError where there are none or the hub does not give them, ProxyError where the download failed."""
+    InvalidRequest where there are none or the hub does not give them, HubFailed where the download failed."""
     store.prepare()
     with _explained(repo):
         found = [
@@ -49,7 +51,7 @@ def pull(repo: str, store: VectorStore, *, model: str | None = None, trait: str 
             if model in (None, vector.model_id) and trait in (None, vector.trait)
         ]
     if not found:
-        raise SetupError(f"{repo}: holds no persona vectors, or none of that model and trait")
+        raise _refused(repo, "it holds no persona vectors, or none of that model and trait")
     return [store.save(vector) for vector in found]
 
 
@@ -59,11 +61,8 @@ def _stored(api: HfApi, repo: str) -> Iterator[PersonaVector]:
         if name.endswith(SUFFIX) and name.count("/") == 2:
             path = Path(api.hf_hub_download(repo, name))
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise SetupError(f"{repo}/{name}: larger than any persona vector")
-            try:
-                yield decode(path.read_bytes(), f"{repo}/{name}")
-            except BadVectorFile as error:
-                raise SetupError(str(error)) from error
+                raise BadVectorFile(f"{repo}/{name}: larger than any persona vector")
+            yield decode(path.read_bytes(), f"{repo}/{name}")
 
 
 def _path(header: VectorHeader) -> str:
@@ -75,11 +74,15 @@ def _explained(repo: str) -> Iterator[None]:
     try:
         yield
     except (HFValidationError, RepositoryNotFoundError):
-        raise SetupError(f"{repo}: there is no such repository on the Hugging Face hub, or not for you") from None
+        raise _refused(repo, "there is no such repository on the Hugging Face hub, or not for you") from None
     except GatedRepoError:
-        raise SetupError(f"{repo}: the hub wants you to accept its terms and log in (hf auth login)") from None
+        raise _refused(repo, "the hub wants you to accept its terms and log in (hf auth login)") from None
     except OfflineModeIsEnabled:
-        raise SetupError(f"{repo}: the hub may not be asked while HF_HUB_OFFLINE is set") from None
+        raise _refused(repo, "the hub may not be asked while HF_HUB_OFFLINE is set") from None
     except (TransportFailed, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ProxyError(f"{repo}: the hub failed: {reason}") from None
+        raise HubFailed(f"{repo}: the hub failed: {reason}") from None
+
+
+def _refused(repo: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"{repo}: {reason}", param="repo")

@@ -5,6 +5,7 @@ from vector_store.errors import (
     ImportRefused,
     ReadOnlyVectors,
     StoreUnreachable,
+    VectorExists,
     VectorNotFound,
     VectorStoreError,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Side",
     "Span",
     "StoreUnreachable",
+    "VectorExists",
     "VectorHeader",
     "VectorNotFound",
     "VectorStore",

@@ -25,8 +25,8 @@ def _front_matter(headers: Sequence[VectorHeader]) -> Iterator[str]:
 
 
 def _body(repo: str, headers: Sequence[VectorHeader]) -> Iterator[str]:
-    yield "Directions in models' residual streams, after Chen et al. 2025 (arXiv 2507.21509), a safetensors file each, as"
-    yield "`persona-proxy` keeps them. What steering with them does was measured, or it says that it was not."
+    yield "Directions in models' residual streams, after Chen et al. 2025 (arXiv 2507.21509), a safetensors file each,"
+    yield "as `persona-proxy` keeps them. What steering with them does was measured, or it says that it was not."
     yield ""
     yield f"    persona-proxy vectors pull {repo}"
     for header in sorted(headers, key=lambda header: (header.model_id, header.trait, header.created)):

@@ -3,6 +3,7 @@
 VectorStoreError
 ├── BadVectorFile      a file is damaged, or not what it is said to be; the message says which and why
 ├── ImportRefused      a file of another tool can't be taken as a vector of this model; the message says why
+├── VectorExists       another vector has this id
 ├── VectorNotFound     there is no such vector
 ├── ReadOnlyVectors    it lies in a place that is only read, such as the package's own
 └── StoreUnreachable   the place the vectors are kept in can't be read or written
@@ -18,6 +19,10 @@ class BadVectorFile(VectorStoreError, ValueError):
 
 
 class ImportRefused(VectorStoreError, ValueError):
+    pass
+
+
+class VectorExists(VectorStoreError, FileExistsError):
     pass
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from vector_store.errors import BadVectorFile, ReadOnlyVectors, StoreUnreachable, VectorNotFound
+from vector_store.errors import BadVectorFile, ReadOnlyVectors, StoreUnreachable, VectorExists, VectorNotFound
 from vector_store.files import content_id, decode, decode_header, encode, same
 from vector_store.places import SUFFIX, Entry, LocalFolder, Place
 from vector_store.remote import RemoteFolder
@@ -92,7 +92,7 @@ class VectorStore:
         self.places[0].prepare()
 
     def save(self, vector: PersonaVector) -> str:
-        """Write a vector as a new version and return its id. FileExistsError where its id belongs to another one."""
+        """Write a vector as a new version and return its id. VectorExists where its id belongs to another one."""
         if not vector.id:
             vector = dataclasses.replace(vector, id=content_id(vector))
         model, trait, file = _place_in(vector)
@@ -104,8 +104,8 @@ class VectorStore:
                 if same(decode(self.places[0].read(entry), entry.path), vector):
                     return vector.id
             except BadVectorFile as error:
-                raise FileExistsError(f"{error}; delete it first") from error
-            raise FileExistsError(f"the id {vector.id!r} is already another vector's") from None
+                raise VectorExists(f"{error}; delete it first") from error
+            raise VectorExists(f"the id {vector.id!r} is already another vector's") from None
         return vector.id
 
     def delete(self, model_id: str, trait: str, vector_id: str | None = None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The /api family: models, traits and vectors as this server sees them, and steering tried at several strengths."""
+"""The /api family: models and traits as this server sees them, and steering tried at several strengths."""
 
 from typing import Annotated, Literal
 
@@ -60,38 +60,6 @@ class TraitSummary(msgspec.Struct):
 
 class TraitList(msgspec.Struct):
     data: list[TraitSummary]
-
-
-class PoleDetails(msgspec.Struct):
-    """Where a pole is steered at coefficient 1; see the vector store's PoleChoice."""
-
-    block: int
-    span: Literal["last_prompt", "response"]
-    positions: Literal["last_prompt", "response", "all"]
-    relative_dose: float
-    measured_range: tuple[float, float] | None
-    score: float | None
-
-
-class VectorDetails(msgspec.Struct, kw_only=True):
-    """A stored persona vector. `usable`: its model is served and has the weights it was taken from; null where they
-    are unknown, the model having never been loaded."""
-
-    id: str
-    model: str
-    trait: str
-    positive: str
-    negative: str
-    origin: Literal["native", "transferred", "imported"]
-    method: str
-    created: str
-    fingerprint: str
-    poles: dict[str, PoleDetails]
-    usable: bool | None
-
-
-class VectorList(msgspec.Struct):
-    data: list[VectorDetails]
 
 
 class SteeringTestRequest(msgspec.Struct, kw_only=True):

@@ -8,9 +8,18 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
-from proxy.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, error_body
+from proxy.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ProxyError,
+    VectorConflict,
+    VectorsUnavailable,
+    error_body,
+)
 from proxy.protocol.errors import ErrorResponse
-from proxy.services import services_of
+from vector_store import BadVectorFile, ImportRefused, ReadOnlyVectors, VectorExists, VectorNotFound, VectorStoreError
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +62,7 @@ def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Re
         message = f"{request.method} is not possible at {path}; possible: {allowed}"
         return _respond(MethodNotAllowed(message), {"allow": allowed})
     if error.status_code == 413:
-        limit = services_of(request).settings.max_body_bytes
+        limit = request.route_handler.resolve_request_max_body_size()
         return _respond(BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
     if isinstance(error, ValidationException):  # bodies that are there are checked by StrictBody
         return _respond(InvalidRequest("The body is missing; possible: a JSON object.", code="invalid_json"))
@@ -62,6 +71,18 @@ def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if "client disconnected" in error.detail:
         return _client_gone(request, ClientGone())
     return _unexpected(request, error)
+
+
+def _vector_error(request: Request[Any, Any, Any], error: VectorStoreError) -> Response[dict[str, Any]]:
+    match error:
+        case VectorNotFound():
+            return _respond(NotFound(str(error)))
+        case ReadOnlyVectors() | VectorExists():
+            return _respond(VectorConflict(str(error)))
+        case BadVectorFile() | ImportRefused():
+            return _respond(InvalidRequest(str(error), param="file"))
+    logger.error("%s: the vectors can't be reached: %s", request.url.path, error)
+    return _respond(VectorsUnavailable("The place this server keeps its vectors in can't be reached."))
 
 
 def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
@@ -76,6 +97,7 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[d
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ProxyError: _proxy_error,
     HTTPException: _litestar_error,
+    VectorStoreError: _vector_error,
     ClientGone: _client_gone,
     Exception: _unexpected,
 }

@@ -15,13 +15,13 @@ from sse_starlette.sse import EventSourceResponse
 from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, NotFound
 from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.store import Job
-from proxy.protocol.api import VectorDetails
 from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus
+from proxy.protocol.vectors import VectorDetails
 from proxy.routes import observe
 from proxy.routes.answering import PING_INTERVAL_S, unless_gone
-from proxy.routes.api import vector_details
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
+from proxy.routes.vectors import vector_details
 from proxy.services import Services, services_of
 
 

@@ -1,0 +1,110 @@
+"""The /api/vectors family: stored persona vectors, and their way in and out."""
+
+from typing import Literal
+
+import msgspec
+
+
+class PoleDetails(msgspec.Struct):
+    """Where a pole is steered at coefficient 1; see the vector store's PoleChoice."""
+
+    block: int
+    span: Literal["last_prompt", "response"]
+    positions: Literal["last_prompt", "response", "all"]
+    relative_dose: float
+    measured_range: tuple[float, float] | None
+    score: float | None
+
+
+class VectorDetails(msgspec.Struct, kw_only=True):
+    """A stored persona vector. `usable`: its model is served and has the weights it was taken from; null where they
+    are unknown, the model having never been loaded. `fingerprint` is "" where nobody knows whose weights it is for, and
+    `poles` lacks what was never measured."""
+
+    id: str
+    model: str
+    trait: str
+    positive: str
+    negative: str
+    origin: Literal["native", "transferred", "imported"]
+    method: str
+    created: str
+    fingerprint: str
+    poles: dict[str, PoleDetails]
+    usable: bool | None
+
+
+class VectorList(msgspec.Struct):
+    data: list[VectorDetails]
+
+
+class AnswerCount(msgspec.Struct):
+    """Answers that were made under one condition, and those that were used."""
+
+    made: int
+    kept: int
+
+
+class FilterDetails(msgspec.Struct):
+    """What an answer needed to be used, scores from 0 to 100."""
+
+    min_coherence: float
+    positive_trait_above: float
+    negative_trait_below: float
+
+
+class VectorVersion(VectorDetails, kw_only=True):
+    """Everything about a version but its numbers. `counts` is by condition, `separation` by span and block, `effects`
+    by side and block: see the vector store's VectorHeader. `parent` is the version it was made from."""
+
+    n_layers: int
+    hidden_size: int
+    software_version: str
+    counts: dict[str, AnswerCount]
+    filters: FilterDetails | None
+    separation: dict[str, list[float]]
+    effects: dict[str, list[float | None]]
+    parent: str | None
+
+
+class VectorVersions(msgspec.Struct):
+    """Versions of a trait's vector for one model, newest first."""
+
+    data: list[VectorVersion]
+
+
+class DeletedVectors(msgspec.Struct):
+    """The ids of the versions that are gone."""
+
+    deleted: list[str]
+
+
+class PushRequest(msgspec.Struct, kw_only=True):
+    """`repo` is OWNER/REPO on the Hugging Face hub, made (a private one, if so asked) where it is not there."""
+
+    repo: str
+    id: str | None = None
+    model: str | None = None
+    trait: str | None = None
+    private: bool = False
+
+
+class PullRequest(msgspec.Struct, kw_only=True):
+    """`repo` is OWNER/REPO on the Hugging Face hub; all its vectors, or those of one model or trait."""
+
+    repo: str
+    model: str | None = None
+    trait: str | None = None
+
+
+class Pushed(msgspec.Struct):
+    """The repository's address, and the ids of the vectors that are there now."""
+
+    url: str
+    ids: list[str]
+
+
+class Pulled(msgspec.Struct):
+    """The ids of the vectors that are here now."""
+
+    ids: list[str]

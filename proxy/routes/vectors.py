@@ -1,0 +1,264 @@
+"""GET, DELETE, import and download of /api/vectors, and to and from the hub: what `persona-proxy vectors` does.
+
+A path names a model, a trait and perhaps a version. A model's id is one part of the path or, as hub names are, two;
+where three parts may mean either, a version that is there counts.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.datastructures import UploadFile
+from litestar.enums import RequestEncodingType
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Body, FromQuery
+
+from proxy.engines.registry import ModelState
+from proxy.errors import InvalidRequest
+from proxy.protocol.vectors import (
+    AnswerCount,
+    DeletedVectors,
+    FilterDetails,
+    PoleDetails,
+    Pulled,
+    PullRequest,
+    Pushed,
+    PushRequest,
+    VectorDetails,
+    VectorList,
+    VectorVersion,
+    VectorVersions,
+)
+from proxy.routes.body import StrictBody
+from proxy.routes.errors import declared
+from proxy.services import Services, services_of
+from proxy.vectors import Shape, chosen, format_of, side_of, take, versions
+from proxy.vectors_hub import pull, push
+from vector_store import SIDES, VectorHeader
+from vector_store.exchange import export_vector, suffix
+from vector_store.files import header_of
+from vector_store.store import slug
+
+PATHS = [
+    "/vectors/{model:str}/{trait:str}",
+    "/vectors/{model:str}/{trait:str}/{version:str}",
+    "/vectors/{owner:str}/{model:str}/{trait:str}/{version:str}",
+]
+FIELDS = ("model", "trait", "format", "pole")
+
+
+@get("/vectors", summary="The stored persona vectors, newest first", responses=declared(401, 403, 503))
+async def list_vectors(request: Request[Any, Any, Any]) -> VectorList:
+    services = services_of(request)
+
+    def found() -> list[VectorDetails]:
+        return [vector_details(header, _model(services, header)) for header in services.store.list()]
+
+    return VectorList(await anyio.to_thread.run_sync(found))
+
+
+@get(
+    PATHS,
+    summary="The versions of a trait's vector for a model, newest first, or one of them",
+    responses=declared(401, 403, 404, 503),
+)
+async def get_versions(request: Request[Any, Any, Any]) -> VectorVersions:
+    services = services_of(request)
+
+    def found() -> list[VectorVersion]:
+        headers = versions(services.store, *_meant(request))
+        return [_version(header, _model(services, header)) for header in headers]
+
+    return VectorVersions(await anyio.to_thread.run_sync(found))
+
+
+@delete(
+    PATHS,
+    status_code=200,
+    summary="Delete a version, or all of a trait's for a model",
+    description="Those that came with the package stay.",
+    responses=declared(401, 403, 404, 409, 503),
+)
+async def delete_versions(request: Request[Any, Any, Any]) -> DeletedVectors:
+    store = services_of(request).store
+    return DeletedVectors(list(await anyio.to_thread.run_sync(lambda: store.delete(*_meant(request)))))
+
+
+@get(
+    [f"{path}/download" for path in PATHS],
+    media_type="application/octet-stream",
+    summary="A version, or the newest, as a file",
+    description="`format` is `safetensors` (the default, with everything that is known), `gguf` (a llama.cpp control "
+    "vector), `paper`, `hotwire` or `prototype`; all but the first hold one pole's direction, the positive one's "
+    "unless `pole` says otherwise.",
+    responses={
+        200: ResponseSpec(
+            bytes, description="The file", media_type="application/octet-stream", generate_examples=False
+        ),
+        **declared(400, 401, 403, 404, 503),
+    },
+)
+async def download_vector(
+    request: Request[Any, Any, Any], format: FromQuery[str | None] = None, pole: FromQuery[str | None] = None
+) -> Response[bytes]:
+    store = services_of(request).store
+
+    def made() -> tuple[str, bytes]:
+        vector = chosen(store, *_meant(request))
+        kind = format_of(format)
+        return slug(vector.id) + suffix(kind), export_vector(vector, kind, side_of(vector, pole))
+
+    name, content = await anyio.to_thread.run_sync(made)
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+@post(
+    "/vectors/import",
+    status_code=200,
+    summary="Upload a vector's file",
+    description="The file is the body as it is, or the part `file` of a multipart form whose other parts may stand for "
+    "the query's. The store's own files need no more; of any other format `model` and `trait` must be named, and what "
+    "`format` it is in and which `pole` it leads to where the file does not tell.",
+    responses=declared(400, 401, 403, 404, 409, 413, 503),
+)
+async def import_vector(
+    request: Request[Any, Any, Any],
+    model: FromQuery[str | None] = None,
+    trait: FromQuery[str | None] = None,
+    format: FromQuery[str | None] = None,
+    pole: FromQuery[str | None] = None,
+) -> VectorVersion:
+    services = services_of(request)
+    content, fields = await _uploaded(request)
+    given = {"model": model, "trait": trait, "format": format, "pole": pole}
+    asked = {name: given[name] if given[name] is not None else fields.get(name) for name in FIELDS}
+
+    def saved() -> VectorVersion:
+        shape = _shape(services, asked["model"])
+        vector = take(content, services.store, services.traits, **asked, shape=shape)
+        header = dataclasses.replace(header_of(vector), id=services.store.save(vector))
+        return _version(header, _model(services, header))
+
+    return await anyio.to_thread.run_sync(saved)
+
+
+@post(
+    "/vectors/push",
+    status_code=200,
+    dto=StrictBody[PushRequest],
+    return_dto=None,
+    summary="Add vectors to a repository of the Hugging Face hub",
+    description="One version, or all of a model or trait, and a card that is written from what they say of themselves.",
+    responses=declared(400, 401, 403, 404, 413, 502, 503),
+)
+async def push_vectors(request: Request[Any, Any, Any], data: Annotated[PushRequest, Body()]) -> Pushed:
+    store = services_of(request).store
+
+    def pushed() -> Pushed:
+        ids = [data.id] if data.id is not None else [header.id for header in store.list(data.model, data.trait)]
+        vectors = [store.get(id_) for id_ in ids]
+        return Pushed(push(data.repo, vectors, private=data.private), ids)
+
+    return await anyio.to_thread.run_sync(pushed)
+
+
+@post(
+    "/vectors/pull",
+    status_code=200,
+    dto=StrictBody[PullRequest],
+    return_dto=None,
+    summary="Get the vectors of a repository of the Hugging Face hub",
+    responses=declared(400, 401, 403, 409, 413, 502, 503),
+)
+async def pull_vectors(request: Request[Any, Any, Any], data: Annotated[PullRequest, Body()]) -> Pulled:
+    store = services_of(request).store
+    return Pulled(await anyio.to_thread.run_sync(partial(pull, data.repo, store, model=data.model, trait=data.trait)))
+
+
+def vector_details(header: VectorHeader, model: ModelState | None) -> VectorDetails:
+    """A stored vector beside the model of its id, None where that is not served or failed."""
+    return VectorDetails(**_details(header, model))
+
+
+def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
+    return VectorVersion(
+        **_details(header, model),
+        n_layers=header.n_layers,
+        hidden_size=header.hidden_size,
+        software_version=header.software_version,
+        counts={condition: AnswerCount(count.made, count.kept) for condition, count in header.counts.items()},
+        filters=msgspec.convert(header.filters, FilterDetails | None, from_attributes=True),
+        separation={span: values for span, values in header.separation.items()},
+        effects={side: header.effects(side) for side in SIDES},
+        parent=header.parent,
+    )
+
+
+def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
+    poles = {
+        side: PoleDetails(
+            choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
+        )
+        for side, choice in header.poles.items()
+    }
+    return {
+        "id": header.id,
+        "model": header.model_id,
+        "trait": header.trait,
+        "positive": header.positive,
+        "negative": header.negative,
+        "origin": header.origin,
+        "method": header.method,
+        "created": header.created,
+        "fingerprint": header.fingerprint,
+        "poles": poles,
+        "usable": _usable(header, model),
+    }
+
+
+def _usable(header: VectorHeader, model: ModelState | None) -> bool | None:
+    if model is None or not header.poles:
+        return False
+    return None if model.info is None else header.fingerprint == model.info.fingerprint
+
+
+def _model(services: Services, header: VectorHeader) -> ModelState | None:
+    models = {model.id: model for model in services.registry.models() if model.status != "failed"}
+    return models.get(header.model_id)
+
+
+def _shape(services: Services, model: str | None) -> Shape | None:
+    infos = (state.info for state in services.registry.models() if state.id == model)
+    return next(((info.n_layers, info.hidden_size) for info in infos if info is not None), None)
+
+
+def _meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
+    """Model, trait and version, None for all of them."""
+    first, second, *more = request.path_params.values()
+    if not more:
+        return first, second, None
+    if len(more) == 2:
+        return f"{first}/{second}", more[0], more[1]
+    known = {header.id for header in services_of(request).store.list(first, second)}
+    return (first, second, more[0]) if more[0] in known else (f"{first}/{second}", more[0], None)
+
+
+async def _uploaded(request: Request[Any, Any, Any]) -> tuple[bytes, dict[str, str]]:
+    """The file, and what the form's other parts say."""
+    fields: dict[str, str] = {}
+    content: bytes | None = None
+    if request.content_type[0] == RequestEncodingType.MULTI_PART:
+        form = await request.form()
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        file = form.get("file")
+        if isinstance(file, UploadFile):
+            content = await file.read()
+    else:
+        content = await request.body()
+    if not content:
+        raise InvalidRequest("The body is missing; possible: a vector's file.", param="file")
+    return content, fields
