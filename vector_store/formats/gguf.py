@@ -41,7 +41,8 @@ _NAME = re.compile(r"direction\.(\d{1,4})")
 def read(content: bytes, n_layers: int | None) -> Directions:
     """ImportRefused where this is no whole control vector."""
     file = _Reader(content)
-    file.take(len(MAGIC))
+    if file.take(len(MAGIC)) != MAGIC:
+        raise ImportRefused("not a GGUF file")
     version, n_tensors, n_keys = file.number("<u4"), file.number("<u8"), file.number("<u8")
     if version not in (2, 3):
         raise ImportRefused(f"a GGUF file of version {version}; possible: 2, 3")
