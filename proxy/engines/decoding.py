@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from proxy.engines.answer import Answer
@@ -19,7 +18,7 @@ from proxy.engines.base import Failure, Intervention
 from proxy.engines.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.hooks import NOTHING, Site, SteeringTable, layout_of
 from proxy.engines.kv_cache import RowCache
-from proxy.engines.prefix_cache import PrefixCache, shared_prefix
+from proxy.engines.prefix_cache import PrefixCache
 from proxy.engines.runner import CHUNK_TOKENS, ModelRunner, out_of_memory, release_memory
 from proxy.engines.sampler import Draw, Sampler
 from proxy.errors import EngineFailure, InvalidRequest, OutOfMemory, ProxyError
@@ -27,7 +26,7 @@ from proxy.errors import EngineFailure, InvalidRequest, OutOfMemory, ProxyError
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PREFIX_BYTES = 2**29  # of keys and values of prompts read before
+PREFIX_SHARE, MOST_PREFIX_BYTES = 0.25, 2**30  # of the weights' memory, for keys and values of prompts read before
 WORTH_WAITING = 64  # tokens of prompt in common, for which an answer joins a step later
 
 
@@ -53,7 +52,7 @@ class DecodingBatch:
         self._joining: _Joining | None = None
         self._running: list[tuple[Answer, Sampler]] = []
         self._cache = runner.new_cache()
-        self._prefixes = PrefixCache(PREFIX_BYTES)
+        self._prefixes = PrefixCache(min(int(PREFIX_SHARE * runner.n_bytes), MOST_PREFIX_BYTES))
         on_cuda = runner.device.type == "cuda"
         self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs(runner.device)) if on_cuda else None
         self._one_by_one = 0  # how many of those waiting have to join alone
@@ -296,11 +295,14 @@ class DecodingBatch:
 
 def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:
     """Whether so much of a prompt is about to be read for another that it can be had for nothing a step later."""
-    prompt, key = np.asarray(answer.prompt[:-1]), answer.generation.plan.prompt_key
+    end = known + WORTH_WAITING
+    if end >= len(answer.prompt):
+        return False
+    plan = answer.generation.plan
     return any(
-        shared_prefix(prompt, np.asarray(other.prompt[:-1])) - known >= WORTH_WAITING
+        other.prompt[:end] == answer.prompt[:end] and other.generation.plan.prompt_key == plan.prompt_key
         for other in group
-        if other.generation.plan.prompt_key == key
+        if len(other.prompt) > end
     )
 
 

@@ -31,6 +31,7 @@ class ModelRunner:
         self.n_layers: int = config.num_hidden_layers
         self.hidden_size: int = config.hidden_size
         self.vocabulary: int = config.vocab_size
+        self.n_bytes = sum(weights.numel() * weights.element_size() for weights in network.parameters())
         self._hooks = BlockHooks(list(find_blocks(self.decoder, self.n_layers)))
         self._wanted = WantedLogits(output_layer)
         self._masks = Masks(config, config._attn_implementation, network.dtype)
