@@ -28,7 +28,7 @@ from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.services import services_of
 from proxy.settings import Settings
 from proxy.steering.traits import load_traits, poles
-from vector_store import VectorStore
+from vector_store import StoreUnreachable, VectorStore
 
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
 # which `docker stop` kills.
@@ -53,6 +53,7 @@ def serve(settings: Settings) -> None:
         known = poles(load_traits(settings.traits_dir))
         check_default_personas(settings, known)
         app = create_app(settings, registry)
+        check_vectors(services_of(app).store)
         server = DrainingServer(
             uvicorn.Config(
                 app,
@@ -114,6 +115,14 @@ def check_default_personas(settings: Settings, known: Poles) -> None:
             resolve([parse(text, setting)], known)
         except ProxyError as error:
             raise SetupError(error.message) from None
+
+
+def check_vectors(store: VectorStore) -> None:
+    """SetupError where the place vectors are kept in can't be reached, before any model is loaded."""
+    try:
+        store.list()
+    except StoreUnreachable as error:
+        raise SetupError(f"vectors_dir: {error}") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

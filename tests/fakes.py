@@ -166,7 +166,7 @@ class FakeEngine:
 
 
 def save_vector(
-    folder: Path,
+    folder: Path | str,
     trait: str,
     positive: str,
     negative: str,

@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from proxy.errors import SetupError
-from proxy.server import check_default_personas, listen, url_of
+from proxy.server import check_default_personas, check_vectors, listen, url_of
 from proxy.settings import Settings
 from proxy.steering.traits import load_traits, poles
 from tests.fakes import save_vector
+from vector_store import VectorStore
 
 ROOT = Path(__file__).parent.parent
 
@@ -242,3 +243,10 @@ def test_check_default_personas_when_one_is_unknown_or_out_of_range_then_setup_e
         check_default_personas(Settings(default_persona="sily"), known)
     with pytest.raises(SetupError, match="^key_personas: the coefficient 9 is out of range"):
         check_default_personas(Settings(key_personas={"alpha": "silly@9"}), known)
+
+
+def test_check_vectors_when_their_place_can_not_be_reached_then_setup_error_names_the_setting(tmp_path: Path) -> None:
+    check_vectors(VectorStore([tmp_path / "nowhere"]))
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="^vectors_dir: .*file"):
+        check_vectors(VectorStore([tmp_path / "file"]))

@@ -117,7 +117,10 @@ def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[Arm]:
 
 
 def _pole_minus_pole(vector: PersonaVector, side: Side) -> PersonaVector:
-    """The vector with the opposite pole's mean in the place of the neutral one, as in Chen et al. 2025, section 2."""
+    """The vector with the opposite pole's mean in the place of the neutral one, as in Chen et al. 2025, section 2.
+    One whose means are unknown stays as it is."""
+    if vector.difference is not None:
+        return vector
     means = {span: {**by, "neutral": by[opposite(side)]} for span, by in vector.means.items()}
     return dataclasses.replace(vector, means=means)
 

@@ -19,7 +19,7 @@ ASK: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "tem
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     folder = tmp_path_factory.mktemp("server")
-    settings = Settings(vectors_dir=folder / "vectors", traits_dir=folder / "traits", jobs_dir=folder / "jobs")
+    settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
     registry = Registry(settings.models, settings.max_batch)
     registry.start()
     try:

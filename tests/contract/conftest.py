@@ -18,6 +18,6 @@ def engine() -> FakeEngine:
 def client(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("server")
     save_vector(folder / "vectors", "silly", "silly", "serious")
-    settings = Settings(vectors_dir=folder / "vectors", traits_dir=folder / "traits", jobs_dir=folder / "jobs")
+    settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
     with serving(settings, engine) as url, httpx.Client(base_url=url, timeout=10) as client:
         yield client

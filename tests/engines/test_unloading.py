@@ -50,7 +50,7 @@ def test_unload_when_a_model_answered_steered_and_not_then_its_memory_is_back(
     unload_after_s = None if by_hand else 0.5
     model = demo_models()[0]
     models = [ModelSettings(model.id, model.source, load="demand", unload_after_s=unload_after_s)]
-    settings = Settings(models=models, vectors_dir=tmp_path, traits_dir=tmp_path, jobs_dir=tmp_path)
+    settings = Settings(models=models, vectors_dir=str(tmp_path), traits_dir=tmp_path, jobs_dir=tmp_path)
     registry = Registry(models)
     registry.start()
     with (
