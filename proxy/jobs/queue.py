@@ -185,9 +185,10 @@ class JobQueue:
             await asyncio.to_thread(self._store.recover)
             served = {state.id for state in self._registry.models()}
             for job in await asyncio.to_thread(self._store.queued):
-                # Those of other models wait for a server that has them.
                 if job.model in served and job.kind in self._kinds:
                     self._enqueue(job)
+                else:  # it waits for a server that has its model
+                    self._live[job.id] = _Live(job)
 
     def _enqueue(self, job: Job) -> None:
         self._live[job.id] = live = _Live(job)
@@ -208,8 +209,9 @@ class JobQueue:
     async def _run(self, live: _Live) -> None:
         hold: Hold | None = None
         try:
-            live.update(status="running", started=live.job.started or time.time(), doing="loading the model")
-            await asyncio.to_thread(self._store.begin, live.job.id, time.time())
+            started = live.job.started or time.time()
+            live.update(status="running", started=started, doing="loading the model")
+            await asyncio.to_thread(self._store.begin, live.job.id, started)
             hold = self._registry.load(live.job.model)
             done = await self._work(hold, live)
         except Exception as error:

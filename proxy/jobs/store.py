@@ -148,12 +148,12 @@ class JobStore:
         """Those that wait, in the order they came."""
         return self._read("WHERE status = 'queued' ORDER BY number", ())
 
-    def begin(self, job_id: str, now: float) -> None:
-        """It runs now."""
+    def begin(self, job_id: str, started: float) -> None:
+        """It runs now, as it first did at `started`."""
         self._write(
-            "UPDATE jobs SET status = 'running', started = coalesce(started, ?), starts = starts + 1 "
+            "UPDATE jobs SET status = 'running', started = ?, starts = starts + 1 "
             "WHERE id = ? AND ended IS NULL",
-            (now, job_id),
+            (started, job_id),
         )
 
     def progressed(self, job_id: str, doing: str, fraction: float) -> None:

@@ -56,7 +56,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
     if not data.wait:
         return Response(_details(job), status_code=202, headers={"location": f"/api/jobs/{job.id}"})
     result = await unless_gone(request, _result(services, job.id))
-    details = await anyio.to_thread.run_sync(_vector, services, model, result["vector"])
+    details = await anyio.to_thread.run_sync(_vector, services, model, name, result["vector"])
     return Response(details, status_code=200)
 
 
@@ -80,8 +80,8 @@ async def _result(services: Services, job_id: str) -> dict[str, Any]:
     return last.result
 
 
-def _vector(services: Services, model: str, vector_id: str) -> VectorDetails:
-    for header in services.store.list(model):
+def _vector(services: Services, model: str, trait: str, vector_id: str) -> VectorDetails:
+    for header in services.store.list(model, trait):
         if header.id == vector_id:
             return vector_details(header, services.registry.state(model))
     raise NotFound(f"The vector {vector_id!r} was made, and removed since.", param="vector")
