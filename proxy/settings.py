@@ -345,7 +345,7 @@ def _check_together(settings: Settings) -> None:
         import fsspec  # not needed for a folder
 
         try:
-            fsspec.get_filesystem_class(settings.vectors_dir.partition("://")[0])
+            fsspec.get_filesystem_class(settings.vectors_dir.partition("://")[0].rpartition("::")[2])
         except (ValueError, ImportError) as error:
             raise SetupError(f"vectors_dir: {settings.vectors_dir}: {error}") from None
     if settings.api_keys and (strays := set(settings.key_personas) - set(settings.api_keys)):

@@ -15,6 +15,7 @@ import pytest
 from proxy.settings import Settings
 from tests.contract.test_errors import check_shape
 from tests.fakes import FINGERPRINT, FakeEngine, save_vector, serving
+from tests.test_vectors_cli import FakeHub
 from vector_store import Count, PersonaVector, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
@@ -289,3 +290,23 @@ def test_store_when_it_can_not_be_reached_then_503_in_the_one_shape(
         for response in (client.get("/api/vectors"), chat(client, model="fake")):
             assert check_shape(response, 503)["code"] == "vectors_unavailable" and "secret" not in response.text
         assert chat(client, model="fake", persona="none").status_code == 200
+
+
+def test_hub_when_pushed_and_pulled_then_the_same_vectors_by_the_same_functions(
+    client: httpx.Client, vector: PersonaVector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = FakeHub(tmp_path / "hub")
+    monkeypatch.setattr("proxy.vectors_hub.HfApi", hub)
+    pushed = client.post("/api/vectors/push", json={"repo": "owner/repo", "model": "fake"}).json()
+    assert pushed == {"url": "https://hub.example/owner/repo", "ids": [vector.id]}
+    client.delete("/api/vectors/fake/silly")
+    assert client.post("/api/vectors/pull", json={"repo": "owner/repo"}).json() == {"ids": [vector.id]}
+    assert "[+1.00]" in chat(client, model="fake").text
+
+    nothing = {"repo": "owner/repo", "model": "other"}
+    for path, param in (("push", "model"), ("pull", "repo")):
+        assert check_shape(client.post(f"/api/vectors/{path}", json=nothing), 400)["param"] == param
+    check_shape(client.post("/api/vectors/push", json={"repo": "owner/repo", "id": "nothing"}), 404)
+    hub.error = ConnectionError("no route")
+    error = check_shape(client.post("/api/vectors/pull", json={"repo": "owner/repo"}), 502)
+    assert error["code"] == "hub_failed" and "no route" in error["message"]
