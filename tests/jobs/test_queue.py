@@ -347,6 +347,7 @@ async def test_start_when_a_job_is_of_a_model_that_is_not_served_then_it_waits_f
         await until(queue, job, begun)
     others = fake_registry(FakeEngine("other"))
     async with serving(others) as queue:
+        await asyncio.sleep(0.1)
         assert (await queue.get(job.id)).status == "queued"
         await queue.cancel(job.id)
         assert (await queue.get(job.id)).status == "cancelled"

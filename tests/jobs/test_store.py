@@ -107,6 +107,7 @@ def test_job_when_it_is_interrupted_in_order_then_that_does_not_count(store: Job
     for _ in range(2 * MAX_STARTS):
         store.begin("job-1", 1500.0)
         store.put_back(["job-1"])
+    store.begin("job-1", 1500.0)
     assert reopened(store, tmp_path).get("job-1").status == "queued"
 
 
