@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
 from proxy.engines import llama_cpp  # noqa: E402
 from proxy.engines.llama import batch as batches  # noqa: E402
+from proxy.engines.llama import reading  # noqa: E402
 from proxy.engines.llama.batch import LlamaBatch  # noqa: E402
 from proxy.engines.llama.context import Context, StepToken  # noqa: E402
 from proxy.engines.llama.sampling import Sampler  # noqa: E402
@@ -40,7 +42,7 @@ def endless(n_tokens: int = 1500) -> Sampling:
 
 
 def test_a_seeded_answer_when_its_neighbours_change_then_it_does_not(llama_of: LoadLlama) -> None:
-    engine = llama_of("qwen2")
+    engine = llama_of("qwen2", exact=True)
     mine = ask(engine, "hello", Sampling(30, temperature=1.3, top_p=0.9, top_k=40, seed=5, presence_penalty=0.5))
     [alone] = generate_all(engine, [mine])
     crowd = [ask(engine, "x" * n, Sampling(5 + 7 * n, seed=n), PLANS[n]) for n in range(1, 8)]
@@ -327,6 +329,28 @@ def test_closing_when_answers_and_tasks_are_under_way_then_they_fail_nothing_sta
         engine.capture([Rollout([1])], ["last_prompt"])
     engine.close()
     assert engine.render([{"role": "user", "content": "hi"}]) and engine.encode("hi")  # whoever still holds it
+
+
+def test_a_closed_engine_when_somebody_still_holds_it_then_the_weights_are_gone(
+    models_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[weakref.ref[Any]] = []
+    contexts: list[weakref.ref[Any]] = []
+
+    class Watched(Context):
+        def __init__(self, model: Any, *args: Any) -> None:
+            super().__init__(model, *args)
+            weights.append(weakref.ref(model))
+            contexts.append(weakref.ref(self))
+
+    monkeypatch.setattr(llama_cpp, "Context", Watched)
+    monkeypatch.setattr(reading, "Context", Watched)
+    engine = load_tiny(export_tiny("qwen2", models_folder / "qwen2", tmp_path / "tiny.gguf"))
+    generate_all(engine, [ask(engine, "hello", Sampling(2), PLANS[3])])
+    engine.capture([Rollout([1])], ["last_prompt"])
+    assert all(ref() for ref in weights) and len(contexts) == 2
+    engine.close()
+    assert not any(ref() for ref in [*weights, *contexts])
 
 
 def test_a_template_when_it_refuses_then_the_request_is_invalid(llama_of: LoadLlama) -> None:

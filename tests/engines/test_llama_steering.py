@@ -10,12 +10,13 @@ import pytest
 from proxy.engines.base import Generation, Intervention, Plan, Rollout, Sampling
 from proxy.engines.batch import Completion, generate_all
 from tests.engines.conftest import LoadPlain
-from tests.engines.llama_models import FAMILIES, LoadLlama, export_tiny
+from tests.engines.llama_models import FAMILIES, LoadLlama, export_tiny, full_precision, load_tiny
 from tests.engines.reference import steered_logits
 from tests.engines.test_steering import PLANS, push
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
+from proxy.engines import llama_cpp  # noqa: E402
 from proxy.engines.llama import context as contexts  # noqa: E402
 from proxy.engines.llama import graph  # noqa: E402
 from proxy.engines.llama.context import Context, StepToken  # noqa: E402
@@ -240,3 +241,26 @@ def test_a_plan_of_another_model_when_started_then_it_is_refused_and_the_batch_g
         with pytest.raises(ValueError):
             engine.score([Rollout([1], [2])], [Plan((item,))])
     assert generate_all(engine, [Generation([1], Sampling(2))])
+
+
+def test_prompts_that_begin_alike_when_blocks_slide_and_room_is_used_again_then_nothing_is_missing(
+    models_folder: Path, plain: LoadPlain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp forgets what lies before the window of a text's end, so that no text may go on from just anywhere."""
+    recorded, file = Recorded(monkeypatch), export_tiny("gpt-oss", models_folder / "gpt-oss", tmp_path / "tiny.gguf")
+    monkeypatch.setattr(llama_cpp, "SHARED_TOKENS", 512)
+    with full_precision():
+        engine = load_tiny(file, max_batch=4, context_length=128)
+    begun = [engine.encode(text) for text in ("We all know how this begins: ", "We all know the rest, ", "Other")]
+    n_read, n_asked = 0, 0
+    try:
+        for number in range(60):
+            prompt = [*begun[number % 3], *engine.encode(f"{number * 7} and on" * (1 + number % 4))]
+            generation = Generation(prompt, Sampling(12, temperature=0), PLANS[number % 3])
+            read_now, answer = read(engine, generation, monkeypatch)
+            n_read, n_asked = n_read + read_now, n_asked + len(prompt)
+            expected = expected_logits(plain(models_folder / "gpt-oss"), generation, answer)
+            assert error(recorded.of(generation), expected) < F32_ERROR
+    finally:
+        engine.close()
+    assert n_read < 0.9 * n_asked

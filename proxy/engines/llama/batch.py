@@ -141,10 +141,7 @@ class LlamaBatch:
         answer = job.answer
         key = answer.generation.plan.prompt_key
         wanted = answer.prompt[:-1]  # the last token is read by its own plan, and to get its logits
-        alike = {
-            seat: _common_length(seat.tokens[: seat.shareable], wanted) if seat.key == key else 0
-            for seat in self._seats
-        }
+        alike = {seat: self._usable(seat, wanted) if seat.key == key else 0 for seat in self._seats}
         source = max(self._seats, key=lambda seat: (alike[seat], seat.job is None))
         length = alike[source]
         # One whose tokens all go on in this prompt is the one to take; else one that is of least use to others.
@@ -161,6 +158,11 @@ class LlamaBatch:
                 source.since = self._tick()
         seat.key = key
         return seat
+
+    def _usable(self, seat: _Seat, wanted: Sequence[int]) -> int:
+        """How many of a seat's first tokens are those wanted, if others may go on from there."""
+        length = _common_length(seat.tokens[: seat.shareable], wanted)
+        return length if self._context.can_go_on(seat.number, length) else 0
 
     def _next_pieces(self) -> list[tuple[_Seat, list[int]]]:
         """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""

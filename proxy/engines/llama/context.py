@@ -52,8 +52,8 @@ class Context:
         parameters.n_batch = parameters.n_ubatch = n_batch
         parameters.n_outputs_max = n_outputs
         parameters.n_threads = parameters.n_threads_batch = torch.get_num_threads()
-        # One memory for all: whoever needs room gets it, and a prompt's beginning is shared without a copy. Whole, so
-        # that a text can be cut anywhere, also in the blocks that look back over a window only.
+        # One memory for all: whoever needs room gets it, and a prompt's beginning is shared without a copy. Blocks that
+        # look back over a window only have room for as much as the others, or hardly any beginning could be shared.
         parameters.kv_unified = parameters.swa_full = True
         parameters.no_perf = True
         parameters.cb_eval = ctypes.cast(self._hook.callback, type(parameters.cb_eval))
@@ -104,6 +104,13 @@ class Context:
     def cut(self, sequence: int, length: int) -> None:
         """Keep only the first `length` tokens of a sequence."""
         llama.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def can_go_on(self, sequence: int, length: int) -> bool:
+        """Whether a text may go on after the first `length` tokens of a sequence. Of blocks that look back over a
+        window only, llama.cpp forgets what lies before the window of the sequence's last token; a text that goes on
+        from an earlier token would need some of it."""
+        first: int = llama.llama_memory_seq_pos_min(self._memory, sequence)
+        return 0 <= first <= max(length - self.model.window, 0)
 
     def share(self, source: int, target: int, length: int) -> None:
         """Let an empty sequence hold the first `length` tokens of another."""

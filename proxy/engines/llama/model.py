@@ -41,6 +41,7 @@ class LlamaModel:
         self.n_layers: int = llama.llama_model_n_layer(self.handle)
         self.hidden_size: int = llama.llama_model_n_embd(self.handle)
         self.trained_length: int = llama.llama_model_n_ctx_train(self.handle)
+        self.window: int = llama.llama_model_n_swa(self.handle)  # tokens; 0 where all blocks see all
         self.trimmed_block: int | None = None  # what Context.find_trimmed_block says, once it was asked
 
     def metadata(self, key: str) -> str | None:
