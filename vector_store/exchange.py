@@ -53,7 +53,7 @@ def import_vector(
     for what, said, wanted in (("model", found.model, subject.model_id), ("trait", found.trait, subject.trait)):
         if said not in (None, wanted):
             raise ImportRefused(f"the file is for the {what} {said!r:.80}, not {wanted!r}")
-    towards = side or _side(found.pole, subject)
+    towards = _side(found.pole, subject, side)
     n_layers, hidden = found.rows.shape
     if subject.hidden_size not in (None, hidden):
         raise ImportRefused(
@@ -127,12 +127,18 @@ def _span(vector: PersonaVector, side: Side) -> Span:
     return next(iter(vector.means), "response")
 
 
-def _side(pole: str | None, subject: Subject) -> Side:
-    if pole not in (None, subject.positive, subject.negative):
+def _side(pole: str | None, subject: Subject, wanted: Side | None) -> Side:
+    """The side the file's directions lead to: what it says itself, else what was asked for."""
+    if pole is None:
+        return wanted or "positive"
+    if pole not in (subject.positive, subject.negative):
         raise ImportRefused(
             f"the file leads to {pole!r:.80}; the trait's poles are {subject.positive}, {subject.negative}"
         )
-    return "negative" if pole == subject.negative else "positive"
+    said: Side = "negative" if pole == subject.negative else "positive"
+    if wanted not in (None, said):
+        raise ImportRefused(f"the file leads to {pole!r}, which is not the pole that was named")
+    return said
 
 
 def _check_subject(vector: PersonaVector, subject: Subject | None) -> None:

@@ -200,6 +200,15 @@ def test_a_bad_file_is_named_once_and_skipped(
     assert str(path.parent) in caplog.text
 
 
+@pytest.mark.parametrize("more", [-1, -3000, 1])
+def test_list_when_a_file_is_cut_off_or_too_long_then_it_is_not_in_it(tmp_path: Path, more: int) -> None:
+    store = VectorStore([tmp_path])
+    path = tmp_path / "org--model" / "silly" / f"{store.save(make_vector(hidden_size=300))}.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:more] if more < 0 else content + b"\0" * more)
+    assert store.list() == []
+
+
 def test_a_file_of_a_later_format_is_skipped_with_its_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = VectorStore([tmp_path])
     vector_id = store.save(make_vector())
