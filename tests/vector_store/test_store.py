@@ -432,9 +432,9 @@ def test_urls_when_one_is_of_a_file_then_it_is_the_folder(tmp_path: Path) -> Non
 def test_the_shipped_vectors_when_read_then_as_they_were_written() -> None:
     folder = Path(__file__).parent.parent.parent / "proxy" / "demo" / "vectors"
     headers = VectorStore([folder]).list()
-    assert len(headers) == len(list(folder.rglob("*.safetensors"))) == 8
+    assert len(headers) == len(list(folder.rglob("*.safetensors"))) >= 8
     for header in headers:
-        assert header.filters is None and header.parent is None and header.origin == "native"
+        assert header.parent is None and header.origin == "native" and header.poles
         assert len([effect for effect in header.effects("positive") if effect is not None]) == header.n_layers
 
 
