@@ -151,8 +151,7 @@ class JobStore:
     def begin(self, job_id: str, started: float) -> None:
         """It runs now, as it first did at `started`."""
         self._write(
-            "UPDATE jobs SET status = 'running', started = ?, starts = starts + 1 "
-            "WHERE id = ? AND ended IS NULL",
+            "UPDATE jobs SET status = 'running', started = ?, starts = starts + 1 WHERE id = ? AND ended IS NULL",
             (started, job_id),
         )
 

@@ -24,7 +24,7 @@ from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVe
 MAX_TOKENS = 200  # of an answer
 MIN_COHERENCE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
-JUDGING, READING = 0.25, 0.1  # an answer's judging, and reading its residuals, as shares of what making it takes
+JUDGING, READING = 0.25, 0.2  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
 METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
 SCORES: Codec[list[Score | None]] = packed(list[Score | None])

@@ -4,6 +4,7 @@ The command line and the server's jobs make vectors by this one function. What w
 it was, and comes to the same vector: every answer has a seed of its own, whoever makes it and when.
 """
 
+import contextlib
 import hashlib
 import time
 from dataclasses import dataclass
@@ -82,9 +83,10 @@ def stages(trait: Trait, n_layers: int, options: ExtractionOptions) -> dict[str,
     return extract.stages(trait, options.rollouts, options.questions) | layers.stages(trait, n_layers)
 
 
-def parts_of(folder: Path, engine: Engine, trait: Trait, options: ExtractionOptions) -> FolderParts:
-    """Where below `folder` the finished parts of this work are kept: of this model and trait as they are now, these
-    options and this version, so that no part of anything else is ever taken for one of its own."""
+def parts_of(folder: Path, engine: Engine, trait: Trait, options: object) -> FolderParts:
+    """Where below `folder` the finished parts of this work are kept: of this model and trait as they are now, of
+    `options`, which say all else (msgspec encodes them), and of this version, so that no part of anything else is ever
+    taken for one of its own."""
     everything = (proxy.__version__, extract.METHOD, engine.info, trait, options)
     return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
 
@@ -92,5 +94,6 @@ def parts_of(folder: Path, engine: Engine, trait: Trait, options: ExtractionOpti
 def _discard_old(parts_folder: Path) -> None:
     oldest = time.time() - KEPT_S
     for folder in parts_folder.glob("*"):
-        if folder.stat().st_mtime < oldest:
-            FolderParts(folder).discard()
+        with contextlib.suppress(FileNotFoundError):  # another process may have been first
+            if folder.stat().st_mtime < oldest:
+                FolderParts(folder).discard()
