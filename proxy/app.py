@@ -11,6 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from proxy import __version__
 from proxy.engines.registry import Registry
 from proxy.jobs.extraction import extraction
+from proxy.jobs.measuring import measuring_kind
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.preparation import Preparation
@@ -20,7 +21,7 @@ from proxy.routes.api_models import get_model_details, list_model_details, load_
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
-from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, watch_job
+from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.steering_test import try_steering
 from proxy.routes.vectors import (
@@ -66,6 +67,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     push_vectors,
                     pull_vectors,
                     generate_vector,
+                    measure_vector,
                     list_jobs,
                     get_job,
                     cancel_job,
@@ -100,6 +102,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
 def _services(settings: Settings, registry: Registry) -> Services:
     traits = Traits(settings.traits_dir)
     store = VectorStore(settings.vector_folders)
+    half = max(settings.max_batch // 2, 1)
     return Services(
         settings=settings,
         registry=registry,
@@ -110,7 +113,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         jobs=JobQueue(
             JobStore(settings.jobs_dir),
             registry,
-            [extraction(lambda: traits.current, store, settings.parts_dir, max(settings.max_batch // 2, 1))],
+            [kind(lambda: traits.current, store, settings.parts_dir, half) for kind in (extraction, measuring_kind)],
         ),
     )
 

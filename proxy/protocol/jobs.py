@@ -1,4 +1,4 @@
-"""The /api/jobs family, and POST /api/vectors/generate, which makes a job."""
+"""The /api/jobs family, and POST /api/vectors/generate and /measure, which make jobs."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,17 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
     trait_id: str | None = None
     rollouts: Rollouts | None = None
     questions: Questions | None = None
+    seed: Seed | None = None
+    wait: bool = False
+
+
+class MeasureRequest(msgspec.Struct, kw_only=True):
+    """Which imported vector to measure in its model: `version` is its id, by default the newest of the trait. Without a
+    model it is the default one. `wait`: answer when it is done, not at once."""
+
+    model: str | None = None
+    trait: str
+    version: str | None = None
     seed: Seed | None = None
     wait: bool = False
 

@@ -1,4 +1,4 @@
-"""POST /api/vectors/generate, and /api/jobs: work that takes minutes, started, watched, waited for and cancelled."""
+"""POST /api/vectors/generate and /measure, and /api/jobs: work that takes minutes, started, watched, and cancelled."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, get_args
@@ -14,8 +14,9 @@ from sse_starlette.sse import EventSourceResponse
 
 from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, NotFound
 from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
+from proxy.jobs.measuring import MEASURING, MeasuringParameters
 from proxy.jobs.store import Job
-from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus
+from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus, MeasureRequest
 from proxy.protocol.vectors import VectorDetails
 from proxy.routes import observe
 from proxy.routes.answering import PING_INTERVAL_S, unless_gone
@@ -23,6 +24,9 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.vectors import vector_details
 from proxy.services import Services, services_of
+from proxy.vectors import versions
+
+Making = ExtractionParameters | MeasuringParameters
 
 
 @post(
@@ -51,12 +55,47 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
         raise InvalidRequest("model: name the model alone, without a persona", param="model")
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
     parameters = ExtractionParameters(name, **{key: value for key, value in numbers.items() if value is not None})
-    job = await services.jobs.submit(EXTRACTION, model, parameters)
+    return await _made(request, EXTRACTION, model, parameters, data.wait)
+
+
+@post(
+    "/vectors/measure",
+    status_code=202,
+    dto=StrictBody[MeasureRequest],
+    return_dto=None,
+    summary="Measure where and how strongly an imported vector steers its model",
+    description="What was imported can't be used before. Starts a job that makes a measured version of the vector, and "
+    "answers as `generate` does.",
+    responses={
+        200: ResponseSpec(VectorDetails, description="With `wait`: the vector", generate_examples=False),
+        202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
+        **declared(400, 401, 403, 404, 413, 500, 503),
+    },
+)
+async def measure_vector(request: Request[Any, Any, Any], data: Annotated[MeasureRequest, Body()]) -> Response[Any]:
+    services = services_of(request)
+    model, suffix = services.asked_model(data.model)
+    if suffix.persona is not None:
+        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+    found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version)
+    if found[0].origin != "imported":
+        reason = "was not imported: it was measured where it was made"
+        raise InvalidRequest(f"version: {found[0].id!r} {reason}", param="version")
+    parameters = MeasuringParameters(data.trait, found[0].id, data.seed or 0)
+    return await _made(request, MEASURING, model, parameters, data.wait)
+
+
+async def _made(
+    request: Request[Any, Any, Any], kind: str, model: str, parameters: Making, wait: bool
+) -> Response[Any]:
+    """The job that makes a vector, or with `wait` the vector."""
+    services = services_of(request)
+    job = await services.jobs.submit(kind, model, parameters)
     observe.record_of(request.scope).facts |= {"model": model, "job": job.id}
-    if not data.wait:
+    if not wait:
         return Response(_details(job), status_code=202, headers={"location": f"/api/jobs/{job.id}"})
     result = await unless_gone(request, _result(services, job.id))
-    details = await anyio.to_thread.run_sync(_vector, services, model, name, result["vector"])
+    details = await anyio.to_thread.run_sync(_vector, services, model, parameters.trait, result["vector"])
     return Response(details, status_code=200)
 
 

@@ -10,14 +10,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 import proxy
-from proxy.engines.base import Engine, Generation, Rollout, Sampling
+from proxy.engines.base import Engine, Generation, ModelInfo, Rollout, Sampling
 from proxy.errors import SetupError
 from proxy.steering import layers
-from proxy.steering.extract import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.extract import MAX_TOKENS, answer_tokens, answering_label, messages
 from proxy.steering.judge import Answer, Judge, check_judged
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
 from vector_store import SIDES, SPANS, Count, PersonaVector
+
+
+def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
+    """What the work reports while it measures, in order, and about how much each is, in answers to be made."""
+    n_answers = len(trait.questions_for(info.world).extract)
+    return {answering_label(trait): n_answers} | layers.stages(trait, info.n_layers)
 
 
 def measure(
@@ -41,7 +47,7 @@ def measure(
         Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
         for index, prompt in enumerate(prompts)
     ]
-    answers = work.answers("neutral", f"{trait.id}: answering", engine, generations)
+    answers = work.answers("neutral", answering_label(trait), engine, generations)
     rollouts = [
         Rollout(prompt, answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True) if answer.token_ids
     ]

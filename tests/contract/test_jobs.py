@@ -16,11 +16,11 @@ import pytest
 from proxy.app import create_app
 from proxy.engines.base import Event, Generation, Run
 from proxy.engines.registry import Registry
-from proxy.jobs import extraction
+from proxy.jobs import extraction, measuring
 from proxy.settings import ModelSettings, Settings
 from proxy.steering import layers
 from tests.fakes import running, wait_until
-from tests.steering.pretend import PretendEngine, PretendJudge
+from tests.steering.pretend import N_LAYERS, PretendEngine, PretendJudge, hidden_direction
 
 MODEL = "org/pretend"
 REQUEST: Mapping[str, Any] = {"model": MODEL, "trait": "silly", "rollouts": 2, "questions": 4}
@@ -88,7 +88,8 @@ def serving_pretend(settings: Settings, engine: Gated) -> Iterator[Served]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "judge_for", lambda engine: PretendJudge())
+    for kind in (extraction, measuring):
+        monkeypatch.setattr(kind, "judge_for", lambda engine: PretendJudge())
     monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
     monkeypatch.setattr(layers, "COARSE_DOSES", (0.5, 1.0))
     monkeypatch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
@@ -307,3 +308,36 @@ def test_trait_when_its_file_comes_while_the_server_runs_then_it_is_seen(
         assert served.generate(trait="merry", wait=True).json()["trait"] == "merry"
         chat = {"model": MODEL, "persona": "glum", "messages": [{"role": "user", "content": "x"}]}
         assert served.client.post("/v1/chat/completions", json=chat).json()["steering"]["personas"] == {"glum": 1.0}
+
+
+def import_direction(served: Served) -> str:
+    """An imported vector, of which nothing but its direction is known; its id."""
+    rows = {f"layer_{block}": hidden_direction().tolist() for block in range(N_LAYERS)}
+    file = {"model_id": MODEL, "trait_id": "silly", "vectors": rows}
+    imported = served.client.post(
+        "/api/vectors/import", params={"model": MODEL, "trait": "silly"}, content=json.dumps(file).encode()
+    )
+    assert imported.status_code < 300, imported.text
+    return str(imported.json()["id"])
+
+
+def test_measure_when_a_vector_was_imported_then_a_measured_version_of_it_is_made(served: Served) -> None:
+    imported = import_direction(served)
+    served.engine.go.set()
+    begun = served.client.post("/api/vectors/measure", json={"model": MODEL, "trait": "silly", "version": imported})
+    assert begun.status_code == 202 and begun.json()["kind"] == "measuring"
+    done = served.until(begun.json()["id"], "done")
+    versions = served.client.get(f"/api/vectors/{MODEL}/silly").json()["data"]
+    measured = next(version for version in versions if version["id"] == done["result"]["vector"])
+    assert measured["origin"] == "imported" and measured["poles"]["positive"]["relative_dose"] > 0
+    again = served.client.post("/api/vectors/measure", json={"model": MODEL, "trait": "silly", "wait": True})
+    assert again.status_code == 200 and again.json()["origin"] == "imported"
+
+
+def test_measure_when_there_is_nothing_to_measure_then_it_says_so(served: Served) -> None:
+    served.engine.go.set()
+    missing = served.client.post("/api/vectors/measure", json={"model": MODEL, "trait": "silly"})
+    assert missing.status_code == 404
+    assert served.generate(wait=True).status_code == 200
+    native = served.client.post("/api/vectors/measure", json={"model": MODEL, "trait": "silly"})
+    assert (native.status_code, native.json()["error"]["param"]) == (400, "version")
