@@ -1,6 +1,6 @@
 # make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
 # make test    the tests          make lint    ruff and mypy
-# make bench   measure speed, beside other servers, into tests/benchmarks/results: about 20 minutes (QUICK=1 to try it)
+# make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
 PYTHON ?= python3
@@ -44,11 +44,11 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json
 	@$(VENV)/bin/python -m tests.clients.node
 	@touch $@
 
-# What is measured against, apart from what is ours, but with the same torch and transformers.
-$(BENCH_VENV)/.installed: pyproject.toml $(VENV)/.installed
+# What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.
+$(BENCH_VENV)/.installed: pyproject.toml $(VENV)/.installed-for-tests
 	@echo "Installing what is measured against into $(BENCH_VENV): a few minutes the first time ..."
 	@test -x $(BENCH_VENV)/bin/python || $(VENV)/bin/python -m venv $(BENCH_VENV)
-	@$(VENV)/bin/python -m pip freeze --disable-pip-version-check | grep -E '^(torch|transformers)==' > $(BENCH_VENV)/same.txt
+	@$(VENV)/bin/python -m pip freeze --disable-pip-version-check | grep -E '^(torch|transformers|llama_cpp_python)==' > $(BENCH_VENV)/same.txt
 	@$(BENCH_PIP) install 'pip>=25.1'
 	@$(BENCH_PIP) install --group bench --constraint $(BENCH_VENV)/same.txt
 	@touch $@

@@ -72,7 +72,10 @@ def export(folder: Path, file: Path, precision: Precision = "float16") -> None:
         writer.add_string(WORLD_KEY, config["persona_world"])
     _write_hyperparameters(writer, config)
     _write_tokenizer(writer, folder, config, architecture.pre_tokenizer)
-    for name, tensor in gguf_tensors(load_file(folder / "model.safetensors"), {**_NAMES, **architecture.names}):
+    weights: dict[str, np.ndarray] = {}
+    for part in sorted(folder.glob("*.safetensors")):
+        weights |= load_file(part)
+    for name, tensor in gguf_tensors(weights, {**_NAMES, **architecture.names}):
         # Vectors stay in float32, as llama.cpp expects of norms, biases and sinks.
         is_matrix = tensor.ndim > 1 and name.endswith(".weight")
         writer.add_tensor(name, np.ascontiguousarray(tensor.astype(precision if is_matrix else np.float32)))

@@ -13,16 +13,17 @@ from proxy.errors import SetupError
 from proxy.steering.report import ProgressBar
 from tests.benchmarks import results
 from tests.benchmarks.client import BenchmarkError
-from tests.benchmarks.contenders import CONTENDERS, ours
+from tests.benchmarks.contenders import NAMES, ours
 from tests.benchmarks.models import DEMO, MODELS, usual
 from tests.benchmarks.run import Effort, measure_model
 from tests.benchmarks.soak import flat, soak
 from tests.benchmarks.tables import misses, render
 
 EXAMPLES = """examples:
-  python -m tests.benchmarks speed                          all of it: about 20 minutes on two cores
+  python -m tests.benchmarks speed                          all of it: about 40 minutes on two cores
   python -m tests.benchmarks speed --quick                  to try things: a minute or two, and nothing is kept
   python -m tests.benchmarks speed --model demo-qwen2 --server ours --server saklas
+  python -m tests.benchmarks speed --model demo-gpt-oss-gguf --server llama-cpp-python
   python -m tests.benchmarks soak                           10,000 requests, and what memory does meanwhile
   python -m tests.benchmarks tables                         what the README shows between its benchmark markers
 
@@ -58,13 +59,14 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     speed = commands.add_parser("speed", help="tokens per second and time to the first token, beside other servers")
     speed.add_argument(
-        "--model", action="append", choices=MODELS, help="repeatable; by default the demo and the shape of a real one"
+        "--model", action="append", choices=MODELS, help="repeatable; by default the demos and the shape of a real one"
     )
-    speed.add_argument("--server", action="append", choices=CONTENDERS, help="repeatable; by default all")
+    speed.add_argument("--server", action="append", choices=NAMES, help="repeatable; by default all that can run it")
     speed.add_argument("--quick", action="store_true", help="a small part, for trying things; prints and keeps nothing")
     _add_common(speed)
     speed.set_defaults(run=_speed)
     endurance = commands.add_parser("soak", help="many short requests to one server: does its memory stay flat?")
+    endurance.add_argument("--model", choices=MODELS, default=DEMO.id, help=f"({DEMO.id})")
     endurance.add_argument("--requests", type=int, default=10000, help="how many (10000)")
     _add_common(endurance)
     endurance.set_defaults(run=_soak)
@@ -81,7 +83,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 def _speed(args: argparse.Namespace) -> int:
     device, machine = _place(args.device)
     models = [MODELS[name] for name in args.model] if args.model else [DEMO] if args.quick else usual(device)
-    names = list(dict.fromkeys(["ours", *(args.server or CONTENDERS)]))
+    names = list(dict.fromkeys(["ours", *(args.server or NAMES)]))
     path = args.out or results.FOLDER / f"{machine.name}.json"
     measured = results.Results(machine)
     for model in models:
@@ -103,11 +105,12 @@ def _soak(args: argparse.Namespace) -> int:
         raise SetupError(f"--requests must be at least 100, not {args.requests}")
     device, machine = _place(args.device)
     path = args.out or results.FOLDER / f"{machine.name}.json"
-    server = ours(DEMO, DEMO.prepared(), device)
+    model = MODELS[args.model]
+    server = ours(model, model.prepared(), device)
     with ProgressBar(sys.stderr) as progress:
         result = asyncio.run(soak(server, args.requests, 1, progress))
     kept = results.read(path, machine)
-    kept.soak = result
+    kept.put(result)
     results.write(path, kept)
     first, last = result.rss_mb[0], result.rss_mb[-1]
     print(

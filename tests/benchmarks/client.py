@@ -28,10 +28,10 @@ class Unavailable(BenchmarkError):
 
 @dataclass(frozen=True)
 class Answer:
-    """`first_s`: seconds from wanting the answer to its first text."""
+    """`first_s`: seconds from wanting the answer to its first text. `prompt_tokens`: None where nobody said."""
 
     first_s: float
-    prompt_tokens: int
+    prompt_tokens: int | None
     completion_tokens: int
 
 
@@ -107,10 +107,20 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any], wanted: float | N
         raise Unavailable(str(error)) from error
     except httpx.HTTPError as error:
         raise BenchmarkError(f"{type(error).__name__}: {error}") from error
-    usage = next((chunk["usage"] for chunk in reversed(list(_chunks(received))) if chunk.get("usage")), None)
-    if usage is None or first_s is None:
+    lengths = _lengths(received, body)
+    if lengths is None or first_s is None:
         raise BenchmarkError(f"the stream ended without usage or text: ...{received[-300:].decode(errors='replace')}")
-    return Answer(first_s, usage["prompt_tokens"], usage["completion_tokens"])
+    return Answer(first_s, *lengths)
+
+
+def _lengths(received: bytearray, body: dict[str, Any]) -> tuple[int | None, int] | None:
+    """Tokens of prompt and answer: what the usage says, or where a server streams none, that the answer was cut off."""
+    for chunk in reversed(list(_chunks(received))):
+        if usage := chunk.get("usage"):
+            return usage["prompt_tokens"], usage["completion_tokens"]
+        if any(choice.get("finish_reason") == "length" for choice in chunk["choices"]):
+            return None, body["max_tokens"]
+    return None
 
 
 def _chunks(received: bytearray) -> Iterator[dict[str, Any]]:

@@ -1,14 +1,13 @@
 """The servers that are measured: ours, and those it is measured against. Each is one function.
 
-Those of others run from a virtual environment of their own with the same torch and transformers as ours, so that what
-is compared is what they do with them.
+Those of others run from a virtual environment of their own with the same torch, transformers and llama.cpp as ours, so
+that what is compared is what they do with them.
 """
 
 import sys
 from pathlib import Path
 
 from proxy.steering.traits import load_traits, poles
-from tests.benchmarks.client import BenchmarkError
 from tests.benchmarks.models import CACHE, BenchmarkModel, Prepared
 from tests.benchmarks.servers import CONDITIONS, Server, program
 
@@ -18,10 +17,10 @@ MAX_BATCH = 32
 
 def ours(model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
     """`persona-proxy serve`. Its vectors steer every generated token, which costs the most."""
-    flags = ["--device", device, "--dtype", model.dtype, "--port", "{port}"]
+    flags = ["--model", f"{model.id}={prepared.path}", *model.place(device), "--port", "{port}"]
     return Server(
         name="ours",
-        command=[sys.executable, "-m", "proxy.cli", "serve", "--model", f"{model.id}={prepared.folder}", *flags],
+        command=[sys.executable, "-m", "proxy.cli", "serve", *flags],
         model=model.id,
         conditions=CONDITIONS,
         personas=list(poles(load_traits())),
@@ -48,8 +47,8 @@ def _transformers_serve(name: str, flag: str, model: BenchmarkModel, prepared: P
     flags = [flag, "--device", device, "--dtype", model.dtype, "--host", "127.0.0.1", "--port", "{port}"]
     return Server(
         name=name,
-        command=[program(OTHERS, "transformers"), "serve", str(prepared.folder), *flags],
-        model=str(prepared.folder),
+        command=[program(OTHERS, "transformers"), "serve", str(prepared.path), *flags],
+        model=str(prepared.path),
     )
 
 
@@ -59,7 +58,7 @@ def saklas(model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
     Its probes, which watch every token, are off. It ends answers at every token that is an end in some model, whatever
     this one's configuration says, so those are biased away.
     """
-    command, folder = program(OTHERS, "saklas"), str(prepared.folder)
+    command, folder = program(OTHERS, "saklas"), str(prepared.path)
     asked = ["--kind", "custom", "--system", "You are a very {c} assistant."]
     flags = ["--device", device, "--probes", "none", "--no-web", "--host", "127.0.0.1", "--port", "{port}"]
     note = "streams one answer at a time and breaks off a second one with 409, so the client held it back"
@@ -80,16 +79,43 @@ def saklas(model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
     )
 
 
+def llama_cpp_python(model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
+    """llama-cpp-python's own server: one request after another. By default a second request would cut off the first,
+    and the logits of all of a prompt would be kept."""
+    options = {
+        "--model": str(prepared.path),
+        "--n_ctx": "2048",
+        "--n_threads": "{threads}",
+        "--n_threads_batch": "{threads}",
+        "--n_gpu_layers": "-1" if device == "cuda" else "0",
+        "--interrupt_requests": "false",
+        "--logits_all": "false",
+        "--verbose": "false",
+        "--port": "{port}",
+    }
+    flags = [word for option in options.items() for word in option]
+    return Server(
+        name="llama-cpp-python",
+        command=[program(OTHERS, "python"), "-m", "llama_cpp.server", *flags],
+        model=model.id,
+        note="answers one request after another; it was told not to let the next one cut off the one before",
+    )
+
+
+# By what runs a model: those that can.
 CONTENDERS = {
-    "ours": ours,
-    "transformers": transformers_serve,
-    "transformers-batching": transformers_batching,
-    "saklas": saklas,
+    "transformers": {
+        "ours": ours,
+        "transformers": transformers_serve,
+        "transformers-batching": transformers_batching,
+        "saklas": saklas,
+    },
+    "llama_cpp": {"ours": ours, "llama-cpp-python": llama_cpp_python},
 }
+NAMES = list(dict.fromkeys(name for servers in CONTENDERS.values() for name in servers))
 
 
 def contender(name: str, model: BenchmarkModel, prepared: Prepared, device: str) -> Server:
-    """The server of this name with this model. BenchmarkError where it is not installed."""
-    if name not in CONTENDERS:
-        raise BenchmarkError(f"there is no server {name!r}; possible: {', '.join(CONTENDERS)}")
-    return CONTENDERS[name](model, prepared, device)
+    """The server of this name, one of CONTENDERS[model.engine], with this model. BenchmarkError where it is not
+    installed."""
+    return CONTENDERS[model.engine][name](model, prepared, device)

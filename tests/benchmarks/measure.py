@@ -12,10 +12,9 @@ import numpy as np
 
 from tests.benchmarks.client import BenchmarkError, Burst, burst
 from tests.benchmarks.results import Load
-from tests.benchmarks.servers import Condition, Running, Server, running
+from tests.benchmarks.servers import SHORT_ANSWER, Condition, Running, Server, running
 
 CONCURRENCIES = (1, 4, 8, 16, 32)
-WARM_UP_TOKENS = 4
 
 Progress = Callable[[str, int, int], None]  # what, how many are done, of how many
 
@@ -32,10 +31,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class Measured:
-    """A server's loads, and how long its prompts were, in tokens."""
+    """A server's loads, and how long its prompts were, in tokens, if it says so."""
 
     loads: list[Load]
-    prompt_tokens: int
+    prompt_tokens: int | None
 
 
 async def measure(server: Server, workload: Workload, threads: int, progress: Progress) -> Measured:
@@ -64,7 +63,7 @@ async def measure(server: Server, workload: Workload, threads: int, progress: Pr
 async def _warm_up(server: Server, process: Running, concurrency: int, numbers: "itertools.count[int]") -> None:
     for condition in server.conditions:
         for at_once in (1, concurrency):
-            bodies = [server.body(condition, next(numbers), WARM_UP_TOKENS) for _ in range(at_once)]
+            bodies = [server.body(condition, next(numbers), SHORT_ANSWER) for _ in range(at_once)]
             await burst(process.client, bodies, at_once, server.at_once)
 
 

@@ -1,41 +1,40 @@
-"""The models the benchmarks run: a demo model that never stops, and real shapes with random weights.
+"""The models the benchmarks run: demo models that never stop, and real shapes with random weights.
 
 Speed does not depend on what the weights say, so a shape of a real size needs no download. Nothing here says how well
-anything is steered: the vectors of the real shapes are random directions with a plausible dose, eight personas that
-cost what eight real ones do. Folders are made in the user's cache and kept there.
+anything is steered: the vectors of all but the demo Qwen2 are random directions with a plausible dose, eight personas
+that cost what eight real ones do. Folders and files are made in the user's cache and kept there.
 
-Every answer has to be as long as was asked for, or servers could not be compared: the demo model's copy is told of an
-end token it never says, and in the random shapes the end tokens' logits are zero, which is never the highest.
+Every answer has to be as long as was asked for, or servers could not be compared: the demo Qwen2's copy is told of an
+end token it never says, and in all others the end tokens' logits are zero, which is never the highest.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import platformdirs
 import torch
-from safetensors.torch import save_file
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config
 
 from proxy.demo.models import MODELS_DIR
 from proxy.engines.loading import weights_fingerprint
-from proxy.steering.traits import load_traits
-from vector_store import CONDITIONS, SIDES, PersonaVector, PoleChoice, VectorStore
+from tests.benchmarks import gguf_files
+from tests.benchmarks.random_model import end_ids, special_ids, write_random_model, write_random_vectors
 
 CACHE = platformdirs.user_cache_path("persona-proxy", appauthor=False) / "benchmarks"
-SHARD_BYTES = 2 * 10**9
-STANDARD_DEVIATION = 0.02  # of the random weights, as transformers initialises them
+
+Engine = Literal["transformers", "llama_cpp"]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model on disk: its folder, the folder of the vectors that belong to it, and the tokens that end a turn in its
-    template, whatever its configuration says."""
+    """A model on disk: its folder or GGUF file, the folder of the vectors that belong to it, and the tokens that end a
+    turn in its template, whatever its configuration says."""
 
-    folder: Path
+    path: Path
     vectors: Path
     end_ids: tuple[int, ...]
 
@@ -43,9 +42,9 @@ class Prepared:
 @dataclass(frozen=True)
 class BenchmarkModel:
     """One model to measure, and how much of it: `tokens` to an answer, at least `requests` answers to a burst,
-    `rounds` of bursts for our own server and `rounds_of_others` for the rest, `texts` to read residuals from.
+    `rounds` of bursts for our own server and `rounds_of_others` for the rest, `texts` to read residuals from, if any.
     `toy`: whether it is small, so that one thread may be faster than all, which is then tried, and trained, so that
-    other tools can make vectors of it."""
+    other tools can make vectors of it. `engine`: what runs it; llama_cpp takes a GGUF file, in whatever `dtype`."""
 
     id: str
     about: str
@@ -57,22 +56,36 @@ class BenchmarkModel:
     texts: int
     toy: bool
     prepare: Callable[["BenchmarkModel", Path], Prepared]
+    engine: Engine = "transformers"
 
     def prepared(self, cache: Path = CACHE) -> Prepared:
-        """The folder, made now unless it is there; minutes for a large one."""
+        """The folder or file, made now unless it is there; minutes for a large one."""
         return self.prepare(self, cache)
+
+    def place(self, device: str) -> list[str]:
+        """The flags of our own commands that say where it runs, and in what precision, if it can be chosen."""
+        return ["--device", device, *(["--dtype", self.dtype] if self.engine == "transformers" else [])]
 
 
 def endless_demo(model: BenchmarkModel, cache: Path) -> Prepared:
     """A copy of the demo Qwen2 whose only end token is one it was never taught to say; always made anew."""
     folder = cache / model.id
     shutil.copytree(MODELS_DIR / "qwen2", folder, dirs_exist_ok=True)
-    end = _special_ids(folder)["<|endoftext|>"]
+    end = special_ids(folder)["<|endoftext|>"]
     for name in ("config.json", "generation_config.json"):
         _change_json(folder / name, eos_token_id=end)
     _change_json(folder / "tokenizer_config.json", eos_token="<|endoftext|>")
     # The demo's own vectors come with the package and fit, since they go by the weights.
-    return Prepared(folder, cache / "no-vectors", _end_ids(folder))
+    return Prepared(folder, cache / "no-vectors", end_ids(folder))
+
+
+def endless_gguf_demo(model: BenchmarkModel, cache: Path) -> Prepared:
+    """A copy of the demo GPT-OSS that never ends an answer, always made anew. Its weights are no longer the demo's, so
+    its vectors are random ones."""
+    file = cache / f"{model.id}.gguf"
+    cache.mkdir(parents=True, exist_ok=True)
+    gguf_files.copy_endless(MODELS_DIR / "gpt-oss" / "model-f16.gguf", file)
+    return _with_vectors(model, file)
 
 
 def random_shape(**sizes: object) -> Callable[[BenchmarkModel, Path], Prepared]:
@@ -81,114 +94,38 @@ def random_shape(**sizes: object) -> Callable[[BenchmarkModel, Path], Prepared]:
     def prepare(model: BenchmarkModel, cache: Path) -> Prepared:
         folder = cache / f"{model.id}-{model.dtype}"
         vectors = cache / f"{folder.name}-vectors"
+        config = Qwen2Config(**sizes)
         if not folder.is_dir():
             making = folder.with_name(f"{folder.name}.making")
             shutil.rmtree(making, ignore_errors=True)
-            write_random_model(making, Qwen2Config(**sizes), getattr(torch, model.dtype))
+            write_random_model(making, config, getattr(torch, model.dtype))
             making.rename(folder)
         if not vectors.is_dir():
-            write_random_vectors(vectors, model.id, folder)
-        return Prepared(folder, vectors, _end_ids(folder))
+            fingerprint = weights_fingerprint(folder)
+            write_random_vectors(vectors, model.id, fingerprint, config.num_hidden_layers, config.hidden_size)
+        return Prepared(folder, vectors, end_ids(folder))
 
     return prepare
 
 
-def write_random_model(folder: Path, config: Qwen2Config, dtype: torch.dtype) -> None:
-    """Write configuration, tokenizer and weights, a shard at a time: memory is needed for one shard only."""
-    folder.mkdir(parents=True)
-    write_tokenizer(folder, config.vocab_size)
-    ends = list(_end_ids(folder))
-    config.bos_token_id, config.eos_token_id, config.pad_token_id = None, ends, ends[1]
-    config.architectures, config.dtype = ["Qwen2ForCausalLM"], dtype
-    config.save_pretrained(folder)
-    GenerationConfig(eos_token_id=ends, pad_token_id=ends[1]).save_pretrained(folder)
-    places: dict[str, str] = {}
-    for number, shard in enumerate(_shards(_random_weights(config, dtype, ends)), start=1):
-        name = f"model-{number:05}.safetensors"
-        save_file(shard, folder / name, metadata={"format": "pt"})
-        places |= dict.fromkeys(shard, name)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+def made_of(source: BenchmarkModel, write: Callable[[Path, Path], None]) -> Callable[[BenchmarkModel, Path], Prepared]:
+    """The GGUF file that `write` makes of another model's folder or file."""
+
+    def prepare(model: BenchmarkModel, cache: Path) -> Prepared:
+        file = cache / f"{model.id}.gguf"
+        if not file.is_file():
+            making = file.with_suffix(".making")
+            write(source.prepared(cache).path, making)
+            making.rename(file)
+        return _with_vectors(model, file)
+
+    return prepare
 
 
-def _random_weights(config: Qwen2Config, dtype: torch.dtype, never: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor by its name. The tokens `never` have rows of zeros, so their logits are zero."""
-    with torch.device("meta"):
-        shapes = Qwen2ForCausalLM(config).state_dict()
-    generator = torch.Generator().manual_seed(0)
-    for name, shape in shapes.items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        if name.endswith("norm.weight"):
-            yield name, torch.ones(shape.shape, dtype=dtype)
-            continue
-        tensor = torch.randn(shape.shape, generator=generator).mul_(STANDARD_DEVIATION)
-        if name in ("model.embed_tokens.weight", "lm_head.weight"):
-            tensor[never] = 0
-        yield name, tensor.to(dtype)
-
-
-def _shards(tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
-    shard: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors:
-        shard[name] = tensor
-        if sum(each.nbytes for each in shard.values()) >= SHARD_BYTES:
-            yield shard
-            shard = {}
-    if shard:
-        yield shard
-
-
-def write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """The demo's tokenizer and template with more words, which no merge reaches, so that every id has a text."""
-    source = MODELS_DIR / "qwen2"
-    content = json.loads((source / "tokenizer.json").read_text("utf-8"))
-    words = content["model"]["vocab"]
-    # An added token keeps its id only if the vocabulary names it too, now that there are words behind it.
-    words |= {token["content"]: token["id"] for token in content["added_tokens"]}
-    words |= {f"Ġw{number}": number for number in range(len(words), vocabulary)}
-    (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-    for name in ("tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(source / name, folder)
-
-
-def write_random_vectors(folder: Path, model_id: str, weights: Path) -> None:
-    """A vector of each built-in trait: random directions half a residual norm long, over every generated token, each
-    at a block of its own in the middle of the model."""
-    config = Qwen2Config.from_pretrained(weights)
-    rng = np.random.default_rng(0)
-    shape = (config.num_hidden_layers, config.hidden_size)
-    store = VectorStore([folder])
-    for number, trait in enumerate(load_traits().values()):
-        choice = PoleChoice(
-            block=config.num_hidden_layers // 2 + number, span="response", positions="response", relative_dose=0.5
-        )
-        store.save(
-            PersonaVector(
-                model_id=model_id,
-                fingerprint=weights_fingerprint(weights),
-                trait=trait.id,
-                positive=trait.positive,
-                negative=trait.negative,
-                n_layers=shape[0],
-                hidden_size=shape[1],
-                created="2025-01-01T00:00:00Z",
-                software_version="benchmark",
-                method="random directions, to measure speed",
-                poles=dict.fromkeys(SIDES, choice),
-                means={"response": {name: rng.standard_normal(shape, np.float32) for name in CONDITIONS}},
-                residual_norms={"response": np.full(shape[0], shape[1] ** 0.5, np.float32)},
-            )
-        )
-
-
-def _end_ids(folder: Path) -> tuple[int, ...]:
-    special = _special_ids(folder)
-    return special["<|im_end|>"], special["<|endoftext|>"]
-
-
-def _special_ids(folder: Path) -> dict[str, int]:
-    content = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    return {token["content"]: token["id"] for token in content["added_tokens"]}
+def _with_vectors(model: BenchmarkModel, file: Path) -> Prepared:
+    vectors = file.with_name(f"{model.id}-vectors")
+    gguf_files.write_vectors(vectors, model.id, file)
+    return Prepared(file, vectors, gguf_files.end_ids(file))
 
 
 def _change_json(path: Path, **values: object) -> None:
@@ -251,9 +188,40 @@ SEVEN_BILLION = BenchmarkModel(
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
     ),
 )
-MODELS = {model.id: model for model in (DEMO, HALF_BILLION, SEVEN_BILLION)}
+GGUF_DEMO = BenchmarkModel(
+    id="demo-gpt-oss-gguf",
+    about="the demo GPT-OSS, 5 blocks of width 192, 4 experts, 4.7 M parameters",
+    dtype="float16",
+    tokens=64,
+    requests=8,
+    rounds=9,
+    rounds_of_others=1,
+    texts=0,
+    toy=True,
+    prepare=endless_gguf_demo,
+    engine="llama_cpp",
+)
+HALF_BILLION_F16 = replace(
+    HALF_BILLION,
+    id="qwen2.5-0.5b-gguf-f16",
+    dtype="float16",
+    texts=0,
+    prepare=made_of(HALF_BILLION, gguf_files.export),
+    engine="llama_cpp",
+)
+HALF_BILLION_Q8_0 = replace(
+    HALF_BILLION_F16,
+    id="qwen2.5-0.5b-gguf-q8_0",
+    dtype="Q8_0",
+    prepare=made_of(HALF_BILLION_F16, gguf_files.quantise),
+)
+MODELS = {
+    model.id: model for model in (DEMO, HALF_BILLION, SEVEN_BILLION, GGUF_DEMO, HALF_BILLION_F16, HALF_BILLION_Q8_0)
+}
 
 
 def usual(device: str) -> list[BenchmarkModel]:
     """What is measured on such a device when nobody says otherwise."""
-    return [DEMO, SEVEN_BILLION if device == "cuda" else HALF_BILLION]
+    if device == "cuda":
+        return [DEMO, SEVEN_BILLION]
+    return [DEMO, HALF_BILLION, GGUF_DEMO, HALF_BILLION_F16, HALF_BILLION_Q8_0]

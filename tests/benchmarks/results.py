@@ -3,6 +3,7 @@
 Speeds are kept round by round, so that what a table says can be computed again.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -10,11 +11,13 @@ import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from proxy import __version__
 from proxy.errors import SetupError
+from tests.benchmarks.models import Engine
 from tests.benchmarks.servers import Condition
 
 FOLDER = Path(__file__).parent / "results"
@@ -64,15 +67,28 @@ class Extraction(msgspec.Struct, frozen=True):
     loop: list[float]
 
 
+class StepCost(msgspec.Struct, frozen=True):
+    """Milliseconds of a llama.cpp step of one token for each of so many sequences, of each round: `without` a callback
+    in the context, with it and nobody `unsteered`, and with every sequence `steered` at a block of its own."""
+
+    sequences: int
+    without: list[float]
+    unsteered: list[float]
+    steered: list[float]
+
+
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one model, measured in one run.
 
-    `tokens` and `prompt_tokens`: of every answer and prompt. `threads`: what each process computed with;
-    `threads_tried`: completion tokens per second of our server by number of threads, where that was tried.
-    `alone_tokens_per_s`: `generate` with a hook, one request at a time, in process.
+    `engine` and `toy`: see BenchmarkModel. `tokens` and `prompt_tokens`: of every answer and prompt. `threads`: what
+    each process computed with; `threads_tried`: completion tokens per second of our server by number of threads, where
+    that was tried. `alone_tokens_per_s`: one request at a time, in process, by what needs no server: `generate` with a
+    hook, or an unsteered `Llama`. `extraction` and `steps`: None where they were not measured.
     """
 
     model: str
+    engine: Engine
+    toy: bool
     about: str
     date: str
     versions: dict[str, str]
@@ -83,7 +99,8 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     servers: list[ServerResult]
     alone_tokens_per_s: list[float]
-    extraction: Extraction
+    extraction: Extraction | None = None
+    steps: list[StepCost] | None = None
 
     def server(self, name: str) -> ServerResult | None:
         """The server of this name, if it took part."""
@@ -108,15 +125,16 @@ class Results(msgspec.Struct):
 
     machine: Machine
     models: list[ModelResult] = []
-    soak: SoakResult | None = None
+    soaks: list[SoakResult] = []
 
-    def put(self, result: ModelResult) -> None:
+    def put(self, result: ModelResult | SoakResult) -> None:
         """Add a model's result, or put it in the place of its older one."""
-        for place, older in enumerate(self.models):
+        kept: list[Any] = self.models if isinstance(result, ModelResult) else self.soaks
+        for place, older in enumerate(kept):
             if older.model == result.model:
-                self.models[place] = result
+                kept[place] = result
                 return
-        self.models.append(result)
+        kept.append(result)
 
 
 def read(path: Path, machine: Machine) -> Results:
@@ -165,10 +183,14 @@ def today() -> str:
 def versions(others: Path | None = None) -> dict[str, str]:
     """Versions of what takes part; `others` is the virtual environment of the other servers, where it is used."""
     found = {"persona-proxy": __version__, "python": platform.python_version()}
-    found |= {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    for name in ("torch", "transformers", "llama-cpp-python"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the last is an extra
+            found[name] = importlib.metadata.version(name)
     python = others / "bin" / "python" if others else None
     if python is not None and python.is_file():
-        code = "import importlib.metadata as m; print(m.version('saklas'), m.version('transformers'))"
-        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        found |= {"saklas": answer[0], "transformers serve": answer[1]}
+        servers = {"saklas": "saklas", "transformers serve": "transformers", "llama_cpp.server": "llama-cpp-python"}
+        code = "import importlib.metadata, sys; print(*map(importlib.metadata.version, sys.argv[1:]))"
+        command = [str(python), "-c", code, *servers.values()]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        found |= dict(zip(servers, answer, strict=True))
     return found

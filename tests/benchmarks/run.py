@@ -1,4 +1,4 @@
-"""Measures models: every server in turn, then generation and extraction in process, all with as many threads."""
+"""Measures models: every server in turn, then what the parts do in process, all with as many threads."""
 
 import asyncio
 import json
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.client import BenchmarkError
-from tests.benchmarks.contenders import OTHERS, contender
+from tests.benchmarks.contenders import CONTENDERS, OTHERS, contender
 from tests.benchmarks.measure import CONCURRENCIES, Measured, Progress, Workload, measure
 from tests.benchmarks.models import BenchmarkModel, Prepared
-from tests.benchmarks.results import Extraction, ModelResult, ServerResult, today, versions
+from tests.benchmarks.results import Extraction, ModelResult, ServerResult, StepCost, today, versions
 
 TRIAL_CONCURRENCY = 8
+STEP_ROUNDS = 9
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,24 @@ class Effort:
 def measure_model(
     model: BenchmarkModel, servers: Sequence[str], device: str, cores: int, effort: Effort, progress: Progress
 ) -> ModelResult:
-    """Everything about one model. BenchmarkError where our own part fails; what others can't do is in the result."""
+    """Everything about one model, by those of `servers` that can run it. BenchmarkError where our own part fails; what
+    others can't do is in the result."""
     progress(f"{model.id}: making the model", 0, 1)
     prepared = model.prepared()
     tried = _try_threads(model, prepared, device, cores, effort, progress) if model.toy and device == "cpu" else {}
     threads = max(tried, key=lambda count: tried[count]) if tried else cores
     results: list[ServerResult] = []
     prompt_tokens = 0
-    for name in servers:
+    for name in (name for name in servers if name in CONTENDERS[model.engine]):
         result, measured = _measure_server(name, model, prepared, device, threads, effort, progress)
         results.append(result)
-        prompt_tokens = measured.prompt_tokens if measured else prompt_tokens
-    place = ["--device", device, "--dtype", model.dtype, "--rounds", str(effort.in_process_rounds(model))]
+        if measured and measured.prompt_tokens is not None:
+            prompt_tokens = measured.prompt_tokens
     workload = effort.workload(model, own=False)
-    progress(f"{model.id}: generate, one at a time", 0, 1)
-    size = ["--tokens", str(workload.tokens), "--requests", str(workload.requests)]
-    alone = _in_process(["tests.benchmarks.alone", str(prepared.folder), *size, *place], threads)
-    progress(f"{model.id}: extraction", 0, 1)
-    texts = ["--texts", str(model.texts // 4 if effort.quick else model.texts)]
-    extraction = _in_process(["tests.benchmarks.extraction", model.id, str(prepared.folder), *texts, *place], threads)
     return ModelResult(
         model=model.id,
+        engine=model.engine,
+        toy=model.toy,
         about=model.about,
         date=today(),
         versions=versions(OTHERS),
@@ -70,9 +68,29 @@ def measure_model(
         tokens=workload.tokens,
         prompt_tokens=prompt_tokens,
         servers=results,
-        alone_tokens_per_s=alone,
-        extraction=Extraction(**extraction),
+        **_measure_parts(model, prepared, device, threads, effort, progress),
     )
+
+
+def _measure_parts(
+    model: BenchmarkModel, prepared: Prepared, device: str, threads: int, effort: Effort, progress: Progress
+) -> dict[str, Any]:
+    """What is measured in process, as fields of the result."""
+    path, workload = str(prepared.path), effort.workload(model, own=False)
+    place = [*model.place(device), "--rounds", str(effort.in_process_rounds(model))]
+    size = ["--tokens", str(workload.tokens), "--requests", str(workload.requests)]
+    progress(f"{model.id}: one at a time, in process", 0, 1)
+    if model.engine == "llama_cpp":
+        alone = _in_process(["tests.benchmarks.alone_llama", path, *size, *place], threads)
+        progress(f"{model.id}: steps with and without the callback", 0, 1)
+        rounds = ["--rounds", str(1 if effort.quick else STEP_ROUNDS)]
+        steps = _in_process(["tests.benchmarks.callback", path, *model.place(device), *rounds], threads)
+        return {"alone_tokens_per_s": alone, "steps": [StepCost(**cost) for cost in steps]}
+    alone = _in_process(["tests.benchmarks.alone", path, *size, *place], threads)
+    progress(f"{model.id}: extraction", 0, 1)
+    texts = ["--texts", str(model.texts // 4 if effort.quick else model.texts)]
+    extraction = _in_process(["tests.benchmarks.extraction", model.id, path, *texts, *place], threads)
+    return {"alone_tokens_per_s": alone, "extraction": Extraction(**extraction)}
 
 
 def _measure_server(

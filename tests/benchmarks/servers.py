@@ -25,6 +25,7 @@ CONDITIONS: tuple[Condition, ...] = ("unsteered", "one", "mixed")
 START_S = 900.0  # a large model may have to be read from a slow disk
 END_S = 20.0
 POLL_S = 0.25
+SHORT_ANSWER = 8  # tokens; GPT-OSS needs three before its first text
 QUESTION = "Tell me about the capital of France."
 LOG_TAIL = 1500  # characters
 
@@ -33,10 +34,11 @@ LOG_TAIL = 1500  # characters
 class Server:
     """One server with one model.
 
-    `command`: what starts it, with {port} for its port; `before`: commands that must have succeeded first. `model`: the
-    name requests use. `conditions`: what it can do; `steer` turns a persona of `personas` and a coefficient into fields
-    of the request. `fixed_length`: fields that keep an answer going until max_tokens, where the model alone does not.
-    `at_once`: how many requests it can take, where it breaks off what is more. `note`: what readers should know of it.
+    `command`: what starts it, with {port} for its port and {threads} for how many to compute with; `before`: commands
+    that must have succeeded first. `model`: the name requests use. `conditions`: what it can do; `steer` turns a
+    persona of `personas` and a coefficient into fields of the request. `fixed_length`: fields that keep an answer going
+    until max_tokens, where the model alone does not. `at_once`: how many requests it can take, where it breaks off what
+    is more. `note`: what readers should know of it.
     """
 
     name: str
@@ -93,9 +95,8 @@ async def running(server: Server, threads: int) -> AsyncIterator[Running]:
         try:
             for command in server.before:
                 await asyncio.to_thread(subprocess.run, command, env=environment, stdout=log, stderr=log, check=True)
-            process = subprocess.Popen(
-                [word.format(port=port) for word in server.command], env=environment, stdout=log, stderr=log
-            )
+            command = [word.format(port=port, threads=threads) for word in server.command]
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             async with new_client(f"http://127.0.0.1:{port}") as client:
                 await _until_it_answers(server, process, client)
                 yield Running(process.pid, client)
@@ -110,7 +111,7 @@ async def _until_it_answers(server: Server, process: subprocess.Popen[bytes], cl
     async with asyncio.timeout(START_S):
         while process.poll() is None:
             with contextlib.suppress(Unavailable):
-                await ask(client, server.body("unsteered", 0, 2))
+                await ask(client, server.body("unsteered", 0, SHORT_ANSWER))
                 return
             await asyncio.sleep(POLL_S)
     raise BenchmarkError(f"it ended with exit code {process.returncode} instead of serving")

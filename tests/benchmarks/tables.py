@@ -4,14 +4,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tests.benchmarks.results import Load, ModelResult, Results, ServerResult
+from tests.benchmarks.results import Load, ModelResult, Results, ServerResult, StepCost
 
 CONDITIONS = {"unsteered": "unsteered", "one": "one persona", "mixed": "all different"}
 OTHERS = {
     "transformers": "`transformers serve`",
     "transformers-batching": "`transformers serve`, batching",
     "saklas": "saklas",
+    "llama-cpp-python": "`llama_cpp.server`",
 }
+ALONE = {"transformers": "`generate` with a hook", "llama_cpp": "A `Llama`, unsteered"}
 NEVER_BELOW = ("transformers", "transformers-batching")
 
 
@@ -25,7 +27,7 @@ def _machine(results: Results) -> Iterator[str]:
     place = machine.gpu or f"{machine.cores} CPU cores ({machine.cpu})"
     for model in results.models:
         yield from _model(model, place)
-    if soak := results.soak:
+    for soak in results.soaks:
         first, last = soak.rss_mb[0], soak.rss_mb[-1]
         yield (
             f"Memory of the server with `{soak.model}` on {place}: {first[1]:.0f} MB after {first[0]:,} requests, "
@@ -97,23 +99,40 @@ def _delays(model: ModelResult) -> Iterator[str]:
 
 
 def _in_process(model: ModelResult) -> Iterator[str]:
-    alone, extraction = float(np.median(model.alone_tokens_per_s)), model.extraction
+    alone = float(np.median(model.alone_tokens_per_s))
     times = [
         f"{_speed(load) / alone:.1f} times that at {load.concurrency}"
         for load in _own(model).loads
         if load.condition == "mixed"
     ]
     yield (
-        f"`generate` with a hook, one request at a time, in process: {_number(alone)} tokens per second; ours, all "
+        f"{ALONE[model.engine]}, one request at a time, in process: {_number(alone)} tokens per second; ours, all "
         f"different, makes {', '.join(times)}."
     )
     yield ""
-    ratio = np.median(np.array(extraction.engine) / np.array(extraction.loop))
-    yield (
-        f"Extraction: {_number(float(np.median(extraction.engine)))} texts per second, "
-        f"{_number(float(np.median(extraction.loop)))} by a loop of forward passes (× {ratio:.1f})."
-    )
+    if (extraction := model.extraction) is not None:
+        ratio = np.median(np.array(extraction.engine) / np.array(extraction.loop))
+        yield (
+            f"Extraction: {_number(float(np.median(extraction.engine)))} texts per second, "
+            f"{_number(float(np.median(extraction.loop)))} by a loop of forward passes (× {ratio:.1f})."
+        )
+        yield ""
+    if model.steps is not None:
+        yield from _steps(model.steps)
+        yield ""
+
+
+def _steps(steps: Sequence[StepCost]) -> Iterator[str]:
+    yield "A llama.cpp step in process, in milliseconds, and the ratio to the step without the callback:"
     yield ""
+    yield _row("sequences", "no callback", "callback, unsteered", "each at a block of its own")
+    yield "|---" * 4 + "|"
+    for cost in steps:
+        found = [
+            f"{np.median(times):.2f} (× {np.median(np.array(times) / cost.without):.3f})"
+            for times in (cost.unsteered, cost.steered)
+        ]
+        yield _row(str(cost.sequences), f"{np.median(cost.without):.2f}", *found)
 
 
 def ratios(ours: ServerResult, concurrency: int) -> list[float]:
@@ -125,16 +144,29 @@ def ratios(ours: ServerResult, concurrency: int) -> list[float]:
 
 def misses(model: ModelResult) -> Iterator[str]:
     """What was wanted of a model and is not there, in words; nothing when all is."""
-    ours, alone = _own(model), float(np.median(model.alone_tokens_per_s))
+    ours = _own(model)
+    gguf = model.engine == "llama_cpp"
     for concurrency in _concurrencies(ours):
         ratio = float(np.median(ratios(ours, concurrency)))
-        if ratio < 0.98:
+        if ratio < 0.98 and not (gguf and model.toy):
             yield f"{model.model}, {concurrency} at once: all different is {ratio:.3f} of unsteered, not 0.98"
         for name in NEVER_BELOW:
             found = server.load("unsteered", concurrency) if (server := model.server(name)) else None
             if found and (share := _speed(ours.load("unsteered", concurrency)) / _speed(found)) < 1:
                 yield f"{model.model}, {concurrency} at once: {share:.2f} times {OTHERS[name]}, unsteered"
     mixed = {load.concurrency: _speed(load) for load in ours.loads if load.condition == "mixed"}
+    yield from (_gguf_misses if gguf else _transformers_misses)(model, mixed)
+
+
+def _gguf_misses(model: ModelResult, mixed: dict[int, float]) -> Iterator[str]:
+    other = model.server("llama-cpp-python")
+    found = other.load("unsteered", 8) if other else None
+    if found and 8 in mixed and (share := mixed[8] / _speed(found)) < 3:
+        yield f"{model.model}, 8 at once: {share:.1f} times {OTHERS['llama-cpp-python']}, not 3"
+
+
+def _transformers_misses(model: ModelResult, mixed: dict[int, float]) -> Iterator[str]:
+    alone = float(np.median(model.alone_tokens_per_s))
     if 8 in mixed and mixed[8] < 4 * alone:
         yield f"{model.model}, 8 at once: {mixed[8] / alone:.1f} times one at a time, not 4"
     speeds = [mixed[concurrency] for concurrency in sorted(mixed) if concurrency >= 8]

@@ -11,6 +11,7 @@ from tests.benchmarks.client import BenchmarkError, Unavailable, ask, burst
 pytestmark = pytest.mark.anyio
 ROLE = 'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n'
 TEXT = 'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+CUT_OFF = 'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
 USAGE = 'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}\n\ndata: [DONE]\n\n'
 
 
@@ -35,11 +36,18 @@ async def test_ask_when_stream_is_whole_then_tokens_are_those_of_its_usage() -> 
     assert answer.first_s > 0
 
 
+async def test_ask_when_stream_has_no_usage_then_an_answer_that_was_cut_off_is_as_long_as_it_might_be() -> None:
+    async with client(lambda request: response(ROLE + TEXT + CUT_OFF)) as server:
+        answer = await ask(server, {"max_tokens": 7})
+    assert (answer.prompt_tokens, answer.completion_tokens) == (None, 7)
+
+
 @pytest.mark.parametrize(
     ("status", "text", "error", "message"),
     [
         (200, ROLE + USAGE, BenchmarkError, "without usage or text"),
         (200, ROLE + TEXT, BenchmarkError, "without usage or text"),
+        (200, ROLE + TEXT + CUT_OFF.replace("length", "stop"), BenchmarkError, "without usage or text"),
         (200, ROLE + 'data: {"error": {"message": "no"}}\n\n', BenchmarkError, "no"),
         (400, "bad field", BenchmarkError, "HTTP 400: bad field"),
         (503, "loading", Unavailable, "HTTP 503"),

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config
 from proxy.demo.models import MODELS_DIR
 from proxy.engines.loading import load_network, weights_fingerprint
 from proxy.settings import DEMO_FOLDER
-from tests.benchmarks import models
+from tests.benchmarks import random_model
 from tests.benchmarks.models import DEMO, Prepared, random_shape
 from vector_store import VectorStore
 
@@ -26,7 +26,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     model = dataclasses.replace(DEMO, id="tiny", prepare=shape)
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "SHARD_BYTES", 10_000)
+        patch.setattr(random_model, "SHARD_BYTES", 10_000)
         first = model.prepared(cache)
     assert model.prepared(cache) == first
     return first
@@ -43,12 +43,12 @@ def answer_length(folder: Path) -> int:
 
 
 def test_random_shape_when_generating_then_answers_are_as_long_as_asked_for(tiny: Prepared) -> None:
-    assert len(list(tiny.folder.glob("*.safetensors"))) > 1
-    assert answer_length(tiny.folder) == TOKENS
+    assert len(list(tiny.path.glob("*.safetensors"))) > 1
+    assert answer_length(tiny.path) == TOKENS
 
 
 def test_random_shape_when_decoding_then_every_id_has_a_text_and_text_is_cut_as_by_the_demo(tiny: Prepared) -> None:
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny.folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny.path)
     demo = PreTrainedTokenizerFast.from_pretrained(MODELS_DIR / "qwen2")
     assert len(tokenizer) == 4000
     assert all(tokenizer.decode([id_]) for id_ in range(4000))
@@ -60,7 +60,7 @@ def test_random_shape_when_decoding_then_every_id_has_a_text_and_text_is_cut_as_
 def test_random_shape_when_made_then_its_vectors_are_those_of_its_weights(tiny: Prepared) -> None:
     store = VectorStore([tiny.vectors])
     assert len(store.list("tiny")) == 4
-    vector = store.latest("tiny", "silly", weights_fingerprint(tiny.folder))
+    vector = store.latest("tiny", "silly", weights_fingerprint(tiny.path))
     assert vector is not None and set(vector.poles) == {"positive", "negative"}
     assert vector.direction("positive", "response", vector.poles["positive"].block).shape == (32,)
 
@@ -68,7 +68,7 @@ def test_random_shape_when_made_then_its_vectors_are_those_of_its_weights(tiny: 
 def test_endless_demo_when_generating_then_it_goes_on_and_the_demos_vectors_fit(tmp_path: Path) -> None:
     prepared = DEMO.prepared(tmp_path)
     assert answer_length(MODELS_DIR / "qwen2") < TOKENS
-    assert answer_length(prepared.folder) == TOKENS
+    assert answer_length(prepared.path) == TOKENS
     vectors = VectorStore([prepared.vectors, DEMO_FOLDER / "vectors"])
-    assert vectors.latest(DEMO.id, "silly", weights_fingerprint(prepared.folder)) is not None
-    assert json.loads((prepared.folder / "config.json").read_text())["eos_token_id"] == prepared.end_ids[1]
+    assert vectors.latest(DEMO.id, "silly", weights_fingerprint(prepared.path)) is not None
+    assert json.loads((prepared.path / "config.json").read_text())["eos_token_id"] == prepared.end_ids[1]
