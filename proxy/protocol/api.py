@@ -36,13 +36,13 @@ class ModelDetailsList(msgspec.Struct):
     data: list[ModelDetails]
 
 
-class LoadRequest(msgspec.Struct):
+class LoadRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`wait`: answer when the model is ready; otherwise at once, with 202 while it loads."""
 
     wait: bool = True
 
 
-class UnloadRequest(msgspec.Struct):
+class UnloadRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`force`: unload it also while requests are under way on it, which end in an error."""
 
     force: bool = False
@@ -62,7 +62,7 @@ class TraitList(msgspec.Struct):
     data: list[TraitSummary]
 
 
-class SteeringTestRequest(msgspec.Struct, kw_only=True):
+class SteeringTestRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`prompt` is short for one user message; give it or `messages`. Without `seed` one is drawn and shared by all
     answers, so that they differ by the steering alone."""
 

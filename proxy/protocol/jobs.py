@@ -11,7 +11,7 @@ Questions = Annotated[int, Meta(ge=2, le=20)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
-class GenerateRequest(msgspec.Struct, kw_only=True):
+class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which persona vector to make; see the command `extract`. `model_id` and `trait_id` are other names of `model` and
     `trait`. Without a model it is the default one. `wait`: answer when it is made, not at once."""
 
@@ -25,7 +25,7 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
     wait: bool = False
 
 
-class MeasureRequest(msgspec.Struct, kw_only=True):
+class MeasureRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which imported vector to measure in its model: `version` is its id, by default the newest of the trait. Without a
     model it is the default one. `wait`: answer when it is done, not at once."""
 

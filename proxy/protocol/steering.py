@@ -20,7 +20,7 @@ MAX_COEFFICIENT = 2.0
 Coefficient = Annotated[float, msgspec.Meta(ge=MIN_COEFFICIENT, le=MAX_COEFFICIENT)]
 
 
-class SteeringOptions(msgspec.Struct, frozen=True):
+class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request's `steering` object. `positions` None is the vector's own, `layers` "best" its measured block;
     a list names 0-based blocks. `channels` limits it to a model's reasoning ("analysis") or its answer ("final").
     `max_relative_dose` is in median residual norms."""

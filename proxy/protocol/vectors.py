@@ -79,7 +79,7 @@ class DeletedVectors(msgspec.Struct):
     deleted: list[str]
 
 
-class PushRequest(msgspec.Struct, kw_only=True):
+class PushRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`repo` is OWNER/REPO on the Hugging Face hub, made (a private one, if so asked) where it is not there."""
 
     repo: str
@@ -89,7 +89,7 @@ class PushRequest(msgspec.Struct, kw_only=True):
     private: bool = False
 
 
-class PullRequest(msgspec.Struct, kw_only=True):
+class PullRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`repo` is OWNER/REPO on the Hugging Face hub; all its vectors, or those of one model or trait."""
 
     repo: str

@@ -43,6 +43,10 @@ def _wrong_field(message: str, type_: type) -> InvalidRequest:
     if missing := re.search(r"missing required field `(\w+)`", what):
         path = f"{path}.{missing[1]}".removeprefix(".")
         what = "it is required"
+    if unknown := re.search(r"unknown field `(.+)`", what):
+        possible = ", ".join(_field_names(inspect.type_info(type_), path))
+        path = f"{path}.{unknown[1]}".removeprefix(".")
+        return InvalidRequest(f"{path}: there is no such field; possible: {possible}", param=path)
     what = what[:1].lower() + what[1:].replace("`", "")
     possible = _possible(inspect.type_info(type_), path)
     hint = f"; possible: {possible}" if possible else ""
@@ -73,11 +77,23 @@ def _not_finite(value: Any, path: str) -> Iterator[str]:
 
 def _possible(info: inspect.Type, path: str) -> str:
     """What may stand at a path of this type, in words; "" where there is nothing to say."""
+    return " or ".join(_words(_at(info, path)))
+
+
+def _field_names(info: inspect.Type, path: str) -> list[str]:
+    """Of the struct at a path of this type, or of several where it may be one or the other."""
+    found = _at(info, path)
+    members = found.types if isinstance(found, inspect.UnionType) else (found,)
+    structs = (member for member in members if isinstance(member, inspect.StructType))
+    return [field.encode_name for struct in structs for field in struct.fields]
+
+
+def _at(info: inspect.Type, path: str) -> inspect.Type:
     for name in re.findall(r"\w+", path):
         members = info.types if isinstance(info, inspect.UnionType) else (info,)
         inner = (child for member in members if (child := _child(member, name)) is not None)
         info = next(inner, inspect.AnyType())
-    return " or ".join(_words(info))
+    return info
 
 
 def _child(info: inspect.Type, name: str) -> inspect.Type | None:

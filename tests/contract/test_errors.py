@@ -135,3 +135,20 @@ def test_openapi_page_then_every_route_has_its_real_bodies(client: httpx.Client)
     assert chat["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
     request = schema["components"]["schemas"]["ChatRequest"]["properties"]
     assert {"messages", "persona", "coefficient", "steering"} <= set(request)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/chat/completions", {"steering": {"methd": "prompt"}}, "steering.methd"),
+        ("/api/steering/test", {"persona": "silly", "promt": "hi"}, "promt"),
+        ("/api/vectors/generate", {"trait": "silly", "rolouts": 1}, "rolouts"),
+        ("/api/models/fake/unload", {"forc": True}, "forc"),
+    ],
+)
+def test_a_field_of_ours_when_misspelled_then_400_names_the_possible_ones(
+    client: httpx.Client, path: str, body: dict[str, Any], param: str
+) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    error = check_shape(client.post(path, json={"messages": messages, **body} if "chat" in path else body), 400)
+    assert error["param"] == param and "possible: " in error["message"]

@@ -1,7 +1,6 @@
 """Models on demand and by hand: /api/models/{id}, its /load and /unload, and chats that wait for a model."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -82,12 +81,10 @@ def test_chat_when_the_model_is_not_loaded_then_it_waits_for_it_and_nothing_else
     with ThreadPoolExecutor() as threads:
         waiting = [threads.submit(served.chat, BIG, stream=stream) for stream in (False, True)]
         wait_until(lambda: served.services.scheduler.taken(BIG) == 2)
-        began = time.monotonic()
         assert served.status() == "loading"
         assert served.client.get("/ready").status_code == served.client.get("/health").status_code == 200
         assert BIG in [card["id"] for card in served.client.get("/v1/models").json()["data"]]
         assert served.chat("fake").status_code == 200
-        assert time.monotonic() - began < 2
         assert not any(answer.done() for answer in waiting)
         served.go.set()
         whole, stream = (answer.result() for answer in waiting)

@@ -106,10 +106,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_start_when_models_are_slow_then_it_returns_and_answers_at_once(make: Make) -> None:
     registry = make(Loader(), "a", "b")
-    began = time.monotonic()
     registry.start()
     states = registry.models()
-    assert time.monotonic() - began < 0.5
     assert [(state.id, state.status, state.info) for state in states] == [
         ("a", "loading", None),
         ("b", "loading", None),
@@ -204,9 +202,7 @@ def test_hold_when_models_are_on_demand_then_each_loads_when_asked_for_and_one_a
     registry = make(loader, on_demand("a"), on_demand("b"), on_demand("c"))
     registry.start()
     assert [state.status for state in registry.models()] == ["unloaded"] * 3
-    began = time.monotonic()
     holds = [registry.hold(id_) for id_ in ("b", "a", "a")]
-    assert time.monotonic() - began < 0.5
     assert [state.status for state in registry.models()] == ["loading", "loading", "unloaded"]
     loader.release.set()
     assert [engine_of(hold).info.id for hold in holds] == ["b", "a", "a"]

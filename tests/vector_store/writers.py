@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,19 +37,34 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def kill_writers(folder: Path, times: int) -> None:
-    """Prints the number and the id of every vector whose `save` has returned."""
+    """Prints the number and the id of every vector whose `save` has returned. The moments are counted in calls, of
+    Python's or of the system's, so that they fall into the midst of writing on however busy a machine."""
     rng = random.Random(1)
-    for number in range(times):
+    calls = 0
+
+    def count(*event: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    VectorStore([folder]).save(made(0))
+    sys.setprofile(None)
+    for number in range(1, times + 1):
+        left = rng.randrange(3 * calls)
+
+        def die_in_time(*event: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         def write(start: int = number * 1000) -> None:
             store = VectorStore([folder])
+            sys.setprofile(die_in_time)
             for number in range(start, start + 1000):
                 os.write(1, f"{number} {store.save(made(number))}\n".encode())
 
-        writer = forked(write)
-        time.sleep(rng.uniform(0, 0.03))
-        os.kill(writer, signal.SIGKILL)
-        os.waitpid(writer, 0)
+        os.waitpid(forked(write), 0)
 
 
 def crowd(folder: Path, processes: int = 8, each: int = 6) -> None:
