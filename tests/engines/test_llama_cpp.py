@@ -86,7 +86,7 @@ def test_penalties_and_bias_when_set_then_mean_what_they_do_to_the_transformers_
     assert generate_all(engine, asked) == generate_all(engine_of(qwen2), asked)
 
 
-@pytest.mark.parametrize("rules", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-12}])
+@pytest.mark.parametrize("rules", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-38}])
 def test_a_draw_when_only_the_likeliest_token_is_left_then_it_is_that(
     rules: dict[str, Any], llama_of: LoadLlama
 ) -> None:
