@@ -2,7 +2,7 @@
 
 In a round each way has as many steps, right after the others, and the order turns from round to round; every step has
 the same tokens whichever way it is. Runs in a process of its own, which the environment tells how many threads to use:
-`python -m tests.benchmarks.callback FILE --rounds 9` prints milliseconds per step of each round.
+`python -m tests.benchmarks.callback FILE --rounds 6` prints milliseconds per step of each round.
 """
 
 import argparse
