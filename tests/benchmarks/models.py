@@ -205,6 +205,7 @@ HALF_BILLION_F16 = replace(
     HALF_BILLION,
     id="qwen2.5-0.5b-gguf-f16",
     dtype="float16",
+    rounds=3,
     texts=0,
     prepare=made_of(HALF_BILLION, gguf_files.export),
     engine="llama_cpp",
