@@ -4,13 +4,15 @@ Knows nothing of models, batches or threads; it lives on its engine's worker thr
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
 from proxy.engines.speech import Speech
 from proxy.errors import EngineFailure, InvalidRequest
 
 logger = logging.getLogger(__name__)
+
+Steering = list[tuple[Intervention, ...]]  # what is done to each of some tokens
 
 
 class Answer:
@@ -88,3 +90,10 @@ class Answer:
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length"))
         return not (self.ended or self.cancelled)
+
+
+def steering_of(answer: Answer, response: Sequence[int]) -> Steering:
+    """What an answer's plan does to every token of its prompt and of `response`, had it been generated."""
+    for token in response:
+        answer.accept(token, frozenset(), context_length=answer.length + 2)
+    return [answer.steering_at(position) for position in range(answer.length)]

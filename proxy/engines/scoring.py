@@ -8,33 +8,25 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 import torch
 
-from proxy.engines.answer import Answer
-from proxy.engines.base import FloatArray, Intervention
+from proxy.engines.answer import Steering
+from proxy.engines.base import FloatArray, Rollout
 from proxy.engines.hooks import Site, SteeringTable
 from proxy.engines.reading import chunks
 from proxy.engines.runner import ModelRunner
 
 LOGITS_A_FORWARD = 2**26  # numbers made from logits at a time, 256 MiB of them
 
-Steering = list[tuple[Intervention, ...]]  # of each token of a text
-
-
-def steering_of(answer: Answer, response: Sequence[int]) -> Steering:
-    """What an answer's plan does to every token of its prompt and of `response`, had it been generated."""
-    for token in response:
-        answer.accept(token, frozenset(), context_length=answer.length + 2)
-    return [answer.steering_at(position) for position in range(answer.length)]
-
 
 def score_steps(
     runner: ModelRunner,
-    prompt_lengths: Sequence[int],
-    texts: Sequence[Sequence[int]],
+    rollouts: Sequence[Rollout],
     steering: Sequence[Steering],
     progress: Callable[[int], None] | None,
 ) -> Generator[None, None, list[FloatArray]]:
-    """Engine.score in steps: `texts` are prompts with their responses."""
-    found = [np.zeros(len(text) - n, np.float32) for text, n in zip(texts, prompt_lengths, strict=True)]
+    """Engine.score in steps; `steering` is what is done to every token of each rollout."""
+    texts = [[*rollout.prompt, *rollout.response] for rollout in rollouts]
+    prompt_lengths = [len(rollout.prompt) for rollout in rollouts]
+    found = [np.zeros(len(rollout.response), np.float32) for rollout in rollouts]
     for chunk in chunks(runner, texts):
         # A token's logits are about the one after it.
         wanted = [

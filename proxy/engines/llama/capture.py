@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import numpy as np
 import torch
 
+from proxy.engines.answer import Steering
 from proxy.engines.base import FloatArray, Rollout, Span, SpanStats
 from proxy.engines.capture import bounds
 from proxy.engines.llama.model import LlamaModel
 from proxy.engines.llama.reading import Piece, Step, Text, TextReader
-from proxy.engines.scoring import Steering
 
 Progress = Callable[[int], None] | None
 

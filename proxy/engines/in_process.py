@@ -1,0 +1,106 @@
+"""What engines that run a model in this process have in common: what comes in is checked, and then left to the worker.
+
+Knows nothing of how a model is run, rendered for or read.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from proxy.engines.answer import Answer, Steering, steering_of
+from proxy.engines.base import (
+    Event,
+    FloatArray,
+    Generation,
+    ModelInfo,
+    Plan,
+    Rollout,
+    Run,
+    Sampling,
+    Span,
+    SpanStats,
+)
+from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
+from proxy.engines.speech import Speaker
+from proxy.engines.worker import Worker
+
+M = TypeVar("M")
+T = TypeVar("T")
+Progress = Callable[[int], None] | None
+Steps = Generator[None, None, T]
+
+
+@dataclass(frozen=True)
+class Tasks(Generic[M]):
+    """What is done with one kind of model besides answering, in steps: each is a method of Engine that takes the model
+    first and, in place of plans, what is done to every token of each rollout."""
+
+    capture: Callable[[M, Sequence[Rollout], Sequence[Span], Progress], Steps[dict[Span, SpanStats]]]
+    capture_tokens: Callable[[M, Sequence[Rollout], Span, Sequence[int]], Steps[list[FloatArray]]]
+    score: Callable[[M, Sequence[Rollout], Sequence[Steering], Progress], Steps[list[FloatArray]]]
+    next_token_logprobs: Callable[[M, Sequence[Sequence[int]], Sequence[int]], Steps[FloatArray]]
+
+
+class InProcessEngine(Generic[M]):
+    """See Engine, of which `render` and `encode` are left to subclasses. `n_tokens` are in the model's vocabulary."""
+
+    def __init__(self, info: ModelInfo, n_tokens: int, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
+        self._info = info
+        self._n_tokens = n_tokens
+        self._speaker = speaker
+        self._worker = worker
+        self._tasks = tasks
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""
+        check_generation(generation, self._info, self._n_tokens)
+        answer = Answer(generation, on_event, self._speaker.speech(generation.prompt))
+        self._worker.start(answer)
+        return answer
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progress = None
+    ) -> dict[Span, SpanStats]:
+        """See Engine.capture. Raises EngineFailure when the model fails."""
+        check_rollouts(rollouts, self._info, self._n_tokens)
+        return self._worker.run(lambda model: self._tasks.capture(model, rollouts, spans, progress))
+
+    def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
+        """See Engine.capture_tokens. Raises EngineFailure when the model fails."""
+        check_rollouts(rollouts, self._info, self._n_tokens)
+        check_blocks(blocks, self._info)
+        return self._worker.run(lambda model: self._tasks.capture_tokens(model, rollouts, span, blocks))
+
+    def score(
+        self, rollouts: Sequence[Rollout], plans: Sequence[Plan] | None = None, progress: Progress = None
+    ) -> list[FloatArray]:
+        """See Engine.score. Raises EngineFailure when the model fails."""
+        check_rollouts(rollouts, self._info, self._n_tokens)
+        plans = [Plan()] * len(rollouts) if plans is None else plans
+        for plan in plans:
+            check_plan(plan, self._info)
+        pairs = list(zip(rollouts, plans, strict=True))
+
+        def steps(model: M) -> Steps[list[FloatArray]]:
+            steering = [steering_of(self._answer_to(rollout, plan), rollout.response) for rollout, plan in pairs]
+            return self._tasks.score(model, rollouts, steering, progress)
+
+        return self._worker.run(steps)
+
+    def _answer_to(self, rollout: Rollout, plan: Plan) -> Answer:
+        """Nobody listens to it. On the worker thread, to which the speaker belongs."""
+        generation = Generation(rollout.prompt, Sampling(len(rollout.response) + 1), plan)
+        return Answer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
+        check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._n_tokens)
+        return self._worker.run(lambda model: self._tasks.next_token_logprobs(model, prompts, token_ids))
+
+    def close(self) -> None:
+        """See Engine.close."""
+        self._worker.close()
