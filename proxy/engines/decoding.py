@@ -7,17 +7,17 @@ prompt never stalls the others for longer than a chunk takes. Knows nothing of t
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import torch
 
-from proxy.engines.answer import Answer
-from proxy.engines.base import Failure, Intervention
+from proxy.engines.answer import Answer, Steering
+from proxy.engines.base import Failure
 from proxy.engines.graphs import DecodeGraphs, cuda_graphs
-from proxy.engines.hooks import NOTHING, Site, SteeringTable, layout_of
-from proxy.engines.kv_cache import RowCache
+from proxy.engines.hooks import Site, SteeringTable, layout_of
+from proxy.engines.kv_cache import KeyValues, RowCache
 from proxy.engines.prefix_cache import PrefixCache
 from proxy.engines.runner import CHUNK_TOKENS, ModelRunner, out_of_memory, release_memory
 from proxy.engines.sampler import Draw, Sampler
@@ -32,12 +32,13 @@ WORTH_WAITING = 64  # tokens of prompt in common, for which an answer joins a st
 
 @dataclass
 class _Joining:
-    """Answers whose prompts are being read: several short ones at once, or one long one in chunks. `done` counts the
-    tokens of each prompt that are in the cache."""
+    """Answers whose prompts are being read: several short ones at once, or one long one in chunks. `known` is what was
+    read of each before and is still to be copied into the cache; `done` counts the tokens that need no reading."""
 
-    answers: list[Answer]
     cache: RowCache
-    done: list[int]
+    answers: list[Answer] = field(default_factory=list)
+    known: list[KeyValues] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
 
 
 class DecodingBatch:
@@ -57,8 +58,8 @@ class DecodingBatch:
         self._graphs = DecodeGraphs(runner, max_rows, cuda_graphs(runner.device)) if on_cuda else None
         self._one_by_one = 0  # how many of those waiting have to join alone
         self._draw: Draw | None = None
-        self._steering: list[tuple[Intervention, ...]] | None = None
-        self._table = NOTHING
+        self._steering: Steering = []  # of each row's next token
+        self._table: SteeringTable | None = None  # made from `_steering`
 
     @property
     def busy(self) -> bool:
@@ -117,10 +118,13 @@ class DecodingBatch:
             self._leave([longest])
             self._shrink()
         else:
-            answers = [answer for answer, _ in self._running]
-            self._running = []
-            self._failed(answers, error)
-            self._start_afresh()
+            self._fail_all_running(error)
+
+    def _fail_all_running(self, error: Exception) -> None:
+        answers = [answer for answer, _ in self._running]
+        self._running = []
+        self._failed(answers, error)
+        self._start_afresh()
 
     def _shrink(self) -> None:
         """Move the rows into a cache no longer than they need."""
@@ -130,10 +134,7 @@ class DecodingBatch:
                 smaller.append_row(self._cache, row, answer.length - 1)
             self._cache = smaller
         except Exception as error:
-            answers = [answer for answer, _ in self._running]
-            self._running = []
-            self._failed(answers, error)
-            self._start_afresh()
+            self._fail_all_running(error)
 
     def _failed(self, answers: Sequence[Answer], error: Exception, *, alone: bool = False) -> None:
         logger.error("a step of %d answers failed", len(answers), exc_info=error)
@@ -166,7 +167,7 @@ class DecodingBatch:
 
     def _next_group(self) -> _Joining | None:
         """The next of those waiting, with as many after it as fit into one chunk with it and into the batch."""
-        joining = _Joining([], self._runner.new_cache(), [])
+        joining = _Joining(self._runner.new_cache())
         room = self._max_rows - len(self._running)
         if self._one_by_one:
             room, self._one_by_one = min(room, 1), self._one_by_one - min(room, 1)
@@ -179,14 +180,16 @@ class DecodingBatch:
             full = longest * (len(joining.answers) + 1) > CHUNK_TOKENS
             if joining.answers and (full or _worth_waiting(answer, length, joining.answers)):
                 break
-            if known:
-                joining.cache.write_row(len(joining.answers), known)
             joining.answers.append(self._waiting.popleft())
+            joining.known.append(known)
             joining.done.append(length)
         return joining if joining.answers else None
 
     def _read_chunk(self, joining: _Joining) -> None:
         """Run the group's next chunk; after the last, draw everyone's first token and let them join."""
+        for row, known in enumerate(joining.known):
+            self._patiently(partial(joining.cache.write_row, row, known))
+        joining.known.clear()
         answers, starts = joining.answers, joining.done
         rows = [a.prompt[at : at + CHUNK_TOKENS] for a, at in zip(answers, starts, strict=True)]
         ends = [start + len(row) for start, row in zip(starts, rows, strict=True)]
@@ -248,16 +251,14 @@ class DecodingBatch:
         going = [a.accept(token, self._stops, self._context_length) for a, token in zip(answers, drawn, strict=True)]
         self._leave([row for row, goes_on in enumerate(going) if not goes_on])
 
-    def _steer(self, steering: list[tuple[Intervention, ...]]) -> None:
+    def _steer(self, steering: Steering) -> None:
         """Steer each row of the next step so."""
         before = self._steering
-        if before is not None and all(mine is old for mine, old in zip(steering, before, strict=True)):
+        if len(steering) == len(before) and all(mine is old for mine, old in zip(steering, before, strict=True)):
             return
-        self._steering = steering
+        self._steering, self._table = steering, None
         if self._graphs is not None:
             self._graphs.steer(steering)
-        runner = self._runner
-        self._table = SteeringTable.of_rows(steering, layout_of(steering), runner.hidden_size, runner.device)
 
     def _logits(self) -> torch.Tensor:
         answers, runner = [answer for answer, _ in self._running], self._runner
@@ -268,6 +269,9 @@ class DecodingBatch:
             logits = self._graphs.decode(tokens, positions, self._cache, seen)
             if logits is not None:
                 return logits
+        if self._table is None:
+            layout = layout_of(self._steering)
+            self._table = SteeringTable.of_rows(self._steering, layout, runner.hidden_size, runner.device)
         columns = torch.tensor([tokens, positions], device=runner.device)[:, :, None]
         return runner.decode(columns[0], columns[1], self._cache, seen, self._table)
 
@@ -290,7 +294,7 @@ class DecodingBatch:
     def _forget_composition(self) -> None:
         """Who is in the batch has changed: what is worth keeping from step to step is made anew."""
         self._draw = None
-        self._steering = None
+        self._steering = []
 
 
 def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:

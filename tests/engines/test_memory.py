@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from proxy.engines import kv_cache
+from proxy.engines import decoding, kv_cache
 from proxy.engines.base import Event, Failure, Generation, Sampling, Token
 from proxy.engines.batch import Completion, generate_all
 from proxy.engines.prefix_cache import PrefixCache
@@ -117,6 +117,20 @@ def test_memory_when_it_runs_out_then_prompts_read_before_are_forgotten_first(
     monkeypatch.setattr(ModelRunner, "read_chunk", crowded)
     monkeypatch.setattr(PrefixCache, "clear", lambda self: (clear(self), cleared.set()))
     assert generate_all(engine, mixed(engine, 4)) == expected
+    engine.close()
+
+
+def test_what_is_known_of_a_prompt_when_there_is_no_memory_to_copy_it_then_others_go_on(
+    qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "PREFIX_SHARE", 100.0)  # these weights are smaller than a prompt's keys and values
+    engine = load(ModelSettings(id="tiny", source=str(qwen2)), 16)
+    others = mixed(engine, 4)
+    expected = generate_all(engine, others)
+    generate_all(engine, [Generation([5] * 2000, Sampling(1))])  # now known
+    limit(8 * 256, monkeypatch)
+    found, failure = run_beside(engine, others, Generation([5] * 2000, Sampling(5)))
+    assert found == expected and isinstance(failure.error, OutOfMemory)
     engine.close()
 
 
