@@ -14,6 +14,7 @@ from proxy.jobs.extraction import extraction
 from proxy.jobs.measuring import measuring_kind
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
+from proxy.jobs.vectors import Surroundings
 from proxy.preparation import Preparation
 from proxy.routes import observe
 from proxy.routes.api import get_trait, list_traits
@@ -102,7 +103,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
 def _services(settings: Settings, registry: Registry) -> Services:
     traits = Traits(settings.traits_dir)
     store = VectorStore(settings.vector_folders)
-    half = max(settings.max_batch // 2, 1)
+    around = Surroundings(lambda: traits.current, store, settings.parts_dir, max(settings.max_batch // 2, 1))
     return Services(
         settings=settings,
         registry=registry,
@@ -113,7 +114,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         jobs=JobQueue(
             JobStore(settings.jobs_dir),
             registry,
-            [kind(lambda: traits.current, store, settings.parts_dir, half) for kind in (extraction, measuring_kind)],
+            [extraction(around), measuring_kind(around)],
         ),
     )
 

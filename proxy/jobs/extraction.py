@@ -1,50 +1,33 @@
-"""The kind of job that makes a persona vector."""
+"""The kind of job that makes a persona vector of a model's own answers."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-import msgspec
-
-from proxy.engines.base import Engine
-from proxy.errors import SetupError
-from proxy.jobs.estimate import Estimate
-from proxy.jobs.kinds import Done, Kind, Task
+from proxy.jobs.kinds import Kind
+from proxy.jobs.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Questions, Rollouts, Seed
 from proxy.steering import making
-from proxy.steering.judge import judge_for
-from proxy.steering.making import ExtractionOptions, parts_of
-from proxy.steering.traits import Trait
-from proxy.steering.work import Work
-from vector_store import VectorStore
+from proxy.steering.making import ExtractionOptions
 
 EXTRACTION = "extraction"
 
 
-class ExtractionParameters(msgspec.Struct, frozen=True):
-    """See ExtractionOptions. `trait` is a trait's id."""
+class ExtractionParameters(Parameters, frozen=True):
+    """See ExtractionOptions."""
 
-    trait: str
     rollouts: Rollouts = ExtractionOptions.rollouts
     questions: Questions = ExtractionOptions.questions
     seed: Seed = ExtractionOptions.seed
 
+    @property
+    def work(self) -> ExtractionOptions:
+        """See Parameters.work. The command `extract` has the same, so that each goes on with the other's parts."""
+        return ExtractionOptions(self.rollouts, self.questions, self.seed)
 
-def extraction(
-    traits: Callable[[], Mapping[str, Trait]], store: VectorStore, parts_folder: Path, max_running: int
-) -> Kind:
-    """The kind. It gives the engine `max_running` answers at once, so that chats find places beside them."""
 
-    def run(engine: Engine, parameters: ExtractionParameters, task: Task) -> Done:
-        trait = traits().get(parameters.trait)
-        if trait is None:
-            raise SetupError(f"There is no trait {parameters.trait!r} any more.")
-        options = ExtractionOptions(parameters.rollouts, parameters.questions, parameters.seed)
-        making.prepare(store, parts_folder)
-        parts = parts_of(parts_folder, engine, trait, options)
-        progress = Estimate(making.stages(trait, engine.info.n_layers, options), task.report)
-        work = Work(progress, parts, task.check, max_running)
-        vector = making.make_vector(engine, trait, judge_for(engine), options, work)
-        task.check()
-        return Done({"vector": making.save(store, vector)}, parts.discard)
-
-    return Kind(EXTRACTION, ExtractionParameters, run)
+def extraction(around: Surroundings) -> Kind:
+    """The kind."""
+    return vector_kind(
+        EXTRACTION,
+        ExtractionParameters,
+        lambda trait, info, asked: making.stages(trait, info.n_layers, asked.work),
+        lambda engine, trait, judge, asked, work: making.make_vector(engine, trait, judge, asked.work, work),
+        around,
+    )

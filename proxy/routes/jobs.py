@@ -16,6 +16,7 @@ from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, NotFound
 from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.measuring import MEASURING, MeasuringParameters
 from proxy.jobs.store import Job
+from proxy.jobs.vectors import Parameters
 from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus, MeasureRequest
 from proxy.protocol.vectors import VectorDetails
 from proxy.routes import observe
@@ -26,7 +27,11 @@ from proxy.routes.vectors import vector_details
 from proxy.services import Services, services_of
 from proxy.vectors import versions
 
-Making = ExtractionParameters | MeasuringParameters
+VECTOR_OR_JOB = {
+    200: ResponseSpec(VectorDetails, description="With `wait`: the vector", generate_examples=False),
+    202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
+    **declared(400, 401, 403, 404, 413, 500, 503),
+}
 
 
 @post(
@@ -37,11 +42,7 @@ Making = ExtractionParameters | MeasuringParameters
     summary="Make a persona vector from a model's own answers",
     description="Starts a job and answers at once, or with `wait` when the vector is made. The same request again "
     "finds the job that waits or runs already. A client that goes away does not end the job.",
-    responses={
-        200: ResponseSpec(VectorDetails, description="With `wait`: the vector", generate_examples=False),
-        202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
-        **declared(400, 401, 403, 404, 413, 500, 503),
-    },
+    responses=VECTOR_OR_JOB,
 )
 async def generate_vector(request: Request[Any, Any, Any], data: Annotated[GenerateRequest, Body()]) -> Response[Any]:
     services = services_of(request)
@@ -50,9 +51,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
         raise InvalidRequest("trait: it is required; possible: text", param="trait")
     if name not in services.traits:
         raise NotFound(f"There is no trait {name!r}; possible: {', '.join(services.traits)}", param="trait")
-    model, suffix = services.asked_model(_one_of(data.model, data.model_id, "model"))
-    if suffix.persona is not None:
-        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+    model = _model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
     parameters = ExtractionParameters(name, **{key: value for key, value in numbers.items() if value is not None})
     return await _made(request, EXTRACTION, model, parameters, data.wait)
@@ -66,17 +65,11 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
     summary="Measure where and how strongly an imported vector steers its model",
     description="What was imported can't be used before. Starts a job that makes a measured version of the vector, and "
     "answers as `generate` does.",
-    responses={
-        200: ResponseSpec(VectorDetails, description="With `wait`: the vector", generate_examples=False),
-        202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
-        **declared(400, 401, 403, 404, 413, 500, 503),
-    },
+    responses=VECTOR_OR_JOB,
 )
 async def measure_vector(request: Request[Any, Any, Any], data: Annotated[MeasureRequest, Body()]) -> Response[Any]:
     services = services_of(request)
-    model, suffix = services.asked_model(data.model)
-    if suffix.persona is not None:
-        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+    model = _model_alone(services, data.model)
     found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version)
     if found[0].origin != "imported":
         reason = "was not imported: it was measured where it was made"
@@ -86,7 +79,7 @@ async def measure_vector(request: Request[Any, Any, Any], data: Annotated[Measur
 
 
 async def _made(
-    request: Request[Any, Any, Any], kind: str, model: str, parameters: Making, wait: bool
+    request: Request[Any, Any, Any], kind: str, model: str, parameters: Parameters, wait: bool
 ) -> Response[Any]:
     """The job that makes a vector, or with `wait` the vector."""
     services = services_of(request)
@@ -97,6 +90,13 @@ async def _made(
     result = await unless_gone(request, _result(services, job.id))
     details = await anyio.to_thread.run_sync(_vector, services, model, parameters.trait, result["vector"])
     return Response(details, status_code=200)
+
+
+def _model_alone(services: Services, name: str | None) -> str:
+    model, suffix = services.asked_model(name)
+    if suffix.persona is not None:
+        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+    return model
 
 
 def _one_of(value: str | None, other: str | None, field: str) -> str | None:

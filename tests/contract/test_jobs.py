@@ -16,7 +16,7 @@ import pytest
 from proxy.app import create_app
 from proxy.engines.base import Event, Generation, Run
 from proxy.engines.registry import Registry
-from proxy.jobs import extraction, measuring
+from proxy.jobs import vectors
 from proxy.settings import ModelSettings, Settings
 from proxy.steering import layers
 from tests.fakes import running, wait_until
@@ -88,8 +88,7 @@ def serving_pretend(settings: Settings, engine: Gated) -> Iterator[Served]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (extraction, measuring):
-        monkeypatch.setattr(kind, "judge_for", lambda engine: PretendJudge())
+    monkeypatch.setattr(vectors, "judge_for", lambda engine: PretendJudge())
     monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
     monkeypatch.setattr(layers, "COARSE_DOSES", (0.5, 1.0))
     monkeypatch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
