@@ -7,6 +7,7 @@ Runs in a process of its own, which the environment tells how many threads to us
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,14 +33,19 @@ def rounds(folder: Path, device: str, dtype: str, tokens: int, requests: int, n_
         made = network.generate(**prompt, max_new_tokens=tokens, do_sample=False)
         return int(made.shape[1] - prompt["input_ids"].shape[1])
 
-    speeds = []
     with torch.inference_mode():
-        answer(0)
-        for turn in range(n_rounds):
-            began = time.perf_counter()
-            made = sum(answer(1 + turn * requests + number) for number in range(requests))
-            speeds.append(round(made / (time.perf_counter() - began), 2))
-    return speeds
+        return speeds(answer, requests, n_rounds)
+
+
+def speeds(answer: Callable[[int], int], requests: int, n_rounds: int) -> list[float]:
+    """Tokens per second of each round of `answer`, which gets a number and returns how many tokens it made."""
+    answer(0)
+    found = []
+    for turn in range(n_rounds):
+        began = time.perf_counter()
+        made = sum(answer(1 + turn * requests + number) for number in range(requests))
+        found.append(round(made / (time.perf_counter() - began), 2))
+    return found
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ Runs in a process of its own, which the environment tells how many threads to us
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
 from llama_cpp import Llama
 
+from tests.benchmarks.alone import speeds
 from tests.benchmarks.servers import QUESTION
 
 CONTEXT_LENGTH = 2048
@@ -33,13 +33,7 @@ def rounds(file: Path, device: str, tokens: int, requests: int, n_rounds: int) -
         made = model.create_chat_completion(messages, max_tokens=tokens, temperature=0)
         return int(made["usage"]["completion_tokens"])
 
-    answer(0)
-    speeds = []
-    for turn in range(n_rounds):
-        began = time.perf_counter()
-        made = sum(answer(1 + turn * requests + number) for number in range(requests))
-        speeds.append(round(made / (time.perf_counter() - began), 2))
-    return speeds
+    return speeds(answer, requests, n_rounds)
 
 
 if __name__ == "__main__":

@@ -89,13 +89,7 @@ def _delays(model: ModelResult) -> Iterator[str]:
     yield "|---" * (len(shown) + 1) + "|"
     for concurrency in _concurrencies(ours):
         loads = [server.load(load.condition, concurrency) for server, load in shown]
-        yield _row(
-            str(concurrency),
-            *(
-                "" if load is None else " / ".join(_number(1000 * each) for each in load.first_token_s)
-                for load in loads
-            ),
-        )
+        yield _row(str(concurrency), *map(_delay, loads))
 
 
 def _in_process(model: ModelResult) -> Iterator[str]:
