@@ -91,7 +91,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. `temperature` 0 is greedy; `seed` None draws a fresh one."""
+    """How tokens are drawn. `temperature` 0 is greedy; `seed` None draws a fresh one.
+
+    With `json_schema`, a JSON schema as text, the answer's content is a JSON value that follows it, unless it ends at
+    `max_tokens`; what the model writes elsewhere, its reasoning, is free. `top_logprobs`: how many of the likeliest
+    tokens' log-probabilities each Token of the content carries besides its own; None for none at all.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -103,6 +108,8 @@ class Sampling:
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # token id: added to its logit
     seed: int | None = None
+    json_schema: str | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,12 +127,18 @@ class Token:
 
     `opens` names the function where the token opens a call; the "arguments" from there on, this token's own text
     included, are that call's, a JSON object in pieces.
+
+    `logprob` is None where Sampling.top_logprobs was, and otherwise that of the token in the model's own distribution:
+    temperature 1, before penalties, bias, filters and schema, steered where the answer is. `top` holds the likeliest
+    tokens' ids and log-probabilities, best first.
     """
 
     id: int
     text: str
     channel: Channel = "content"
     opens: str | None = None
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,8 @@ def _calls_wanted(data: ChatRequest) -> bool:
 
 def _sampling(data: ChatRequest) -> dict[str, Any]:
     """What the request says of Sampling's fields."""
-    names = [field.name for field in dataclasses.fields(Sampling) if field.name not in ("max_tokens", "seed")]
+    apart = ("max_tokens", "seed", "json_schema", "top_logprobs")
+    names = [field.name for field in dataclasses.fields(Sampling) if field.name not in apart]
     given = {name: value for name in names if (value := getattr(data, name)) is not None}
     if "top_k" in given:
         given["top_k"] = max(given["top_k"], 0)
