@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from proxy.engines.base import Channel, Finish, Token
 from proxy.errors import ProxyError, error_body
+from proxy.logprobs import SentTokens, Speller, to_logprobs
 from proxy.protocol.chat import (
     AssistantMessage,
     CalledFunction,
@@ -34,11 +35,12 @@ DONE = b"data: [DONE]\n\n"
 @dataclass(frozen=True)
 class Piece:
     """What a client gets to see of one event. Where it opens a call of a function, `opens` names that; arguments are of
-    the call opened last."""
+    the call opened last. `tokens`: those that begin in this text, of content whose log-probabilities are known."""
 
     channel: Channel
     text: str
     opens: str | None = None
+    tokens: tuple[Token, ...] = ()
 
 
 class StopFilter:
@@ -84,6 +86,7 @@ class Answer:
     """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
 
     Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
+    `sent`: the tokens of the content whose log-probabilities are known.
     """
 
     stops: Sequence[str] = ()
@@ -93,6 +96,7 @@ class Answer:
     calls: list[CalledFunction] = field(default_factory=list)
     tokens: int = 0
     finish_reason: FinishReason | None = None
+    sent: SentTokens = field(default_factory=SentTokens)
     _filter: StopFilter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +115,7 @@ class Answer:
             return self._add_call(event.text, event.opens) if self.tools else []
         if event.channel == "reasoning":
             return self._add("reasoning", event.text)
+        self.sent.feed(event)
         pieces = self._add("content", self._filter.feed(event.text))
         if self._filter.stopped:
             self.finish_reason = "stop"
@@ -119,11 +124,11 @@ class Answer:
     def _add(self, channel: Channel, text: str) -> list[Piece]:
         if not text:
             return []
-        if channel == "content":
-            self.content += text
-        else:
+        if channel == "reasoning":
             self.reasoning += text
-        return [Piece(channel, text)]
+            return [Piece(channel, text)]
+        self.content += text
+        return [Piece(channel, text, tokens=self.sent.upto(len(self.content)))]
 
     def _add_call(self, text: str, opens: str | None) -> list[Piece]:
         if opens is not None:
@@ -134,7 +139,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Head:
-    """What a response's chunks have in common, and its `steering` report. `created` is in Unix seconds."""
+    """What a response's chunks have in common, and its `steering` report. `created` is in Unix seconds; `spell`
+    is there where log-probabilities were asked for."""
 
     id: str
     created: int
@@ -142,6 +148,7 @@ class Head:
     system_fingerprint: str
     prompt_tokens: int
     steering: SteeringReport
+    spell: Speller | None = None
 
 
 def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
@@ -173,7 +180,7 @@ def _choice(head: Head, index: int, answer: Answer) -> Choice:
         reasoning_content=reasoning,
         reasoning=reasoning,
     )
-    return Choice(index, message, answer.finish_reason)
+    return Choice(index, message, answer.finish_reason, to_logprobs(answer.sent.all, head.spell))
 
 
 def _call_id(head: Head, choice: int, number: int) -> str:
@@ -200,7 +207,7 @@ class ChunkSequence:
         finished_before = answer.finish_reason is not None
         if finished_before:
             return []
-        chunks = [self._chunk([ChunkChoice(index, self._delta(index, piece))]) for piece in answer.feed(event)]
+        chunks = [self._chunk([self._choice(index, piece)]) for piece in answer.feed(event)]
         if answer.finish_reason is not None:
             finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
             finish.steering = self._head.steering
@@ -214,6 +221,10 @@ class ChunkSequence:
         last = self._chunk([])
         last.usage = usage(self._head.prompt_tokens, self._answers)
         return [last]
+
+    def _choice(self, index: int, piece: Piece) -> ChunkChoice:
+        logprobs = to_logprobs(piece.tokens, self._head.spell) if piece.channel == "content" else None
+        return ChunkChoice(index, self._delta(index, piece), logprobs=logprobs)
 
     def _delta(self, index: int, piece: Piece) -> Delta:
         if piece.channel == "content":

@@ -5,6 +5,7 @@ of the steering, as in "[+1.00] You said: hello". Some messages make it misbehav
 """
 
 import contextlib
+import dataclasses
 import signal
 import threading
 import time
@@ -55,7 +56,9 @@ class FakeEngine:
 
     A user message "!forever" is answered without end, "!fail" with one token and a failure, "!think" with a thought
     before the answer, "!tool" with a word and two calls of functions, "!refuse" is refused by the template, "!slow"
-    takes a second to render. With `knows_tools` the names of tools and of functions called stand in its prompts.
+    takes a second to render. An answer that is to follow a JSON schema is the schema, unless that says "!impossible".
+    Log-probabilities are token ids below 0. With `knows_tools` the names of tools and of functions called stand in its
+    prompts.
     """
 
     def __init__(
@@ -103,13 +106,16 @@ class FakeEngine:
             if count == generation.sampling.max_tokens:
                 yield Finish("length")
                 return
-            yield token
+            yield _told(token, generation.sampling.top_logprobs)
             if said == "!fail":
                 yield Failure(RuntimeError("secret detail"))
                 return
         yield Finish("stop")
 
     def _tokens(self, generation: Generation, system: str, said: str) -> Iterator[Token]:
+        if generation.sampling.json_schema is not None:
+            yield Token(2, generation.sampling.json_schema)
+            return
         if said == "!think":
             yield Token(1, "hmm, ", "reasoning")
             yield Token(2, "well", "reasoning")
@@ -158,11 +164,25 @@ class FakeEngine:
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
+    def check_schema(self, schema: str) -> None:
+        if "!impossible" in schema:
+            raise InvalidRequest("it is !impossible", param="json_schema")
+
+    def speller(self) -> Callable[[int], bytes]:
+        return lambda token: b"\xc3%d" % token
+
     def close(self) -> None:
         with self._wake:
             self._closed = True
             self._wake.notify()
         self._worker.join()
+
+
+def _told(token: Token, n_top: int | None) -> Token:
+    if n_top is None or token.channel != "content":
+        return token
+    top = tuple((id_, -float(id_)) for id_ in range(1, n_top + 1))
+    return dataclasses.replace(token, logprob=-float(token.id), top=top)
 
 
 def save_vector(

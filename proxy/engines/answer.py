@@ -5,10 +5,13 @@ Knows nothing of models, batches or threads; it lives on its engine's worker thr
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
+from proxy.engines.lexicon import BoolArray, Constraint
+from proxy.engines.logprobs import Likelihood
 from proxy.engines.speech import Speech
-from proxy.errors import EngineFailure, InvalidRequest
+from proxy.errors import EngineFailure, InvalidRequest, ProxyError
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +21,15 @@ Steering = list[tuple[Intervention, ...]]  # what is done to each of some tokens
 class Answer:
     """One generation under way; also the handle its owner cancels it by."""
 
-    def __init__(self, generation: Generation, on_event: Callable[[Event], None], speech: Speech) -> None:
-        """InvalidRequest for a plan that is limited to channels the model does not have."""
+    def __init__(
+        self,
+        generation: Generation,
+        on_event: Callable[[Event], None],
+        speech: Speech,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """`constraint` is that of the generation's schema. InvalidRequest for a plan that is limited to channels the
+        model does not have."""
         self.generation = generation
         self.prompt = list(generation.prompt)
         self.cancelled = False
@@ -28,6 +38,7 @@ class Answer:
         self.last_token = -1
         self._on_event = on_event
         self._speech = speech
+        self._constraint = constraint
         plan = generation.plan
         if plan.channels is not None and not plan.channels & speech.channels:
             raise InvalidRequest(
@@ -54,6 +65,23 @@ class Answer:
         last = len(self.prompt) - 1
         return self._everywhere if position < last else self._steered[position - last]
 
+    @property
+    def special(self) -> frozenset[int]:
+        """The tokens that have no text wherever they stand."""
+        return self._speech.special
+
+    @property
+    def constrained(self) -> bool:
+        """Whether `allowed` may forbid a token at all."""
+        return self._constraint is not None
+
+    def allowed(self) -> BoolArray | None:
+        """bool[n_tokens]: which tokens may come next; None for all. A schema is for the content: what comes before it,
+        such as reasoning, is free, only that the answer can't end there."""
+        if self._constraint is None:
+            return None
+        return self._constraint.allowed() if self._speech.writing == "content" else self._constraint.unended()
+
     def _next_steering(self) -> tuple[Intervention, ...]:
         """What is done to the token just spoken, or to the prompt's last. See Plan.channels."""
         plan = self.generation.plan
@@ -73,23 +101,40 @@ class Answer:
             logger.exception("a listener failed; its answer is cancelled")
             self.cancelled = True
 
-    def accept(self, token: int, stops: frozenset[int], context_length: int) -> bool:
+    def accept(
+        self, token: int, stops: frozenset[int], context_length: int, likelihood: Likelihood | None = None
+    ) -> bool:
         """Take the next token, -1 for none; whether the answer goes on. The end token is no event of its own."""
         if token < 0:
-            advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
-            self.emit(Failure(EngineFailure("the model's output is not a number" + advice)))
+            self.emit(Failure(self._reason_for_none()))
             return False
         if token in stops:
             self.emit(Finish("stop"))
             return False
         self.produced += 1
         self.last_token = token
-        said = self._speech.add(token)
+        said = self._say(token, likelihood)
         self._steered.append(self._next_steering())
         self.emit(said)
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length"))
         return not (self.ended or self.cancelled)
+
+    def _say(self, token: int, likelihood: Likelihood | None) -> Token:
+        in_content = self._speech.writing == "content"
+        if in_content and self._constraint is not None:
+            self._constraint.take(token)
+        said = self._speech.add(token)
+        if likelihood is None or not in_content or self._speech.writing != "content" or token in self.special:
+            return said
+        return replace(said, logprob=likelihood.logprob, top=likelihood.top)
+
+    def _reason_for_none(self) -> ProxyError:
+        if self._constraint is not None and self._constraint.failed:
+            # Asking again would end the same way, so it is the request's fault.
+            return InvalidRequest("the answer can't go on so that it follows the schema; simplify it")
+        advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
+        return EngineFailure("the model's output is not a number" + advice)
 
 
 def steering_of(answer: Answer, response: Sequence[int]) -> Steering:

@@ -128,9 +128,9 @@ class Token:
     `opens` names the function where the token opens a call; the "arguments" from there on, this token's own text
     included, are that call's, a JSON object in pieces.
 
-    `logprob` is None where Sampling.top_logprobs was, and otherwise that of the token in the model's own distribution:
-    temperature 1, before penalties, bias, filters and schema, steered where the answer is. `top` holds the likeliest
-    tokens' ids and log-probabilities, best first.
+    `logprob`, of a token of the content where Sampling.top_logprobs is set, is that in the model's own distribution:
+    temperature 1, before penalties, bias, filters and schema, steered where the answer is. `top` holds the ids and
+    log-probabilities of the likeliest tokens, best first, without special ones.
     """
 
     id: int
@@ -227,6 +227,14 @@ class Engine(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, with no template and no special tokens."""
+
+    def check_schema(self, schema: str) -> None:
+        """InvalidRequest for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that
+        `start` need not."""
+
+    def speller(self) -> Callable[[int], bytes]:
+        """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. InvalidRequest
+        for a kind of tokenizer of which that can't be told. Blocks for up to a second."""
 
     def close(self) -> None:
         """Stop the worker and give the model's memory back. Generations under way end in a Failure."""

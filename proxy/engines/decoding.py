@@ -18,6 +18,7 @@ from proxy.engines.base import Failure
 from proxy.engines.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.hooks import Site, SteeringTable, layout_of
 from proxy.engines.kv_cache import KeyValues, RowCache
+from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.engines.prefix_cache import PrefixCache
 from proxy.engines.runner import CHUNK_TOKENS, ModelRunner, out_of_memory, release_memory
 from proxy.engines.sampler import Draw, Sampler
@@ -212,21 +213,25 @@ class DecodingBatch:
     def _join(self, joining: _Joining, logits: torch.Tensor) -> None:
         runner = self._runner
         samplers = [
-            Sampler(answer.generation.sampling, answer.prompt, logits.shape[-1], runner.device)
+            Sampler(
+                answer.generation.sampling,
+                answer.prompt,
+                logits.shape[-1],
+                runner.device,
+                answer.allowed if answer.constrained else None,
+            )
             for answer in joining.answers
         ]
         tokens = Draw(samplers, runner.device)(logits)
+        likely = _likelihoods(joining.answers, tokens, logits)
         for row, answer in enumerate(joining.answers):
             self._patiently(partial(self._cache.append_row, joining.cache, row, len(answer.prompt)))
         self._joining = None
         first = len(self._running)
         self._running += zip(joining.answers, samplers, strict=True)
         self._forget_composition()
-        going = [
-            answer.accept(token, self._stops, self._context_length)
-            for answer, token in zip(joining.answers, tokens, strict=True)
-        ]
-        self._leave([first + row for row, goes_on in enumerate(going) if not goes_on])
+        ended = self._accept(joining.answers, tokens, likely)
+        self._leave([first + row for row in ended])
         self._remember(joining)
 
     def _remember(self, joining: _Joining) -> None:
@@ -247,9 +252,17 @@ class DecodingBatch:
         if self._draw is None:
             self._draw = Draw([sampler for _, sampler in self._running], self._runner.device)
         self._steer([answer.steering_at(answer.length - 1) for answer in answers])
-        drawn = self._draw(self._patiently(self._logits))
-        going = [a.accept(token, self._stops, self._context_length) for a, token in zip(answers, drawn, strict=True)]
-        self._leave([row for row, goes_on in enumerate(going) if not goes_on])
+        logits = self._patiently(self._logits)
+        drawn = self._draw(logits)
+        self._leave(self._accept(answers, drawn, _likelihoods(answers, drawn, logits)))
+
+    def _accept(
+        self, answers: Sequence[Answer], tokens: Sequence[int], likely: Sequence[Likelihood | None]
+    ) -> list[int]:
+        """Tell everyone of its token; who goes no further, by their places."""
+        told = zip(answers, tokens, likely, strict=True)
+        going = [answer.accept(token, self._stops, self._context_length, seen) for answer, token, seen in told]
+        return [place for place, goes_on in enumerate(going) if not goes_on]
 
     def _steer(self, steering: Steering) -> None:
         """Steer each row of the next step so."""
@@ -308,6 +321,11 @@ def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:
         for other in group
         if len(other.prompt) > end
     )
+
+
+def _likelihoods(answers: Sequence[Answer], tokens: Sequence[int], logits: torch.Tensor) -> list[Likelihood | None]:
+    n_top = [answer.generation.sampling.top_logprobs for answer in answers]
+    return likelihoods(logits, tokens, n_top, answers[0].special)
 
 
 def _memory_error(alone: bool) -> ProxyError:

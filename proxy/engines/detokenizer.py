@@ -1,6 +1,5 @@
 """Token ids to text, a token at a time. Knows nothing of channels or models."""
 
-from collections.abc import Set
 from typing import Any
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -15,9 +14,9 @@ class Detokenizer:
     many tokenizers write a word differently at the beginning of a text.
     """
 
-    def __init__(self, tokenizer: Any, special_ids: Set[int]) -> None:
+    def __init__(self, tokenizer: Any, special: frozenset[int]) -> None:
+        self.special = special
         self._tokenizer = tokenizer
-        self._special = special_ids
         self.reset()
 
     def reset(self) -> None:
@@ -27,7 +26,7 @@ class Detokenizer:
 
     def add(self, token: int) -> str:
         """What `token` adds to the text."""
-        if token in self._special:
+        if token in self.special:
             self.reset()
             return ""
         self._window.append(token)

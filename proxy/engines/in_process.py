@@ -21,6 +21,7 @@ from proxy.engines.base import (
     SpanStats,
 )
 from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
+from proxy.engines.lexicon import Lexicon
 from proxy.engines.speech import Speaker
 from proxy.engines.worker import Worker
 
@@ -42,11 +43,12 @@ class Tasks(Generic[M]):
 
 
 class InProcessEngine(Generic[M]):
-    """See Engine, of which `render` and `encode` are left to subclasses. `n_tokens` are in the model's vocabulary."""
+    """See Engine, of which `render` and `encode` are left to subclasses."""
 
-    def __init__(self, info: ModelInfo, n_tokens: int, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
+    def __init__(self, info: ModelInfo, lexicon: Lexicon, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
         self._info = info
-        self._n_tokens = n_tokens
+        self._lexicon = lexicon
+        self._n_tokens = lexicon.n_tokens
         self._speaker = speaker
         self._worker = worker
         self._tasks = tasks
@@ -58,7 +60,9 @@ class InProcessEngine(Generic[M]):
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""
         check_generation(generation, self._info, self._n_tokens)
-        answer = Answer(generation, on_event, self._speaker.speech(generation.prompt))
+        schema = generation.sampling.json_schema
+        constraint = None if schema is None else self._lexicon.constraint(schema)
+        answer = Answer(generation, on_event, self._speaker.speech(generation.prompt), constraint)
         self._worker.start(answer)
         return answer
 
@@ -100,6 +104,14 @@ class InProcessEngine(Generic[M]):
         """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
         check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.next_token_logprobs(model, prompts, token_ids))
+
+    def check_schema(self, schema: str) -> None:
+        """See Engine.check_schema."""
+        self._lexicon.constraint(schema)
+
+    def speller(self) -> Callable[[int], bytes]:
+        """See Engine.speller."""
+        return self._lexicon.speller()
 
     def close(self) -> None:
         """See Engine.close."""

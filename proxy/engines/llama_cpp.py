@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.in_process import InProcessEngine, Tasks
+from proxy.engines.lexicon import Lexicon
 from proxy.engines.llama.batch import MOST_PIECE, LlamaBatch
 from proxy.engines.llama.capture import capture_steps, capture_token_steps, next_token_steps, score_steps
 from proxy.engines.llama.context import Context
@@ -64,7 +65,8 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
         # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
-        super().__init__(info, vocabulary.size, speaker, worker, TASKS)
+        lexicon = Lexicon(vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops)
+        super().__init__(info, lexicon, speaker, worker, TASKS)
 
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None

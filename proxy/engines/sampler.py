@@ -4,13 +4,14 @@ Every row's draw depends on its own logits, history and seed alone, never on its
 is never touched. Knows nothing of models or requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from proxy.engines.base import Sampling
+from proxy.engines.lexicon import BoolArray
 
 CANDIDATES = 1024  # tokens: what top_p and min_p keep is nearly always among so many, and sorting all costs more
 STRETCH = 128  # tokens; divides most vocabularies
@@ -18,10 +19,19 @@ _COLDEST = 1e-6  # below it a division overflows, and the likeliest token is cer
 
 
 class Sampler:
-    """One answer's rules and history: its seed's generator and the counts the penalties need."""
+    """One answer's rules and history: its seed's generator and the counts the penalties need. `allowed` tells which
+    tokens the next draw may take, None for all."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        vocabulary: int,
+        device: torch.device,
+        allowed: Callable[[], BoolArray | None] | None = None,
+    ) -> None:
         self.sampling = sampling
+        self._allowed = allowed
         seed = None if sampling.seed is None else sampling.seed % 2**64
         self._generator = np.random.default_rng(seed)
         self._counts = self._seen = self._bias = None
@@ -39,10 +49,10 @@ class Sampler:
     @property
     def adjusts(self) -> bool:
         """Whether the logits change before the draw."""
-        return self._counts is not None or self._seen is not None or self._bias is not None
+        return any(rule is not None for rule in (self._counts, self._seen, self._bias, self._allowed))
 
     def adjust(self, logits: torch.Tensor) -> None:
-        """Apply penalties and bias to float32[vocabulary], in place.
+        """Apply penalties, bias and what is not allowed to float32[vocabulary], in place.
 
         The repetition penalty is that of Keskar et al. 2019 over prompt and answer; frequency and presence are
         OpenAI's, over the answer alone.
@@ -57,6 +67,9 @@ class Sampler:
         if self._bias is not None:
             ids, values = self._bias
             logits[ids] += values
+        allowed = None if self._allowed is None else self._allowed()
+        if allowed is not None:
+            logits.masked_fill_(torch.from_numpy(~allowed).to(logits.device), -torch.inf)
 
     def record(self, token: int) -> None:
         """The token was drawn: the next draw's penalties count it."""
@@ -92,7 +105,8 @@ class Draw:
         self._precision = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
     def __call__(self, logits: torch.Tensor) -> list[int]:
-        """One token id a row from [n_rows, vocabulary]; -1 where the logits hold a number that is not finite."""
+        """One token id a row from [n_rows, vocabulary], which is left as it is; -1 where the logits hold a number that
+        is not finite, or no token is allowed."""
         logits = logits.float()
         if self._adjusted:
             logits = logits.clone()

@@ -10,9 +10,11 @@ from proxy.engines.tool_tags import TaggedSpeech, ToolTags
 
 
 class Speech(Protocol):
-    """One answer's text so far. `channels` are those it may have text in, as far as steering can be limited to them."""
+    """One answer's text so far. `channels` are those it may have text in, as far as steering can be limited to them;
+    `special` are the tokens that have no text wherever they stand."""
 
     channels: frozenset[Channel]
+    special: frozenset[int]
 
     @property
     def writing(self) -> Channel | None:
@@ -31,7 +33,10 @@ class Speaker:
         self._harmony = HarmonyFormat.of(tokenizer)
         self._tags = ToolTags.of(tokenizer)
         added = tokenizer.added_tokens_decoder
-        self._special = frozenset(tokenizer.all_special_ids) | {id_ for id_, token in added.items() if token.special}
+        special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
+        markers = frozenset() if self._harmony is None else self._harmony.markers
+        tags = () if self._tags is None else (self._tags.open, self._tags.close)
+        self.special = frozenset((*special, *markers, *tags))
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
         if self._harmony is not None:
             stops = (stops | self._harmony.stops) - {self._harmony.end}
@@ -39,7 +44,7 @@ class Speaker:
 
     def speech(self, prompt: Sequence[int]) -> Speech:
         """For the answer to `prompt`."""
-        detokenizer = Detokenizer(self._tokenizer, self._special)
+        detokenizer = Detokenizer(self._tokenizer, self.special)
         if self._harmony is not None:
             return HarmonySpeech(detokenizer, self._harmony.reader(prompt))
         return PlainSpeech(detokenizer) if self._tags is None else TaggedSpeech(detokenizer, self._tags)
@@ -51,6 +56,7 @@ class PlainSpeech:
     channels: frozenset[Channel] = frozenset(("content",))
 
     def __init__(self, detokenizer: Detokenizer) -> None:
+        self.special = detokenizer.special
         self._detokenizer = detokenizer
 
     @property
@@ -68,6 +74,7 @@ class HarmonySpeech:
     channels: frozenset[Channel] = frozenset(("content", "reasoning"))
 
     def __init__(self, detokenizer: Detokenizer, reader: HarmonyReader) -> None:
+        self.special = detokenizer.special
         self._detokenizer = detokenizer
         self._reader = reader
 

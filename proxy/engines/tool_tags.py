@@ -36,6 +36,7 @@ class TaggedSpeech:
     channels: frozenset[Channel] = frozenset(("content",))
 
     def __init__(self, detokenizer: Detokenizer, tags: ToolTags) -> None:
+        self.special = detokenizer.special
         self._detokenizer = detokenizer
         self._tags = tags
         self._call: str | None = None  # what stands behind an opening tag so far

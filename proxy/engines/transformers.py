@@ -8,12 +8,15 @@ from typing import Any
 
 import jinja2
 import torch
+from llguidance import LLTokenizer
+from llguidance.hf import from_tokenizer
 
 from proxy.engines import loading
 from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.capture import capture_steps, capture_token_steps
 from proxy.engines.decoding import DecodingBatch
 from proxy.engines.in_process import InProcessEngine, Tasks
+from proxy.engines.lexicon import Lexicon
 from proxy.engines.runner import ModelRunner, release_memory
 from proxy.engines.scoring import next_token_steps, score_steps
 from proxy.engines.speech import Speaker
@@ -60,7 +63,13 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
         batch = DecodingBatch(runner, speaker.stops, info.context_length, max_batch)
         worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
-        super().__init__(info, runner.vocabulary, speaker, worker, TASKS)
+        lexicon = Lexicon(
+            partial(_to_bytes, tokenizer, self._encoding, runner.vocabulary, speaker.stops),
+            runner.vocabulary,
+            speaker.special,
+            speaker.stops,
+        )
+        super().__init__(info, lexicon, speaker, worker, TASKS)
 
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
@@ -88,3 +97,9 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
+
+
+def _to_bytes(tokenizer: Any, encoding: threading.Lock, n_tokens: int, stops: frozenset[int]) -> LLTokenizer:
+    """The tokenizer's tokens as the bytes they add to a text. ValueError for a kind that does not tell."""
+    with encoding:
+        return from_tokenizer(tokenizer, max(n_tokens, len(tokenizer)), sorted(stops))

@@ -64,6 +64,22 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+class JsonSchema(msgspec.Struct):
+    """`strict` is ignored: every answer follows the schema."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    """`json_schema` is for the type of that name."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(msgspec.Struct):
     """`model` may be `model:persona` or `model:persona@coefficient`. A field that is null counts as left out."""
 
@@ -89,6 +105,9 @@ class ChatRequest(msgspec.Struct):
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
     tools: list[ToolOffer] | None = None
     tool_choice: Any = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     # What this server adds
     persona: str | dict[str, Coefficient] | None = None
     coefficient: Coefficient | None = None
@@ -96,9 +115,6 @@ class ChatRequest(msgspec.Struct):
     # Not supported
     functions: Any = None
     function_call: Any = None
-    logprobs: Any = None
-    top_logprobs: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
 
@@ -123,11 +139,35 @@ class AssistantMessage(msgspec.Struct):
     reasoning: str | UnsetType = UNSET
 
 
+class TopLogprob(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(msgspec.Struct):
+    """Of one token of the content, in the model's own distribution: the log-softmax of its logits at temperature 1,
+    before penalties, bias, filters and response_format, steered as the answer is. `bytes` are UTF-8; where they are
+    only part of a character, `token` has them as `\\x..`. The bytes of all tokens are those of the content, except that
+    a stop string may cut off the end of the last. `top_logprobs`: the likeliest tokens, best first; no special ones.
+    """
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(msgspec.Struct):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class Choice(msgspec.Struct):
     index: int
     message: AssistantMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
@@ -170,7 +210,7 @@ class ChunkChoice(msgspec.Struct):
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatChunk(msgspec.Struct, kw_only=True):

@@ -18,6 +18,8 @@ from litestar.types import ASGIApp
 from proxy.conversation import to_messages, to_tools
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.errors import InvalidRequest
+from proxy.logprobs import Speller
+from proxy.output import asked_output, check_schema, speller
 from proxy.personas import Place, parse, parse_coefficient, resolve
 from proxy.preparation import Prepared
 from proxy.protocol.chat import ChatCompletion, ChatRequest
@@ -55,9 +57,9 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     admission = services.scheduler.admit(model, data.n or 1)
     try:
         engine = await unless_gone(request, services.engine(admission))
-        prepared = await unless_gone(request, _prepare(services, engine, data, personas))
+        prepared, spell = await unless_gone(request, _prepare(services, engine, data, personas))
         answers = _start(admission, engine, data, prepared)
-        head = _head(engine, prepared)
+        head = _head(engine, prepared, spell)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
             return StreamedAnswer(admission, ChunkSequence(head, answers, include_usage=include_usage), answers)
@@ -96,8 +98,11 @@ def _default_places(request: Request[Any, Any, Any], services: Services) -> list
     return [parse(text, "persona") for text in (by_key, settings.default_persona) if text is not None]
 
 
-async def _prepare(services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float]) -> Prepared:
-    work = partial(
+async def _prepare(
+    services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float]
+) -> tuple[Prepared, Speller | None]:
+    """All that takes time and may be refused; the speller is there where log-probabilities are asked for."""
+    prepare = partial(
         services.preparation.prepare,
         engine,
         to_messages(data.messages),
@@ -109,6 +114,12 @@ async def _prepare(services: Services, engine: Engine, data: ChatRequest, person
         reasoning_effort=data.reasoning_effort,
         tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
     )
+
+    def work() -> tuple[Prepared, Speller | None]:
+        prepared = prepare()
+        check_schema(engine, prepared.sampling)
+        return prepared, speller(engine) if data.logprobs else None
+
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
@@ -135,10 +146,10 @@ def _sampling(data: ChatRequest) -> dict[str, Any]:
     given = {name: value for name in names if (value := getattr(data, name)) is not None}
     if "top_k" in given:
         given["top_k"] = max(given["top_k"], 0)
-    return given
+    return given | asked_output(data, _calls_wanted(data))
 
 
-def _head(engine: Engine, prepared: Prepared) -> Head:
+def _head(engine: Engine, prepared: Prepared, spell: Speller | None) -> Head:
     return Head(
         id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
@@ -146,6 +157,7 @@ def _head(engine: Engine, prepared: Prepared) -> Head:
         system_fingerprint=f"fp_{engine.info.fingerprint[:12]}",
         prompt_tokens=len(prepared.prompt),
         steering=prepared.report,
+        spell=spell,
     )
 
 
@@ -165,13 +177,6 @@ UNSUPPORTED: list[tuple[str, Callable[[Any], bool], str]] = [
     ("functions", _is_set, "no functions"),
     ("tool_choice", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
     ("function_call", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
-    ("logprobs", _is_set, "false"),
-    ("top_logprobs", _is_set, "0"),
-    (
-        "response_format",
-        lambda value: value is not None and not (isinstance(value, dict) and value.get("type") == "text"),
-        '{"type": "text"}',
-    ),
     ("modalities", lambda value: value not in (None, [], ["text"]), '["text"]'),
     ("audio", _is_set, "no audio"),
 ]

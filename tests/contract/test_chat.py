@@ -14,6 +14,10 @@ TOOLS = [{"type": "function", "function": {"name": "find", "description": "Finds
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"word": "a"}'}}
 
 
+def as_schema(schema: Any, name: str = "it") -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+
+
 def ask(client: httpx.Client, said: str = "hello", *, headers: dict[str, str] | None = None, **fields: Any) -> Any:
     body = {"model": "fake", "messages": [{"role": "user", "content": said}], **fields}
     response = client.post(URL, json=body, headers=headers)
@@ -289,8 +293,17 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
         ({"tool_choice": {"type": "function", "function": {"name": "find"}}}, "tool_choice", '"none" or "auto"'),
         ({"functions": [{}]}, "functions", "no functions"),
-        ({"logprobs": True}, "logprobs", "false"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "text"),
+        ({"logprobs": 1}, "logprobs", "true or false"),
+        ({"top_logprobs": 2}, "top_logprobs", "0"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "from 0 to 20"),
+        ({"response_format": "json"}, "response_format", "an object with type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", '"json_schema"'),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "name, schema"),
+        ({"response_format": as_schema(None)}, "response_format.json_schema.schema", "an object"),
+        ({"response_format": as_schema({}, name="a b")}, "response_format.json_schema.name", "text"),
+        ({"response_format": as_schema({"a": "!impossible"})}, "response_format.json_schema.schema", "!impossible"),
+        ({"response_format": as_schema({}), "tools": TOOLS}, "response_format", "no tools"),
+        ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "response_format", "no tools"),
         ({"audio": {"voice": "x"}}, "audio", "no audio"),
         ({"metadata": {"persona": 1}}, "metadata.persona", "text"),
     ],
@@ -307,6 +320,31 @@ def test_wrong_field_then_400_naming_it_and_what_is_possible(
 
 def test_harmless_values_of_unsupported_fields_then_accepted(client: httpx.Client) -> None:
     ask(client, tools=[], tool_choice="none", logprobs=False, response_format={"type": "text"}, modalities=["text"])
+
+
+def test_a_schema_then_the_engine_gets_it_with_its_fields_in_order(client: httpx.Client) -> None:
+    schema = {"type": "object", "properties": {"z": {"type": "null"}, "ä": {"type": "null"}}}
+    assert said(ask(client, response_format=as_schema(schema))) == json.dumps(
+        schema, ensure_ascii=False, separators=(",", ":")
+    )
+    assert said(ask(client, response_format={"type": "json_object"})) == '{"type": "object"}'
+    assert said(ask(client, response_format={"type": "json_object"}, tools=TOOLS, tool_choice="none")).startswith("{")
+
+
+def test_a_schema_that_can_t_be_followed_then_nothing_is_started(client: httpx.Client, engine: FakeEngine) -> None:
+    before = len(engine.generations)
+    refused(client, response_format=as_schema({"a": "!impossible"}), stream=True)
+    assert len(engine.generations) == before
+
+
+def test_logprobs_then_an_entry_for_each_token_of_the_content(client: httpx.Client) -> None:
+    thought = {"token": "\\xc33", "logprob": -3.0, "bytes": [0xC3, ord("3")]}
+    top = [{"token": f"\\xc3{n}", "logprob": -n, "bytes": [0xC3, ord(str(n))]} for n in (1, 2)]
+    for n_top, expected in ((2, top), (0, []), (None, [])):
+        answer = ask(client, "!think", logprobs=True, top_logprobs=n_top)
+        entries = [{**thought, "top_logprobs": expected}] * 3
+        assert answer["choices"][0]["logprobs"] == {"content": entries, "refusal": None}
+    assert ask(client, logprobs=False, top_logprobs=0)["choices"][0]["logprobs"] is None
 
 
 @pytest.mark.parametrize("header", ["x", "nan", "2.5", ""])

@@ -39,6 +39,19 @@ def test_stream_then_deltas_are_the_whole_answer_and_the_finish_carries_the_repo
     assert {chunk["object"] for chunk in [first, *middle, last]} == {"chat.completion.chunk"}
 
 
+def test_stream_when_logprobs_are_asked_for_then_chunks_with_content_have_those_of_the_whole(
+    client: httpx.Client,
+) -> None:
+    wanted = {"logprobs": True, "top_logprobs": 1}
+    whole = client.post(URL, json=body("!think", stream=False, **wanted)).json()["choices"][0]["logprobs"]
+    entries = []
+    for chunk in stream(client, "!think", **wanted):
+        choice = chunk["choices"][0]
+        assert (choice["logprobs"] is not None) == bool(choice["delta"].get("content"))
+        entries += (choice["logprobs"] or {"content": []})["content"]
+    assert entries == whole["content"] and len(entries) == 3
+
+
 def test_stream_when_usage_is_asked_for_then_it_comes_last(client: httpx.Client) -> None:
     last = stream(client, stream_options={"include_usage": True})[-1]
     assert last["choices"] == [] and last["usage"]["total_tokens"] == 9

@@ -11,11 +11,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+import torch
+
 from proxy.engines.answer import Answer
 from proxy.engines.base import Failure, FloatArray, Intervention
 from proxy.engines.llama.context import Context, NoRoom, StepToken
 from proxy.engines.llama.graph import Place, Steering
 from proxy.engines.llama.sampling import Sampler
+from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.errors import EngineFailure
 
 logger = logging.getLogger(__name__)
@@ -217,15 +220,24 @@ class LlamaBatch:
             row += len(piece)
             if len(seat.tokens) < len(job.text):
                 continue
-            if job.sampler is None:
-                rules = job.answer.generation.sampling
-                job.sampler = Sampler(rules, job.answer.prompt, logits.shape[1], self._context_length)
-            token = job.sampler.draw(self._context.handle, row, logits[n_drawn])
+            token, likelihood = self._draw(job, row, logits[n_drawn])
             n_drawn += 1
-            if job.answer.accept(token, self._stops, self._context_length):
+            if job.answer.accept(token, self._stops, self._context_length, likelihood):
                 job.text.append(token)
             else:
                 self._leave(seat)
+
+    def _draw(self, job: _Job, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
+        """The job's next token, -1 for none, from the logits of the step's token `row`."""
+        answer, rules = job.answer, job.answer.generation.sampling
+        if job.sampler is None:
+            allowed = answer.allowed if answer.constrained else None
+            job.sampler = Sampler(rules, answer.prompt, len(logits), self._context_length, allowed)
+        if rules.top_logprobs is None:
+            return job.sampler.draw(self._context.handle, row, logits), None
+        before = torch.from_numpy(logits.copy())[None]
+        token = job.sampler.draw(self._context.handle, row, logits)
+        return token, likelihoods(before, [token], [rules.top_logprobs], answer.special)[0]
 
     def _leave(self, seat: _Seat) -> None:
         """The answer has ended. What was done to its tokens as to its prompt's may be of use to others."""

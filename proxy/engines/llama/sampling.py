@@ -4,12 +4,13 @@ Knows nothing of models or requests.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from proxy.engines.base import FloatArray, Sampling
+from proxy.engines.lexicon import BoolArray
 from proxy.engines.llama.library import llama
 
 _COLDEST = 1e-6  # below it a division overflows, and the likeliest token is certain anyway
@@ -21,10 +22,19 @@ class Sampler:
     """One answer's rules and history.
 
     In the order of `proxy.engines.sampler`: the repetition penalty, over prompt and answer; frequency and presence
-    penalties, OpenAI's, over the answer alone; the bias; temperature, top_k, top_p and min_p.
+    penalties, OpenAI's, over the answer alone; the bias; temperature, top_k, top_p and min_p. `allowed` tells which
+    tokens the next draw may take, None for all.
     """
 
-    def __init__(self, rules: Sampling, prompt: Sequence[int], n_tokens: int, context_length: int) -> None:
+    def __init__(
+        self,
+        rules: Sampling,
+        prompt: Sequence[int],
+        n_tokens: int,
+        context_length: int,
+        allowed: Callable[[], BoolArray | None] | None = None,
+    ) -> None:
+        self._allowed = allowed
         links: list[Any] = []
         if rules.repetition_penalty != 1.0:
             remembered = llama.llama_sampler_init_penalties(n_tokens, context_length, rules.repetition_penalty, 0, 0)
@@ -50,8 +60,11 @@ class Sampler:
                 llama.llama_sampler_chain_add(self._chain, link)
 
     def draw(self, context: Any, index: int, logits: FloatArray) -> int:
-        """The next token, from the logits float32[vocabulary] of the batch's token `index`, which the native `context`
-        holds too; -1 where one of them is not a number."""
+        """The next token, from the logits float32[vocabulary] of the batch's token `index`: the native `context`'s own
+        memory, in which those not allowed are overwritten. -1 where one of them is not a number, or none is allowed."""
+        allowed = None if self._allowed is None else self._allowed()
+        if allowed is not None:
+            logits[~allowed] = -np.inf
         best = int(logits.argmax())
         if not np.isfinite(logits[best]):
             return -1

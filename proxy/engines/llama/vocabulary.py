@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+from llguidance import LLTokenizer, TokenizerWrapper
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from proxy.engines.base import Message, Tool
@@ -73,12 +74,16 @@ class Vocabulary:
     ) -> str:
         """The text of `ids`; what is no whole character becomes replacement characters. Nothing is ever cleaned up."""
         shown = [id_ for id_ in ids if not (skip_special_tokens and id_ in self._special)]
-        text = b"".join(self._piece(id_) for id_ in shown).decode("utf-8", "replace")
+        text = b"".join(self.piece(id_) for id_ in shown).decode("utf-8", "replace")
         return text[1:] if self._drops_space and text.startswith(" ") else text
 
     def get_vocab(self) -> dict[str, int]:
         """Every token as the file writes it, and its id."""
         return {self._text(id_): id_ for id_ in range(self.size)}
+
+    def to_bytes(self) -> LLTokenizer:
+        """The tokens as the bytes they add to a text."""
+        return LLTokenizer(TokenizerWrapper(_Tokens(self)), eos_token=self.end_ids)
 
     def _is_special(self, id_: int) -> bool:
         attributes = llama.llama_vocab_get_attr(self._vocabulary, id_)
@@ -100,7 +105,7 @@ class Vocabulary:
         text: bytes = llama.llama_vocab_get_text(self._vocabulary, id_)
         return text.decode("utf-8", "replace")
 
-    def _piece(self, id_: int) -> bytes:
+    def piece(self, id_: int) -> bytes:
         """What a token adds to a text."""
         if id_ not in self._pieces:
             size = _LONGEST_PIECE
@@ -123,3 +128,30 @@ class Vocabulary:
             if n_ids >= 0:
                 return ids[:n_ids]
             size = -n_ids
+
+
+class _Tokens:
+    """A vocabulary as llguidance asks for it: called with a text, it gives ids that spell this and nothing else."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.tokens = [vocabulary.piece(id_) for id_ in range(vocabulary.size)]
+        self.special_token_ids = vocabulary.all_special_ids
+        self.eos_token_id = vocabulary.eos_token_id
+        self.bos_token_id = None
+        self._encode = vocabulary.encode
+        special = frozenset(self.special_token_ids)
+        self._ids = {piece: id_ for id_, piece in enumerate(self.tokens) if id_ not in special}
+
+    def __call__(self, text: str) -> list[int]:
+        ids, raw = self._encode(text), text.encode()
+        if b"".join(self.tokens[id_] for id_ in ids) == raw:
+            return ids
+        # SentencePiece puts a space before a text, which is wrong in the middle of one.
+        ids = []
+        while raw:
+            longest = next((raw[:end] for end in range(len(raw), 0, -1) if raw[:end] in self._ids), None)
+            if longest is None:
+                break  # it can't be spelt
+            ids.append(self._ids[longest])
+            raw = raw[len(longest) :]
+        return ids

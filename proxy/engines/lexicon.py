@@ -1,0 +1,113 @@
+"""A vocabulary as bytes: what each token spells, and which may come next while an answer keeps to a JSON schema.
+
+The grammar of a schema is llguidance's. Knows nothing of models, batches or channels.
+"""
+
+import threading
+from collections.abc import Callable, Set
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from proxy.errors import InvalidRequest
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Between the parts of a JSON value: nothing, a space, or a new line and its indentation. Were there no limit, a model
+# that does not know how to go on could write blanks for ever.
+_BLANKS = r"\n {0,20}| "
+_LIMITS = LLParserLimits(verbose_errors=False)  # else every message carries the whole grammar
+_KEPT_SCHEMAS = 64  # compiled
+
+
+class Lexicon:
+    """One model's. Any thread may use it.
+
+    `make` is called once, for the first request that needs what this knows: with a large vocabulary it takes a second.
+    `special` tokens spell nothing; `stops` are the end tokens. `n_tokens` are those the model has logits for.
+    """
+
+    def __init__(self, make: Callable[[], LLTokenizer], n_tokens: int, special: Set[int], stops: Set[int]) -> None:
+        self.n_tokens = n_tokens
+        self.special = special
+        self.unspoken = _below(n_tokens, special - stops)
+        self.stops = _below(n_tokens, stops)
+        self._make = make
+        self._tokenizer: LLTokenizer | None = None
+        self._lock = threading.Lock()
+        self._compiled = lru_cache(_KEPT_SCHEMAS)(self._compile)
+
+    def speller(self) -> Callable[[int], bytes]:
+        """See Engine.speller."""
+        tokens = self._tokens()
+        return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
+
+    def constraint(self, schema: str) -> "Constraint":
+        """For one answer that follows `schema`, JSON as text; quick for one that was asked for before. InvalidRequest,
+        with `json_schema` for its field, for a schema that is none, or that no answer of this model can follow."""
+        compiled = self._compiled(schema)
+        with self._lock:
+            return Constraint(compiled.deep_copy(), self)
+
+    def _tokens(self) -> LLTokenizer:
+        with self._lock:
+            if self._tokenizer is None:
+                try:
+                    self._tokenizer = self._make()
+                except Exception as error:
+                    raise InvalidRequest(f"what the model's tokens spell can't be told: {error}") from error
+            return self._tokenizer
+
+    def _compile(self, schema: str) -> LLMatcher:
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(
+                schema, overrides={"whitespace_pattern": _BLANKS, "lenient": False}
+            )
+        except ValueError as error:
+            raise InvalidRequest(f"it is not a JSON schema: {error}", param="json_schema") from None
+        matcher = LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise InvalidRequest(f"answers can't be kept to it: {_reason(matcher)}", param="json_schema")
+        if not Constraint(matcher, self).allowed().any():
+            raise InvalidRequest("nothing that this model can spell follows it", param="json_schema")
+        return matcher
+
+
+class Constraint:
+    """A JSON value as it is being written. `failed`: it can't go on, because nothing that may come next can be spelt,
+    or because working out what may would take too long."""
+
+    def __init__(self, matcher: LLMatcher, lexicon: Lexicon) -> None:
+        self.failed = False
+        self._matcher = matcher
+        self._lexicon = lexicon
+
+    def allowed(self) -> BoolArray:
+        """bool[n_tokens]: which tokens may come next; end tokens are among them where the value is complete."""
+        mask = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)[: self._lexicon.n_tokens] > 0
+        mask[self._lexicon.unspoken] = False  # llguidance takes some of them for ordinary text
+        self.failed = self._matcher.is_error() or not mask.any()
+        if self.failed:
+            mask[:] = False
+        return mask
+
+    def unended(self) -> BoolArray:
+        """bool[n_tokens]: what may come next outside of the value, where the answer can't end yet."""
+        mask = np.ones(self._lexicon.n_tokens, np.bool_)
+        mask[self._lexicon.stops] = False
+        return mask
+
+    def take(self, token: int) -> None:
+        """The value goes on with an allowed `token`."""
+        self._matcher.consume_token(token)
+
+
+def _below(n_tokens: int, ids: Set[int]) -> npt.NDArray[np.int64]:
+    return np.array([id_ for id_ in ids if id_ < n_tokens], np.int64)
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """Its error in one line, without the state of the parser that may stand below it."""
+    return " ".join(matcher.get_error().partition("\n<")[0].split())

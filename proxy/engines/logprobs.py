@@ -1,0 +1,46 @@
+"""How likely the model itself thought the tokens that were drawn, and which it thought likeliest.
+
+Of the model's own distribution, the log-softmax of its logits: temperature 1, before penalties, bias, filters and
+schemas, steered where the answer is steered. Knows nothing of models or answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """See Token.logprob and Token.top."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def likelihoods(
+    logits: torch.Tensor, tokens: Sequence[int], n_top: Sequence[int | None], special: frozenset[int]
+) -> list[Likelihood | None]:
+    """Of the tokens drawn from the rows of [n_rows, vocabulary], each with the row's `n_top` likeliest that are not
+    `special`. None for a row whose `n_top` is None, which costs nothing, and where no token was drawn, -1."""
+    found: list[Likelihood | None] = [None] * len(tokens)
+    rows = [row for row, (token, n) in enumerate(zip(tokens, n_top, strict=True)) if n is not None and token >= 0]
+    if not rows:
+        return found
+    logs = logits[rows].float().log_softmax(dim=-1)
+    drawn = torch.tensor([tokens[row] for row in rows], device=logits.device)
+    own = logs.gather(1, drawn[:, None])[:, 0].tolist()
+    logs[:, _ids(special, logs.shape[-1], logits.device)] = -torch.inf
+    most = min(max(n_top[row] or 0 for row in rows), logs.shape[-1])
+    values, ids = (part.tolist() for part in logs.topk(most, dim=-1))
+    for at, row in enumerate(rows):
+        ranked = zip(ids[at], values[at], strict=True)
+        found[row] = Likelihood(own[at], tuple(ranked)[: n_top[row]])
+    return found
+
+
+@lru_cache(16)
+def _ids(tokens: frozenset[int], vocabulary: int, device: torch.device) -> torch.Tensor:
+    """Of those the model has logits for: some tokenizers have more tokens."""
+    return torch.tensor([token for token in tokens if token < vocabulary], dtype=torch.long, device=device)
