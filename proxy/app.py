@@ -15,6 +15,7 @@ from proxy.jobs.measuring import measuring_kind
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.jobs.vectors import Surroundings
+from proxy.judges import served_judges
 from proxy.preparation import Preparation
 from proxy.routes import observe
 from proxy.routes.api import get_trait, list_traits
@@ -103,12 +104,20 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
 def _services(settings: Settings, registry: Registry) -> Services:
     traits = Traits(settings.traits_dir)
     store = VectorStore(settings.vector_folders)
-    around = Surroundings(lambda: traits.current, store, settings.parts_dir, max(settings.max_batch // 2, 1))
+    judges = served_judges(settings, registry)
+    around = Surroundings(
+        traits=lambda: traits.current,
+        judges=judges,
+        store=store,
+        parts_folder=settings.parts_dir,
+        max_running=max(settings.max_batch // 2, 1),
+    )
     return Services(
         settings=settings,
         registry=registry,
         known_traits=traits,
         store=store,
+        judges=judges,
         scheduler=Scheduler(settings.max_batch, settings.max_queue),
         preparation=Preparation(traits.poles, store, registry),
         jobs=JobQueue(

@@ -18,7 +18,6 @@ from proxy.settings import (
     Settings,
     data_folder,
     demo_models,
-    describe_settings,
     load_settings,
     model_settings,
     override_models,
@@ -45,6 +44,12 @@ PULL_EXAMPLES = """examples:
   persona-proxy pull qwen2.5-7b-instruct                    5 GB
   persona-proxy pull OWNER/REPO/FILE.gguf                   any other on the Hugging Face hub, in one file
 """
+
+JUDGE_HELP = (
+    "who scores the answers: rules (of the demo world), likelihood, model (the model itself), another served model's "
+    "id, a judge of the settings, or MODEL@URL, an OpenAI-compatible endpoint whose key, if it needs one, is in "
+    "JUDGE_API_KEY (rules for a demo model, else likelihood)"
+)
 
 DEMO_EXAMPLES = """examples:
   persona-proxy demo evaluate                               what the demo models show, as tables; minutes
@@ -90,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     _add_pull(commands)
     _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
-    show.set_defaults(run=lambda args: print(describe_settings()))
+    show.set_defaults(run=_settings)
     return root
 
 
@@ -129,6 +134,7 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     extract.add_argument("--rollouts", type=int, help="answers to each question under each instruction (10)")
     extract.add_argument("--questions", type=int, help="how many of a trait's questions to ask, 2 to 20 (20)")
     extract.add_argument("--seed", type=int, help="the same seed makes the same vector (0)")
+    extract.add_argument("--judge", help=JUDGE_HELP)
     extract.add_argument("--fresh", action="store_true", help="start over, not where a run was broken off")
     extract.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
     extract.set_defaults(run=_extract)
@@ -199,6 +205,7 @@ def _extract(args: argparse.Namespace) -> None:
             raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
         traits += [trait for id_, trait in known.items() if name in ("all", id_) and trait not in traits]
 
+    from proxy.judges import judge_meant
     from proxy.steering.making import ExtractionOptions
     from proxy.steering.report import run_extraction
     from vector_store import VectorStore
@@ -212,7 +219,9 @@ def _extract(args: argparse.Namespace) -> None:
 
     engine = load_engine(model, MAX_RUNNING)
     try:
-        run_extraction(engine, traits, store, options, sys.stdout, parts_folder=settings.parts_dir, fresh=args.fresh)
+        with judge_meant(args.judge, settings, engine, args.device, args.dtype) as judge:
+            parts, fresh = settings.parts_dir, args.fresh
+            run_extraction(engine, traits, store, options, sys.stdout, judge=judge, parts_folder=parts, fresh=fresh)
     finally:
         engine.close()
 
@@ -221,6 +230,12 @@ def _model_to_extract_from(args: argparse.Namespace, settings: Settings) -> Mode
     """The served model of this id, else what `--model` says by itself."""
     model = next((model for model in settings.models if model.id == args.model), None) or model_settings(args.model)
     return override_models([model], device=args.device, dtype=args.dtype)[0]
+
+
+def _settings(args: argparse.Namespace) -> None:
+    from proxy.settings_table import describe_settings
+
+    print(describe_settings())
 
 
 def _pull(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from litestar.connection import ASGIConnection
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
 from proxy.jobs.queue import JobQueue
+from proxy.judges import Judges
 from proxy.personas import Place, split_model
 from proxy.preparation import Poles, Preparation
 from proxy.scheduler import Admission, Scheduler
@@ -23,6 +24,7 @@ class Services:
     registry: Registry
     known_traits: Traits
     store: VectorStore
+    judges: Judges
     scheduler: Scheduler
     preparation: Preparation
     jobs: JobQueue

@@ -1,7 +1,7 @@
 """What an operator can set, and where from: defaults < a TOML file < PERSONA_PROXY_* < the command line's flags.
 
 Everything wrong with a setting ends here, in a SetupError of one line that names its place and what is possible.
-It knows nothing of engines, traits or HTTP; `describe_settings` writes the table of settings that the README shows.
+It knows nothing of engines, traits or HTTP.
 """
 
 import difflib
@@ -19,6 +19,7 @@ import platformdirs
 from msgspec import Meta
 
 from proxy.errors import SetupError
+from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 
 ENVIRONMENT_PREFIX = "PERSONA_PROXY_"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -153,6 +154,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traits_dir: Annotated[Path, Meta(description="Folder of your own traits, `*.toml`")] = msgspec.field(
         default_factory=lambda: data_folder("traits")
     )
+    judges: Annotated[
+        list[JudgeSettings],
+        Meta(
+            description="OpenAI-compatible endpoints that may judge answers, in a `[[judges]]` table of the file each"
+        ),
+    ] = msgspec.field(default_factory=list)
     jobs_dir: Annotated[
         Path, Meta(description="Folder of jobs, and of what unfinished ones have done; one server's alone")
     ] = msgspec.field(default_factory=lambda: data_folder("jobs"))
@@ -224,7 +231,7 @@ def _from_environment(variable: str, value: str) -> dict[str, object]:
     """The one setting a variable gives. Lists are separated by commas, `key_personas` is `key=persona,...`."""
     name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
     if name not in Settings.__struct_fields__:
-        raise SetupError(_unknown(variable, variable, [_variable(field) for field in Settings.__struct_fields__]))
+        raise SetupError(_unknown(variable, variable, [variable_of(field) for field in Settings.__struct_fields__]))
     if name == "key_personas":
         pairs = [item.partition("=") for item in _split(value)]
         if not all(separator and persona for _, separator, persona in pairs):
@@ -239,7 +246,7 @@ def _split(value: str) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
@@ -249,6 +256,9 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
     models = values.get("models")
     if isinstance(models, list):
         values["models"] = [_model(item, where, base, "" if text else f"models[{i}]") for i, item in enumerate(models)]
+    judges = values.get("judges")
+    if isinstance(judges, list):
+        values["judges"] = [_convert(item, JudgeSettings, f"{where}: judges[{i}]") for i, item in enumerate(judges)]
     checked = _convert(values, Settings, where, strict=not text, named=not text)
     layer = {name: getattr(checked, name) for name in values}
     for name in ("traits_dir", "jobs_dir"):
@@ -320,7 +330,7 @@ def _explain(message: str, type_: type, where: str, named: bool) -> str:
     what = re.sub(r"expected str matching regex .*|invalid enum value.*", "not a possible value", what)
     if unknown := re.search(r"unknown field (\w+)", what):
         return _unknown(where, unknown[1], list(type_.__struct_fields__))  # type: ignore[attr-defined]
-    fields = {name: meaning for name, _, meaning in _fields(type_)}
+    fields = {name: meaning for name, _, meaning in fields_of(type_)}
     name = path.partition(".")[0].partition("[")[0]
     possible = f" ({fields[name]})" if name in fields else ""
     return f"{where}: {path + ': ' if named and path else ''}{what}{possible}"
@@ -341,6 +351,9 @@ def _check_together(settings: Settings) -> None:
             raise SetupError(f"models: two have the id {id_!r}; tell them apart with id=source or an id of their own")
     if settings.default_model is not None and settings.default_model not in ids:
         raise SetupError(f"default_model: no model {settings.default_model!r}; possible: {', '.join(ids)}")
+    for number, judge in enumerate(settings.judges):
+        if judge.name in (*JUDGE_KINDS, *ids, *(other.name for other in settings.judges[:number])):
+            raise SetupError(f"judges: the name {judge.name!r} is taken: by a model, another judge or a kind of judge")
     if "://" in settings.vectors_dir:
         import fsspec  # not needed for a folder
 
@@ -352,7 +365,7 @@ def _check_together(settings: Settings) -> None:
         raise SetupError(f"key_personas: {len(strays)} of the keys are not among the api_keys, which alone are let in")
 
 
-def _fields(type_: type) -> list[tuple[str, object, str]]:
+def fields_of(type_: type) -> list[tuple[str, object, str]]:
     """Name, default and meaning of each field of a settings struct, in its order."""
     info = msgspec.inspect.type_info(type_)
     assert isinstance(info, msgspec.inspect.StructType)
@@ -361,30 +374,3 @@ def _fields(type_: type) -> list[tuple[str, object, str]]:
         assert isinstance(field.type, msgspec.inspect.Metadata)
         rows.append((field.name, field.default, (field.type.extra_json_schema or {})["description"]))
     return rows
-
-
-_SHOWN_DEFAULTS = {
-    "models": "the demo models",
-    "vectors_dir": "`vectors` in the user's data folder",
-    "traits_dir": "`traits` in the user's data folder",
-    "jobs_dir": "`jobs` in the user's data folder",
-    "id": "from the source",
-    "source": "required",
-}
-
-
-def describe_settings() -> str:
-    """Two Markdown tables, of all settings and of those of one model: name, variable, default, meaning."""
-    lines = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, default, meaning in _fields(Settings):
-        lines.append(f"| `{name}` | `{_variable(name)}` | {_shown(name, default)} | {meaning} |")
-    lines += ["", "Of each model, in its `[[models]]` table:", "", "| key | default | meaning |", "| --- | --- | --- |"]
-    for name, default, meaning in _fields(ModelSettings):
-        lines.append(f"| `{name}` | {_shown(name, default)} | {meaning} |")
-    return "\n".join(lines)
-
-
-def _shown(name: str, default: object) -> str:
-    if name in _SHOWN_DEFAULTS:
-        return _SHOWN_DEFAULTS[name]
-    return "none" if default in (None, msgspec.NODEFAULT) else f"`{default}`"

@@ -78,6 +78,7 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_measuring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--judge", help="who scores the answers; see `persona-proxy extract --help`")
     command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
     command.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
     command.add_argument("--seed", type=int, default=0, help="of the answers that are measured (%(default)s)")
@@ -227,16 +228,20 @@ def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore"
     print(f"Loading {model.source} ...", flush=True)
     from proxy.engines.batch import MAX_RUNNING
     from proxy.engines.registry import load_engine
-    from proxy.steering.judge import judge_for
+    from proxy.judges import judge_meant
+    from proxy.steering.judge import default_kind, prepare
     from proxy.steering.measuring import measure
     from proxy.steering.report import ProgressBar
     from proxy.steering.work import Work
 
     engine = load_engine(model, MAX_RUNNING)
     try:
-        with ProgressBar(sys.stdout) as progress:
-            judge = judge_for(engine)
-            made = measure(engine, traits[vector.trait], vector, judge, seed=args.seed, work=Work(progress))
+        trait = traits[vector.trait]
+        meant = judge_meant(args.judge, settings, engine, args.device, args.dtype)
+        with meant as judge, ProgressBar(sys.stdout) as progress:
+            kind, work = judge or default_kind(engine.info, trait), Work(progress)
+            judged = prepare(kind, engine, trait, seed=args.seed, work=work)
+            made = measure(engine, trait, vector, judged, seed=args.seed, work=work)
     finally:
         engine.close()
     saved = dataclasses.replace(made, id=store.save(made))

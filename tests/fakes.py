@@ -77,6 +77,10 @@ class FakeEngine:
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
+    @property
+    def opening(self) -> list[int]:
+        return []
+
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:

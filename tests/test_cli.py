@@ -11,7 +11,8 @@ import pytest
 import proxy
 from proxy import cli
 from proxy.errors import EngineFailure, SetupError
-from proxy.settings import ModelSettings, Settings, describe_settings
+from proxy.settings import ModelSettings, Settings
+from proxy.settings_table import describe_settings
 from tests.fakes import save_vector
 
 
@@ -146,6 +147,7 @@ class Extraction:
         self.folders: tuple[Path, ...] = ()
         self.closed = False
         self.fresh = False
+        self.judge: Any = None
         self.parts_folder = Path()
         self.error: Exception | None = None
 
@@ -164,11 +166,12 @@ class Extraction:
         options: Any,
         console: object,
         *,
+        judge: Any,
         parts_folder: Path,
         fresh: bool,
     ) -> list[str]:
         assert engine is self and not self.closed
-        self.parts_folder, self.fresh = parts_folder, fresh
+        self.parts_folder, self.fresh, self.judge = parts_folder, fresh, judge
         self.traits = [trait.id for trait in traits]
         self.options = options
         self.folders = tuple(place.path for place in store.places)
@@ -197,6 +200,7 @@ def test_extract_when_only_a_trait_is_given_then_it_is_the_demo_model_with_the_u
     assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (10, 20, 0)
     assert extraction.folders[0] == tmp_path / "vectors"
     assert extraction.parts_folder == tmp_path / "jobs" / "parts" and not extraction.fresh
+    assert extraction.judge is None
     assert extraction.closed
 
 

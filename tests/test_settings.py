@@ -7,15 +7,16 @@ import msgspec
 import pytest
 
 from proxy.errors import SetupError
+from proxy.judge_settings import JudgeSettings
 from proxy.settings import (
     ModelSettings,
     Settings,
     demo_models,
-    describe_settings,
     load_settings,
     model_settings,
     override_models,
 )
+from proxy.settings_table import describe_settings
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -217,11 +218,37 @@ def test_override_models_when_device_or_dtype_is_given_then_every_model_gets_it(
         override_models(models, dtype="int4")
 
 
+JUDGE = '[[judges]]\nname = "big"\nbase_url = "https://api.example/v1"\nmodel = "large"\n'
+
+
+def test_load_settings_when_file_lists_judges_then_they_have_names_and_no_key_itself(config: Path) -> None:
+    config.write_text(JUDGE + 'key_env = "BIG_KEY"')
+    assert load_settings(config, {}).judges == [JudgeSettings("big", "https://api.example/v1", "large", "BIG_KEY")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (JUDGE + 'key = "sk-secret"', "judges[0]: key: unknown setting"),
+        (JUDGE.replace("api.", "sk-secret@api."), "judges[0]: base_url: not a possible value"),
+        (JUDGE.replace("big", "likelihood"), "judges: the name 'likelihood' is taken"),
+        (JUDGE.replace("big", "demo-qwen2"), "judges: the name 'demo-qwen2' is taken"),
+        (JUDGE + JUDGE, "judges: the name 'big' is taken"),
+    ],
+)
+def test_load_settings_when_a_judge_is_wrong_then_said_without_its_secret(config: Path, text: str, said: str) -> None:
+    config.write_text(text)
+    with pytest.raises(SetupError) as caught:
+        load_settings(config, {})
+    assert said in caught.value.message and "sk-secret" not in caught.value.message
+
+
 def test_describe_settings_when_read_then_every_setting_has_a_row() -> None:
     table = describe_settings()
     for name in Settings.__struct_fields__:
-        assert f"| `{name}` | `PERSONA_PROXY_{name.upper()}` |" in table
-    for name in ModelSettings.__struct_fields__:
+        variable = "none" if name == "judges" else f"`PERSONA_PROXY_{name.upper()}`"
+        assert f"| `{name}` | {variable} |" in table
+    for name in (*ModelSettings.__struct_fields__, *JudgeSettings.__struct_fields__):
         assert re.search(rf"^\| `{name}` \|", table, re.MULTILINE)
 
 

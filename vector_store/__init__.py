@@ -9,6 +9,7 @@ from vector_store.errors import (
     VectorNotFound,
     VectorStoreError,
 )
+from vector_store.judged import JudgedBy
 from vector_store.store import VectorStore
 from vector_store.vector import (
     CONDITIONS,
@@ -40,6 +41,7 @@ __all__ = [
     "Filters",
     "FloatArray",
     "ImportRefused",
+    "JudgedBy",
     "Origin",
     "PersonaVector",
     "PoleChoice",

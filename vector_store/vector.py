@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from vector_store.judged import JudgedBy
+
 FloatArray = npt.NDArray[np.float32]
 
 Side = Literal["positive", "negative"]
@@ -113,6 +115,7 @@ class VectorHeader:
     curve: list[CurvePoint] = field(default_factory=list)
     id: str = ""
     filters: Filters | None = None
+    judge: JudgedBy | None = None  # of the filters, the poles and the curve; None where nobody was validated
     parent: str | None = None
 
     def pole(self, side: Side) -> str:

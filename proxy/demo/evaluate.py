@@ -16,7 +16,7 @@ from proxy.demo import rules, world
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.batch import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import messages
+from proxy.steering.asking import messages
 from proxy.steering.layers import with_random_direction
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait

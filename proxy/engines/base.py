@@ -192,6 +192,11 @@ class Engine(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
+    @property
+    def opening(self) -> list[int]:
+        """The tokens between a rendered prompt and the text of an answer that is given without reasoning: in GPT-OSS
+        the header of its final channel, in most models none."""
+
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:

@@ -3,6 +3,7 @@
 Knows nothing of how a model is run, rendered for or read.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -42,7 +43,7 @@ class Tasks(Generic[M]):
     next_token_logprobs: Callable[[M, Sequence[Sequence[int]], Sequence[int]], Steps[FloatArray]]
 
 
-class InProcessEngine(Generic[M]):
+class InProcessEngine(ABC, Generic[M]):
     """See Engine, of which `render` and `encode` are left to subclasses."""
 
     def __init__(self, info: ModelInfo, lexicon: Lexicon, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
@@ -56,6 +57,16 @@ class InProcessEngine(Generic[M]):
     @property
     def info(self) -> ModelInfo:
         return self._info
+
+    @property
+    def opening(self) -> list[int]:
+        """See Engine.opening."""
+        harmony = self._speaker.harmony
+        return [] if harmony is None else [harmony.channel, *self.encode("final"), harmony.message]
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """See Engine.encode."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""

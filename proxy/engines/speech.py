@@ -30,23 +30,23 @@ class Speaker:
 
     def __init__(self, tokenizer: Any, eos_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._harmony = HarmonyFormat.of(tokenizer)
+        self.harmony = HarmonyFormat.of(tokenizer)
         self._tags = ToolTags.of(tokenizer)
         added = tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
-        markers = frozenset() if self._harmony is None else self._harmony.markers
+        markers = frozenset() if self.harmony is None else self.harmony.markers
         tags = () if self._tags is None else (self._tags.open, self._tags.close)
         self.special = frozenset((*special, *markers, *tags))
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
-        if self._harmony is not None:
-            stops = (stops | self._harmony.stops) - {self._harmony.end}
+        if self.harmony is not None:
+            stops = (stops | self.harmony.stops) - {self.harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
 
     def speech(self, prompt: Sequence[int]) -> Speech:
         """For the answer to `prompt`."""
         detokenizer = Detokenizer(self._tokenizer, self.special)
-        if self._harmony is not None:
-            return HarmonySpeech(detokenizer, self._harmony.reader(prompt))
+        if self.harmony is not None:
+            return HarmonySpeech(detokenizer, self.harmony.reader(prompt))
         return PlainSpeech(detokenizer) if self._tags is None else TaggedSpeech(detokenizer, self._tags)
 
 

@@ -1,10 +1,15 @@
 """The kind of job that makes a persona vector of a model's own answers."""
 
+from proxy.engines.base import Engine, ModelInfo
 from proxy.jobs.kinds import Kind
 from proxy.jobs.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Questions, Rollouts, Seed
-from proxy.steering import making
+from proxy.steering import judge, making
+from proxy.steering.judge import JudgeKind
 from proxy.steering.making import ExtractionOptions
+from proxy.steering.traits import Trait
+from proxy.steering.work import Work
+from vector_store import PersonaVector
 
 EXTRACTION = "extraction"
 
@@ -24,10 +29,18 @@ class ExtractionParameters(Parameters, frozen=True):
 
 def extraction(around: Surroundings) -> Kind:
     """The kind."""
+
+    def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: ExtractionParameters, work: Work) -> PersonaVector:
+        judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
+        return making.make_vector(engine, trait, judged, asked.work, work)
+
+    def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: ExtractionParameters) -> dict[str, float]:
+        return judge.stages(kind, trait) | making.stages(trait, info.n_layers, asked.work)
+
     return vector_kind(
         EXTRACTION,
         ExtractionParameters,
-        lambda trait, info, asked: making.stages(trait, info.n_layers, asked.work),
-        lambda engine, trait, judge, asked, work: making.make_vector(engine, trait, judge, asked.work, work),
+        stages,
+        make,
         around,
     )

@@ -4,8 +4,8 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.jobs.kinds import Kind
 from proxy.jobs.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Seed
-from proxy.steering import measuring
-from proxy.steering.judge import Judge
+from proxy.steering import judge, measuring
+from proxy.steering.judge import JudgeKind
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
 from proxy.vectors import chosen
@@ -24,11 +24,12 @@ class MeasuringParameters(Parameters, frozen=True):
 def measuring_kind(around: Surroundings) -> Kind:
     """The kind."""
 
-    def make(engine: Engine, trait: Trait, judge: Judge, asked: MeasuringParameters, work: Work) -> PersonaVector:
+    def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: MeasuringParameters, work: Work) -> PersonaVector:
+        judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
         vector = chosen(around.store, engine.info.id, trait.id, asked.version)
-        return measuring.measure(engine, trait, vector, judge, seed=asked.seed, work=work)
+        return measuring.measure(engine, trait, vector, judged, seed=asked.seed, work=work)
 
-    def stages(trait: Trait, info: ModelInfo, asked: MeasuringParameters) -> dict[str, float]:
-        return measuring.stages(trait, info)
+    def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: MeasuringParameters) -> dict[str, float]:
+        return judge.stages(kind, trait) | measuring.stages(trait, info)
 
     return vector_kind(MEASURING, MeasuringParameters, stages, make, around)

@@ -11,21 +11,23 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.jobs.estimate import Estimate
 from proxy.jobs.kinds import Done, Kind, Task
+from proxy.judges import Judges
 from proxy.steering import making
-from proxy.steering.judge import Judge, judge_for
+from proxy.steering.judge import JudgeKind, default_kind, name_of
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
 from vector_store import PersonaVector, VectorStore
 
 
-class Parameters(msgspec.Struct, frozen=True):
-    """Of a job that makes a vector. `trait` is a trait's id."""
+class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a job that makes a vector. `trait` is a trait's id, `judge` a judge's name, None for the usual one."""
 
     trait: str
+    judge: str | None = None
 
     @property
     def work(self) -> object:
-        """All that the parts depend on besides model and trait as they are now; msgspec encodes it."""
+        """All that the parts depend on besides judge, model and trait as they are now; msgspec encodes it."""
         return self
 
 
@@ -34,10 +36,11 @@ P = TypeVar("P", bound=Parameters)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What vectors are made with: the traits as they are now, where vectors are saved and finished parts kept, and how
-    many answers the engine is given at once, so that chats find places beside them."""
+    """What vectors are made with: the traits as they are now, the judges, where vectors are saved and finished parts
+    kept, and how many answers the engine is given at once, so that chats find places beside them."""
 
     traits: Callable[[], Mapping[str, Trait]]
+    judges: Judges
     store: VectorStore
     parts_folder: Path
     max_running: int
@@ -46,8 +49,8 @@ class Surroundings:
 def vector_kind(
     name: str,
     parameters: type[P],
-    stages: Callable[[Trait, ModelInfo, P], Mapping[str, float]],
-    make: Callable[[Engine, Trait, Judge, P, Work], PersonaVector],
+    stages: Callable[[Trait, ModelInfo, JudgeKind, P], Mapping[str, float]],
+    make: Callable[[Engine, Trait, JudgeKind, P, Work], PersonaVector],
     around: Surroundings,
 ) -> Kind:
     """The kind whose jobs save what `make` makes, which reports `stages`."""
@@ -57,10 +60,12 @@ def vector_kind(
         if trait is None:
             raise SetupError(f"There is no trait {asked.trait!r} any more.")
         making.prepare(around.store, around.parts_folder)
-        parts = making.parts_of(around.parts_folder, engine, trait, asked.work)
-        progress = Estimate(stages(trait, engine.info, asked), task.report)
-        work = Work(progress, parts, task.check, around.max_running)
-        vector = make(engine, trait, judge_for(engine), asked, work)
+        with around.judges.opened(asked.judge, engine, task.check) as named:
+            kind = default_kind(engine.info, trait) if named is None else named
+            parts = making.parts_of(around.parts_folder, engine, trait, (asked.work, name_of(kind)))
+            progress = Estimate(stages(trait, engine.info, kind, asked), task.report)
+            work = Work(progress, parts, task.check, around.max_running)
+            vector = make(engine, trait, kind, asked, work)
         task.check()
         return Done({"vector": making.save(around.store, vector)}, parts.discard)
 

@@ -13,7 +13,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which persona vector to make; see the command `extract`. `model_id` and `trait_id` are other names of `model` and
-    `trait`. Without a model it is the default one. `wait`: answer when it is made, not at once."""
+    `trait`. Without a model it is the default one. `judge`: who scores the answers, `rules`, `likelihood`, `model`, a
+    model's id or one of the server's `judges`. `wait`: answer when it is made, not at once."""
 
     model: str | None = None
     model_id: str | None = None
@@ -22,17 +23,19 @@ class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     rollouts: Rollouts | None = None
     questions: Questions | None = None
     seed: Seed | None = None
+    judge: str | None = None
     wait: bool = False
 
 
 class MeasureRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which imported vector to measure in its model: `version` is its id, by default the newest of the trait. Without a
-    model it is the default one. `wait`: answer when it is done, not at once."""
+    model it is the default one. `judge` and `wait` are as in GenerateRequest."""
 
     model: str | None = None
     trait: str
     version: str | None = None
     seed: Seed | None = None
+    judge: str | None = None
     wait: bool = False
 
 

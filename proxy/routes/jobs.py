@@ -53,7 +53,9 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
         raise NotFound(f"There is no trait {name!r}; possible: {', '.join(services.traits)}", param="trait")
     model = _model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
-    parameters = ExtractionParameters(name, **{key: value for key, value in numbers.items() if value is not None})
+    services.judges.check(data.judge)
+    given = {key: value for key, value in numbers.items() if value is not None}
+    parameters = ExtractionParameters(trait=name, judge=data.judge, **given)
     return await _made(request, EXTRACTION, model, parameters, data.wait)
 
 
@@ -74,7 +76,8 @@ async def measure_vector(request: Request[Any, Any, Any], data: Annotated[Measur
     if found[0].origin != "imported":
         reason = "was not imported: it was measured where it was made"
         raise InvalidRequest(f"version: {found[0].id!r} {reason}", param="version")
-    parameters = MeasuringParameters(data.trait, found[0].id, data.seed or 0)
+    services.judges.check(data.judge)
+    parameters = MeasuringParameters(found[0].id, data.seed or 0, trait=data.trait, judge=data.judge)
     return await _made(request, MEASURING, model, parameters, data.wait)
 
 

@@ -13,21 +13,21 @@ import numpy as np
 import safetensors.numpy
 
 import proxy
-from proxy.engines.base import Engine, FloatArray, Generation, Message, Rollout, Sampling, SpanStats
+from proxy.engines.base import Engine, FloatArray, Generation, Rollout, Sampling, SpanStats
 from proxy.engines.batch import Completion
 from proxy.errors import SetupError
-from proxy.steering.judge import Answer, Judge, Score, check_judged
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.judge import SCORES, Answer, Judge, Score, check_judged
+from proxy.steering.statistics import auroc
 from proxy.steering.traits import Trait
 from proxy.steering.work import Codec, Work, packed
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 
-MAX_TOKENS = 200  # of an answer
 MIN_COHERENCE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
 JUDGING, READING = 0.25, 0.2  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
 METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
-SCORES: Codec[list[Score | None]] = packed(list[Score | None])
 
 
 @dataclass(frozen=True)
@@ -128,27 +128,6 @@ def split_half_auroc(
     return scores
 
 
-def auroc(positive: FloatArray, negative: FloatArray) -> float:
-    """The probability that a positive value is above a negative one; a tie counts half."""
-    above = positive[:, None] > negative[None, :]
-    equal = positive[:, None] == negative[None, :]
-    return float(above.mean() + 0.5 * equal.mean())
-
-
-def messages(instruction: str | None, question: str) -> list[Message]:
-    """A conversation of one question, under a system prompt or none."""
-    system: list[Message] = [] if instruction is None else [{"role": "system", "content": instruction}]
-    return [*system, {"role": "user", "content": question}]
-
-
-def answer_tokens(engine: Engine, prompt: Sequence[int], limit: int) -> int:
-    """How many tokens an answer may have: `limit`, or what the context leaves. SetupError where it leaves none."""
-    room = engine.info.context_length - len(prompt)
-    if room < 1:
-        raise SetupError(f"a prompt of {len(prompt)} tokens leaves {engine.info.id} no room to answer")
-    return min(limit, room)
-
-
 def stages(trait: Trait, rollouts: int, questions: int) -> dict[str, float]:
     """What the work reports while it extracts, in order, and about how much each is, in answers to be made."""
     n_answers = len(trait.instructions) * questions * rollouts * len(CONDITIONS)
@@ -199,7 +178,7 @@ def _judge(
     answers = [Answer(questions[s.question], s.completion.text, trait, sides[s.condition]) for s in samples]
     parts = work.in_parts("scores", judging_label(trait), answers, SCORES, judge.score)
     scores = [score for part in parts for score in part]
-    check_judged(scores, engine.info.id)
+    check_judged(scores, "the judge")
     return scores
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
 from proxy.errors import SetupError
 from proxy.protocol.steering import SteeringOptions
-from proxy.steering.extract import JUDGING, MAX_TOKENS, SCORES, answer_tokens, messages
-from proxy.steering.judge import Answer, Judge, Score
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.extract import JUDGING
+from proxy.steering.judge import SCORES, Answer, Judge, Score
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work

@@ -5,6 +5,7 @@ it was, and comes to the same vector: every answer has a seed of its own, whoeve
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ import proxy
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
 from proxy.steering import extract, layers
-from proxy.steering.judge import Answer, Judge, check_judged
+from proxy.steering.judge import Validated
 from proxy.steering.traits import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work
-from vector_store import SIDES, PersonaVector, VectorStore
+from vector_store import PersonaVector, VectorStore
 
 KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is thrown away
 
@@ -60,22 +61,22 @@ def save(store: VectorStore, vector: PersonaVector) -> str:
         raise SetupError(f"the vector can't be saved: {error}") from error
 
 
-def make_vector(engine: Engine, trait: Trait, judge: Judge, options: ExtractionOptions, work: Work) -> PersonaVector:
+def make_vector(
+    engine: Engine, trait: Trait, judged: Validated, options: ExtractionOptions, work: Work
+) -> PersonaVector:
     """The trait's vector with both poles placed, still to be saved. Blocks for minutes. SetupError where the model
     can't be used: it does not follow the instructions, or the judge can't judge."""
-    # A judge that can't do its work is found out before the long part, not after it.
-    texts = [Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES]
-    check_judged(judge.score(texts), engine.info.id)
     vector = extract.extract(
         engine,
         trait,
-        judge,
+        judged.judge,
         rollouts=options.rollouts,
         questions=options.questions,
         seed=options.seed,
         work=work,
     )
-    return layers.choose(engine, trait, vector, judge, seed=options.seed, work=work)
+    placed = layers.choose(engine, trait, vector, judged.judge, seed=options.seed, work=work)
+    return dataclasses.replace(placed, judge=judged.record)
 
 
 def stages(trait: Trait, n_layers: int, options: ExtractionOptions) -> dict[str, float]:

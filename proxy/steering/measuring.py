@@ -13,11 +13,12 @@ import proxy
 from proxy.engines.base import Engine, Generation, ModelInfo, Rollout, Sampling
 from proxy.errors import SetupError
 from proxy.steering import layers
-from proxy.steering.extract import MAX_TOKENS, answer_tokens, answering_label, messages
-from proxy.steering.judge import Answer, Judge, check_judged
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.extract import answering_label
+from proxy.steering.judge import Validated
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
-from vector_store import SIDES, SPANS, Count, PersonaVector
+from vector_store import SPANS, Count, PersonaVector
 
 
 def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
@@ -27,7 +28,7 @@ def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
 
 
 def measure(
-    engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, *, seed: int, work: Work
+    engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, *, seed: int, work: Work
 ) -> PersonaVector:
     """The imported vector with residual norms, neutral means, places and doses in this model, still to be saved as a
     version of its own. Blocks for minutes. SetupError where it is not one, or for a model of another shape."""
@@ -39,8 +40,6 @@ def measure(
             f"the vector is for {vector.n_layers} blocks of {vector.hidden_size}, {info.id} has {info.n_layers} of "
             f"{info.hidden_size}"
         )
-    texts = [Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES]
-    check_judged(judge.score(texts), info.id)  # a judge that can't do its work is found out before the long part
     questions = trait.questions_for(info.world).extract
     prompts = [engine.render(messages(None, question)) for question in questions]
     generations = [
@@ -65,5 +64,6 @@ def measure(
         counts={"neutral": Count(made=len(questions), kept=len(rollouts))},
         means={span: {"neutral": stats[span].means.mean(axis=0)} for span in SPANS},
         residual_norms={span: np.median(stats[span].norms, axis=0) for span in SPANS},
+        judge=judged.record,
     )
-    return layers.choose(engine, trait, known, judge, seed=seed, work=work)
+    return layers.choose(engine, trait, known, judged.judge, seed=seed, work=work)

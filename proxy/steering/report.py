@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
-from proxy.steering.judge import judge_for
+from proxy.steering.judge import JudgeKind, default_kind, name_of
+from proxy.steering.judge import prepare as prepare_judge
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, prepare, save
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
@@ -29,27 +30,31 @@ def run_extraction(
     options: ExtractionOptions,
     console: TextIO,
     *,
+    judge: JudgeKind | None = None,
     parts_folder: Path,
     fresh: bool = False,
 ) -> list[str]:
-    """Make, place and save a vector of each trait; the ids of those saved. Blocks for minutes per trait.
+    """Make, place and save a vector of each trait; the ids of those saved. Blocks for minutes per trait. Without
+    `judge` it is the usual one.
 
     What an earlier run did not finish is gone on with, unless `fresh`, from the parts below `parts_folder`. A trait
     that fails does not keep the others from being made: SetupError at the end says which failed and why.
     """
     prepare(store, parts_folder)
-    judge = judge_for(engine)
     ids: list[str] = []
     failures: list[str] = []
     for trait in traits:
-        parts = parts_of(parts_folder, engine, trait, options)
+        kind = default_kind(engine.info, trait) if judge is None else judge
+        parts = parts_of(parts_folder, engine, trait, (options, name_of(kind)))
         if fresh:
             parts.discard()
         elif parts.begun:
             _say(f"{trait.id}: going on where an earlier run was broken off (--fresh starts over)", console)
         try:
             with ProgressBar(console) as progress:
-                vector = make_vector(engine, trait, judge, options, Work(progress, parts))
+                work = Work(progress, parts)
+                judged = prepare_judge(kind, engine, trait, seed=options.seed, work=work)
+                vector = make_vector(engine, trait, judged, options, work)
             ids.append(save(store, vector))
         except SetupError as error:
             failures.append(error.message)

@@ -25,7 +25,7 @@ from proxy.engines.base import (
     Token,
     Tool,
 )
-from proxy.steering.judge import Answer, Score
+from proxy.steering.judge import Answer, Judge, Score, Validated
 from proxy.steering.traits import InstructionPair, QuestionSet, Trait
 from proxy.steering.work import Work
 
@@ -55,6 +55,10 @@ class PretendEngine:
         return ModelInfo(
             "org/pretend", "pretend", N_LAYERS, HIDDEN, 500, "f" * 16, "transformers", "cpu", "float32", self.world
         )
+
+    @property
+    def opening(self) -> list[int]:
+        return []
 
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
@@ -113,6 +117,8 @@ class PretendEngine:
 class PretendJudge:
     """Counts words. Remembers what it was shown."""
 
+    name = "counting"
+
     def __init__(self) -> None:
         self.seen: list[Answer] = []
 
@@ -124,6 +130,11 @@ class PretendJudge:
             word = "ha" if answer.side == "positive" else "hm"
             scores.append(Score(10.0 * words.count(word), 10.0 * (len(words) - words.count("#"))))
         return scores
+
+
+def judged_by(judge: Judge) -> Validated:
+    """A judge that needs no validation."""
+    return Validated(judge, "counting", 1.0, 80)
 
 
 def hidden_direction() -> FloatArray:

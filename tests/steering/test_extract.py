@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import SetupError
-from proxy.steering.extract import auroc, extract, split_half_auroc
+from proxy.steering.extract import extract, split_half_auroc
 from proxy.steering.judge import Answer, Score
+from proxy.steering.statistics import auroc
 from proxy.steering.traits import Trait
 from tests.steering.pretend import (
     BEST_BLOCK,

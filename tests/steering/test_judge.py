@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import proxy.demo
 from proxy.engines.base import FloatArray
 from proxy.errors import SetupError
-from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, check_judged, expected_digits, judge_for
+from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, check_judged, default_kind
+from proxy.steering.judge.digits import expected_digits
 from proxy.steering.traits import Trait
 from tests.steering.pretend import PretendEngine, make_trait
 
@@ -136,6 +137,8 @@ def test_a_pole_the_demo_world_does_not_know_is_named() -> None:
         RulesJudge().score([answer("x", make_trait("zealous", "zealous", "calm"))])
 
 
-def test_models_of_the_demo_world_are_judged_by_its_rules() -> None:
-    assert isinstance(judge_for(PretendEngine(world="demo")), RulesJudge)
-    assert isinstance(judge_for(DigitEngine()), ModelJudge)
+def test_default_kind_when_the_worlds_rules_know_the_poles_then_they_judge() -> None:
+    demo, other = PretendEngine(world="demo").info, PretendEngine().info
+    assert default_kind(demo, make_trait()) == "rules"
+    assert default_kind(demo, make_trait("zealous", "zealous", "calm")) == "likelihood"
+    assert default_kind(other, make_trait()) == "likelihood"

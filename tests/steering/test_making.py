@@ -10,7 +10,7 @@ from proxy.steering import extract, layers, making
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, stages
 from proxy.steering.traits import Trait
 from proxy.steering.work import FolderParts, Work
-from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
+from tests.steering.pretend import WORK, PretendEngine, PretendJudge, judged_by, make_trait
 from vector_store import SPANS, PersonaVector, VectorHeader
 
 pytestmark = pytest.mark.usefixtures("fewer_trials")
@@ -51,7 +51,7 @@ class CountingParts(FolderParts):
 
 
 def make(work: Work, trait: Trait | None = None) -> PersonaVector:
-    return make_vector(PretendEngine(0.8), trait or make_trait(), PretendJudge(), OPTIONS, work)
+    return make_vector(PretendEngine(0.8), trait or make_trait(), judged_by(PretendJudge()), OPTIONS, work)
 
 
 def assert_same(one: PersonaVector, other: PersonaVector) -> None:

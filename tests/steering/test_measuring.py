@@ -9,7 +9,7 @@ from proxy.errors import SetupError
 from proxy.steering.extract import extract
 from proxy.steering.layers import with_random_direction
 from proxy.steering.measuring import measure
-from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, WORK, PretendEngine, PretendJudge, make_trait
+from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, WORK, PretendEngine, PretendJudge, judged_by, make_trait
 from vector_store import SIDES, SPANS, PersonaVector
 from vector_store.exchange import Subject, export_vector, import_vector
 
@@ -29,7 +29,7 @@ def imported(native: PersonaVector) -> PersonaVector:
 @pytest.fixture(scope="module")
 def measured(imported: PersonaVector) -> PersonaVector:
     vector = dataclasses.replace(imported, id="imported-1")
-    return measure(PretendEngine(), make_trait(), vector, PretendJudge(), seed=3, work=WORK)
+    return measure(PretendEngine(), make_trait(), vector, judged_by(PretendJudge()), seed=3, work=WORK)
 
 
 def test_measure_then_both_poles_have_the_planted_place_and_all_is_known(measured: PersonaVector) -> None:
@@ -62,7 +62,7 @@ def test_random_direction_when_imported_then_as_long_as_its_own_and_another_one(
 
 def test_measure_when_native_or_of_another_shape_then_refused(native: PersonaVector, imported: PersonaVector) -> None:
     with pytest.raises(SetupError, match="was not imported"):
-        measure(PretendEngine(), make_trait(), native, PretendJudge(), seed=0, work=WORK)
+        measure(PretendEngine(), make_trait(), native, judged_by(PretendJudge()), seed=0, work=WORK)
     other = dataclasses.replace(imported, n_layers=2, difference=imported.difference[:2])  # type: ignore[index]
     with pytest.raises(SetupError, match="2 blocks of 24, org/pretend has 3 of 24"):
-        measure(PretendEngine(), make_trait(), other, PretendJudge(), seed=0, work=WORK)
+        measure(PretendEngine(), make_trait(), other, judged_by(PretendJudge()), seed=0, work=WORK)

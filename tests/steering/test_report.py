@@ -10,7 +10,7 @@ from typing import TextIO
 import pytest
 
 from proxy.errors import SetupError
-from proxy.steering import report
+from proxy.steering.judge import NamedJudge
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.report import ProgressBar, run_extraction
 from proxy.steering.traits import Trait
@@ -23,15 +23,17 @@ pytestmark = pytest.mark.usefixtures("fewer_trials")
 OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
 
 
-@pytest.fixture(autouse=True)
-def _pretend_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "judge_for", lambda engine: PretendJudge())
-
-
 def run(
-    folder: Path, engine: PretendEngine, traits: Sequence[Trait], store: VectorStore, console: TextIO, **flags: bool
+    folder: Path,
+    engine: PretendEngine,
+    traits: Sequence[Trait],
+    store: VectorStore,
+    console: TextIO,
+    judge: NamedJudge | None = None,
+    **flags: bool,
 ) -> list[str]:
-    return run_extraction(engine, traits, store, OPTIONS, console, parts_folder=folder / "parts", **flags)
+    judge = judge or PretendJudge()
+    return run_extraction(engine, traits, store, OPTIONS, console, judge=judge, parts_folder=folder / "parts", **flags)
 
 
 def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
@@ -71,9 +73,7 @@ def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
     assert [header.trait for header in store.list()] == ["silly"]
 
 
-def test_what_can_not_work_is_said_before_anything_is_generated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_can_not_work_is_said_before_anything_is_generated(tmp_path: Path) -> None:
     class Mute(PretendJudge):
         def score(self, answers: object) -> list:  # type: ignore[override]
             raise SetupError("this model can't judge")
@@ -82,9 +82,8 @@ def test_what_can_not_work_is_said_before_anything_is_generated(
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="can't be saved.*file"):
         run(tmp_path, engine, [make_trait()], VectorStore([tmp_path / "file" / "x"]), io.StringIO())
-    monkeypatch.setattr(report, "judge_for", lambda engine: Mute())
     with pytest.raises(SetupError, match="this model can't judge"):
-        run(tmp_path, engine, [make_trait()], VectorStore([tmp_path]), io.StringIO())
+        run(tmp_path, engine, [make_trait()], VectorStore([tmp_path]), io.StringIO(), Mute())
     assert engine.started == []
 
 

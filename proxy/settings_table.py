@@ -1,0 +1,40 @@
+"""The tables of settings that the README and `persona-proxy settings` show, written from the settings themselves."""
+
+import msgspec
+
+from proxy.judge_settings import JudgeSettings
+from proxy.settings import ModelSettings, Settings, fields_of, variable_of
+
+_IN_FILES_ONLY = ("judges",)
+_SHOWN_DEFAULTS = {
+    "models": "the demo models",
+    "vectors_dir": "`vectors` in the user's data folder",
+    "traits_dir": "`traits` in the user's data folder",
+    "jobs_dir": "`jobs` in the user's data folder",
+    "id": "from the source",
+    "source": "required",
+    "judges": "none",
+    "name": "required",
+    "base_url": "required",
+    "model": "required",
+}
+
+
+def describe_settings() -> str:
+    """Markdown tables of all settings and of those of one model and one judge: name, variable, default, meaning."""
+    lines = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, default, meaning in fields_of(Settings):
+        variable = "none" if name in _IN_FILES_ONLY else f"`{variable_of(name)}`"
+        lines.append(f"| `{name}` | {variable} | {_shown(name, default)} | {meaning} |")
+    for what, type_ in (("model", ModelSettings), ("judge", JudgeSettings)):
+        lines += ["", f"Of each {what}, in its `[[{what}s]]` table:", "", "| key | default | meaning |"]
+        lines.append("| --- | --- | --- |")
+        for name, default, meaning in fields_of(type_):
+            lines.append(f"| `{name}` | {_shown(name, default)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _shown(name: str, default: object) -> str:
+    if name in _SHOWN_DEFAULTS:
+        return _SHOWN_DEFAULTS[name]
+    return "none" if default in (None, msgspec.NODEFAULT) else f"`{default}`"

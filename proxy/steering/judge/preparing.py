@@ -1,0 +1,87 @@
+"""A judge by its kind, ready to be used: calibrated where it has to be, and validated on held-out answers."""
+
+from proxy.engines.base import Engine, ModelInfo
+from proxy.errors import SetupError
+from proxy.judge_settings import JUDGE_KINDS
+from proxy.steering.judge.base import Answer, JudgeKind, NamedJudge, check_judged
+from proxy.steering.judge.likelihood import LikelihoodJudge, calibrate
+from proxy.steering.judge.model import ModelJudge
+from proxy.steering.judge.reading import Reader, Reading
+from proxy.steering.judge.rollouts import (
+    CALIBRATING_PAIRS,
+    HELD_OUT_PAIRS,
+    calibration_label,
+    calibration_samples,
+    held_out_label,
+    held_out_samples,
+)
+from proxy.steering.judge.rules import RulesJudge, knows
+from proxy.steering.judge.validation import N_DAMAGED, Validated, validate, validation_label
+from proxy.steering.traits import N_QUESTIONS, Trait
+from proxy.steering.work import Work, packed
+from vector_store import CONDITIONS, SIDES
+
+JUDGING = 0.25  # an answer's judging, as a share of what making it takes
+MIN_ANSWERS = 8  # with something in them, of each condition: fewer are nothing to calibrate by
+
+
+def default_kind(info: ModelInfo, trait: Trait) -> str:
+    """The rules of the model's own world where they know the trait's poles, else the likelihood ratio, which asks for
+    nothing that a model might be unable to do."""
+    return "rules" if info.world == "demo" and all(knows(trait.pole(side)) for side in SIDES) else "likelihood"
+
+
+def prepare(kind: JudgeKind, engine: Engine, trait: Trait, *, seed: int, work: Work) -> Validated:
+    """The judge for answers of `engine`, validated on some. Blocks. SetupError where it can't judge, or the model
+    leaves nothing to calibrate by."""
+    judge = _judge(kind, engine, trait, seed, work)
+    # A judge that can't do its work is found out before the long part, not after it.
+    texts = [Answer(trait.questions.extract[0], trait.description, trait, side) for side in SIDES]
+    check_judged(judge.score(texts), judge.name)
+    return validate(judge, held_out_samples(engine, trait, seed, work), trait, work)
+
+
+def stages(kind: JudgeKind, trait: Trait) -> dict[str, float]:
+    """What the work reports while it prepares, in order, and about how much each is, in answers to be made."""
+    n_held_out = N_QUESTIONS * len(HELD_OUT_PAIRS) * len(SIDES)
+    found: dict[str, float] = {}
+    if kind == "likelihood":
+        n_answers = N_QUESTIONS * len(CONDITIONS)
+        found = {calibration_label(trait): n_answers, reading_label(trait): JUDGING * n_answers}
+    validating = JUDGING * (len(SIDES) * n_held_out + 2 * N_DAMAGED)
+    return found | {held_out_label(trait): n_held_out, validation_label(trait): validating}
+
+
+def reading_label(trait: Trait) -> str:
+    return f"{trait.id}: calibrating the judge"
+
+
+def _judge(kind: JudgeKind, engine: Engine, trait: Trait, seed: int, work: Work) -> NamedJudge:
+    if not isinstance(kind, str):
+        return kind
+    if kind == "rules":
+        return RulesJudge()
+    if kind == "likelihood":
+        return _calibrated(engine, trait, seed, work)
+    if kind == "model":
+        return ModelJudge(engine)
+    raise SetupError(f"there is no judge {kind!r}; possible: {', '.join(JUDGE_KINDS)}")
+
+
+def _calibrated(engine: Engine, trait: Trait, seed: int, work: Work) -> LikelihoodJudge:
+    samples = calibration_samples(engine, trait, seed, work)
+    reader = Reader(engine, [trait.instructions[pair] for pair in CALIBRATING_PAIRS])
+    asked = [(sample.question, sample.text) for sample in samples]
+    parts = work.in_parts("judge-readings", reading_label(trait), asked, packed(list[Reading]), reader.read)
+    found = [
+        (sample.condition, reading)
+        for sample, reading in zip(samples, [reading for part in parts for reading in part], strict=True)
+        if reading.n_tokens
+    ]
+    conditions = [condition for condition, _ in found]
+    if any(conditions.count(condition) < MIN_ANSWERS for condition in CONDITIONS):
+        raise SetupError(
+            f"{engine.info.id} said too little to the questions of {trait.id!r} to calibrate a judge by: at least "
+            f"{MIN_ANSWERS} answers under each instruction are needed"
+        )
+    return LikelihoodJudge(trait, reader, calibrate(conditions, [reading for _, reading in found]))

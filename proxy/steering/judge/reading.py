@@ -1,0 +1,81 @@
+"""What an unsteered model makes of an answer: how likely it is under a trait's instructions; and what plain counting
+says of it. Knows nothing of scores.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from proxy.engines.base import Engine, Rollout
+from proxy.steering.asking import messages
+from proxy.steering.traits import InstructionPair
+from vector_store import SIDES
+
+N_GRAM = 3  # tokens
+
+
+class Reading(NamedTuple):
+    """Of one answer. Likelihoods are mean log-probabilities per token, in nats.
+
+    `ratio`: under the positive instruction minus under the negative one, mean over the instruction pairs.
+    `best`: under no instruction, or whichever instruction makes it likeliest.
+    `distinct`: share of its runs of three tokens that are distinct. `density`: bytes it is compressed to, per byte.
+    An answer without a token has zeros.
+    """
+
+    ratio: float
+    best: float
+    distinct: float
+    density: float
+    n_tokens: int
+
+
+class Reader:
+    """Reads answers by teacher forcing, under `pairs` and under no instruction."""
+
+    def __init__(self, engine: Engine, pairs: Sequence[InstructionPair]) -> None:
+        self._engine = engine
+        self._instructions: list[str | None] = [None, *(pair.side(side) for side in SIDES for pair in pairs)]
+
+    def read(self, asked: Sequence[tuple[str, str]]) -> list[Reading]:
+        """Of each question and answer, in order; all in one pass of the engine. Blocks."""
+        prompts = {question: self._prompts(question) for question, _ in asked}
+        answers = [(prompts[question], self._engine.encode(text)) for question, text in asked]
+        rollouts = [
+            Rollout(prompt, tokens[: self._engine.info.context_length - len(prompt)])
+            for mine, tokens in answers
+            if tokens
+            for prompt in mine
+        ]
+        means = iter([float(logprobs.mean()) for logprobs in self._engine.score(rollouts)])
+        return [
+            _reading([next(means) for _ in mine], tokens, text) if tokens else Reading(0.0, 0.0, 0.0, 0.0, 0)
+            for (mine, tokens), (_, text) in zip(answers, asked, strict=True)
+        ]
+
+    def _prompts(self, question: str) -> list[list[int]]:
+        """The question under no, the positive and the negative instructions, up to where an answer's text begins."""
+        return [
+            [*self._engine.render(messages(instruction, question)), *self._engine.opening]
+            for instruction in self._instructions
+        ]
+
+
+def _reading(means: Sequence[float], tokens: Sequence[int], text: str) -> Reading:
+    positive, negative = np.split(np.array(means[1:]), 2)
+    content = text.encode()
+    return Reading(
+        ratio=float((positive - negative).mean()),
+        best=max(means),
+        distinct=distinct_share(tokens),
+        density=len(zlib.compress(content, 9, wbits=-15)) / len(content),
+        n_tokens=len(tokens),
+    )
+
+
+def distinct_share(tokens: Sequence[int]) -> float:
+    """How many of the runs of three tokens are distinct, of all that there are; 1 where there are none."""
+    runs = [tuple(tokens[at : at + N_GRAM]) for at in range(len(tokens) - N_GRAM + 1)]
+    return len(set(runs)) / len(runs) if runs else 1.0

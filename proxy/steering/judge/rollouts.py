@@ -1,0 +1,75 @@
+"""Answers to calibrate and to validate judges with: a model's own, under a trait's instructions and under none.
+
+Those to validate with are held out: other questions, under other instructions than a judge may be calibrated with.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.engines.base import Engine, Generation, Sampling
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.traits import N_INSTRUCTIONS, Trait
+from proxy.steering.work import Work
+from vector_store import CONDITIONS, SIDES, Condition
+
+CALIBRATING_PAIRS = range(3)  # of the trait's instruction pairs
+HELD_OUT_PAIRS = range(3, N_INSTRUCTIONS)
+_FIRST_SEED = 800_000  # after those of extraction, whose answers these are not
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An answer to a question, and what it was asked to show."""
+
+    condition: Condition
+    question: str
+    text: str
+
+
+def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Sample]:
+    """An answer to every extract question under each condition, the pairs taken in turn. Blocks."""
+    questions = trait.questions_for(engine.info.world).extract
+    wanted = [
+        (condition, CALIBRATING_PAIRS[number % len(CALIBRATING_PAIRS)], question)
+        for (number, question), condition in itertools.product(enumerate(questions), CONDITIONS)
+    ]
+    return _samples(engine, trait, wanted, seed, work, "judge-calibration", calibration_label(trait))
+
+
+def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Sample]:
+    """An answer to every evaluate question under each side's held-out instructions. Blocks."""
+    questions = trait.questions_for(engine.info.world).evaluate
+    wanted = [(side, pair, question) for question, pair, side in itertools.product(questions, HELD_OUT_PAIRS, SIDES)]
+    return _samples(engine, trait, wanted, seed + 1, work, "judge-validation", held_out_label(trait))
+
+
+def calibration_label(trait: Trait) -> str:
+    return f"{trait.id}: answering, to calibrate the judge"
+
+
+def held_out_label(trait: Trait) -> str:
+    return f"{trait.id}: answering, to validate the judge"
+
+
+def _samples(
+    engine: Engine,
+    trait: Trait,
+    wanted: Sequence[tuple[Condition, int, str]],
+    seed: int,
+    work: Work,
+    name: str,
+    label: str,
+) -> list[Sample]:
+    """At temperature 1, as in extraction."""
+    generations = []
+    for number, (condition, pair, question) in enumerate(wanted):
+        instruction = None if condition == "neutral" else trait.instructions[pair].side(condition)
+        prompt = engine.render(messages(instruction, question))
+        sampling = Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + _FIRST_SEED + number)
+        generations.append(Generation(prompt, sampling))
+    completions = work.answers(name, label, engine, generations)
+    return [
+        Sample(condition, question, completion.text)
+        for (condition, _, question), completion in zip(wanted, completions, strict=True)
+    ]

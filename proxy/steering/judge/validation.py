@@ -1,0 +1,104 @@
+"""Whether a judge can be believed: how well it tells held-out answers of opposite poles apart, and sense from damage.
+
+Knows nothing of how judges score.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from proxy.engines.base import FloatArray
+from proxy.steering.judge.base import SCORES, Answer, Judge, NamedJudge, check_judged
+from proxy.steering.judge.rollouts import Sample
+from proxy.steering.statistics import auroc
+from proxy.steering.traits import Trait
+from proxy.steering.work import Work
+from vector_store import SIDES, JudgedBy, opposite
+from vector_store.store import slug
+
+MIN_AUROC = 0.9
+N_DAMAGED = 20  # answers whose words are shuffled, and as many that go round in circles
+MIN_WORDS = 4  # of an answer that can be damaged
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A judge and how well it does. `auroc`: the chance that it scores an answer asked to show a pole above one asked
+    to show the opposite, for that pole, mean of both poles; of `n` answers. `coherence_auroc`: that it finds an answer
+    more coherent than a damaged one, None where none could be damaged.
+
+    An answer counts to the pole it was asked for, so a model that does not follow its instructions makes a low AUROC
+    as a judge without judgment does: neither tells anything of the trait.
+    """
+
+    judge: Judge
+    name: str
+    auroc: float
+    n: int
+    coherence_auroc: float | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether its scores may be shown. Where not, the trait is "unscored" in this model."""
+        return self.auroc >= MIN_AUROC
+
+    @property
+    def record(self) -> JudgedBy:
+        """As a vector keeps it."""
+        return JudgedBy(name=self.name, auroc=self.auroc, n=self.n, scored=self.scored)
+
+
+def validate(judge: NamedJudge, samples: Sequence[Sample], trait: Trait, work: Work) -> Validated:
+    """Judge held-out samples for both poles, and damaged ones. Blocks. SetupError where it could score less than half
+    of the answers of either pole."""
+    damaged = damage(samples)
+    asked = [(sample, side) for side in SIDES for sample in samples]
+    asked += [(sample, side) for side in SIDES for sample in damaged if sample.condition == side]
+    answers = [Answer(sample.question, sample.text, trait, side) for sample, side in asked]
+    parts = work.in_parts(f"judge-{slug(judge.name)}", validation_label(trait), answers, SCORES, judge.score)
+    scores = [score for part in parts for score in part]
+    traits = np.array([np.nan if score is None else score.trait for score in scores], np.float32)
+    coherences = np.array([np.nan if score is None else score.coherence for score in scores], np.float32)
+    conditions = np.array([sample.condition for sample in samples])
+    aurocs = []
+    whole = []
+    for number, side in enumerate(SIDES):
+        of_side = slice(number * len(samples), (number + 1) * len(samples))
+        for condition in SIDES:
+            check_judged(list(itertools.compress(scores[of_side], conditions == condition)), judge.name)
+        own, other = conditions == side, conditions == opposite(side)
+        aurocs.append(auroc(_known(traits[of_side][own]), _known(traits[of_side][other])))
+        whole.append(coherences[of_side][own])
+    broken = _known(coherences[len(SIDES) * len(samples) :])
+    return Validated(
+        judge,
+        judge.name,
+        float(np.mean(aurocs)),
+        len(samples),
+        auroc(_known(np.concatenate(whole)), broken) if len(broken) else None,
+    )
+
+
+def damage(samples: Sequence[Sample]) -> list[Sample]:
+    """Answers that make no sense, made of ones that do: words in any order, and the first half said over and over. The
+    latter a model finds very likely."""
+    words = [(sample, sample.text.split()) for sample in samples]
+    long = [(sample, some) for sample, some in words if len(some) >= MIN_WORDS]
+    rng = Random(0)
+    shuffled = [Sample(s.condition, s.question, " ".join(rng.sample(some, len(some)))) for s, some in long[:N_DAMAGED]]
+    circles = [
+        Sample(s.condition, s.question, " ".join(some[: len(some) // 2] * 6))
+        for s, some in long[N_DAMAGED : 2 * N_DAMAGED]
+    ]
+    return shuffled + circles
+
+
+def validation_label(trait: Trait) -> str:
+    return f"{trait.id}: validating the judge"
+
+
+def _known(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]
