@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from proxy.engines.base import Message, ModelInfo, Tool
+from proxy.engines.detokenizer import Detokenizer
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.lexicon import Lexicon
 from proxy.engines.llama.batch import MOST_PIECE, LlamaBatch
@@ -62,6 +63,7 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
     ) -> None:
         self._vocabulary = vocabulary
         speaker = Speaker(vocabulary, vocabulary.end_ids)
+        self._special = speaker.special
         batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
         # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
@@ -78,3 +80,8 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
     def encode(self, text: str) -> list[int]:
         """See Engine.encode."""
         return self._vocabulary.encode(text)
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """See Engine.pieces."""
+        detokenizer = Detokenizer(self._vocabulary, self._special)
+        return [detokenizer.add(token) for token in token_ids]

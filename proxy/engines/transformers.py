@@ -15,6 +15,7 @@ from proxy.engines import loading
 from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.capture import capture_steps, capture_token_steps
 from proxy.engines.decoding import DecodingBatch
+from proxy.engines.detokenizer import Detokenizer
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.lexicon import Lexicon
 from proxy.engines.runner import ModelRunner, release_memory
@@ -61,6 +62,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         self._tokenizer = tokenizer
         self._encoding = threading.Lock()  # a fast tokenizer can't be used by two threads at once
         speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
+        self._special = speaker.special
         batch = DecodingBatch(runner, speaker.stops, info.context_length, max_batch)
         worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
         lexicon = Lexicon(
@@ -97,6 +99,12 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """See Engine.pieces."""
+        with self._encoding:
+            detokenizer = Detokenizer(self._tokenizer, self._special)
+            return [detokenizer.add(token) for token in token_ids]
 
 
 def _to_bytes(tokenizer: Any, encoding: threading.Lock, n_tokens: int, stops: frozenset[int]) -> LLTokenizer:
