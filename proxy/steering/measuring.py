@@ -5,20 +5,22 @@ norms; then the place and dose of both poles are chosen as for any other vector.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 import proxy
-from proxy.engines.base import Engine, Generation, ModelInfo, Rollout, Sampling
+from proxy.engines.base import Engine, FloatArray, Generation, ModelInfo, Rollout, Sampling
 from proxy.errors import SetupError
 from proxy.steering import layers
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.extract import answering_label
 from proxy.steering.judge import Validated
 from proxy.steering.traits import Trait
-from proxy.steering.work import Work
-from vector_store import SPANS, Count, PersonaVector
+from proxy.steering.work import Work, packed
+from vector_store import SPANS, Count, PersonaVector, Span
 
 
 def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
@@ -40,6 +42,37 @@ def measure(
             f"the vector is for {vector.n_layers} blocks of {vector.hidden_size}, {info.id} has {info.n_layers} of "
             f"{info.hidden_size}"
         )
+    own = own_residuals(engine, trait, seed=seed, work=work)
+    known = dataclasses.replace(
+        vector,
+        id="",
+        parent=vector.id or None,
+        model_id=info.id,
+        fingerprint=info.fingerprint,
+        created=own.created,
+        software_version=proxy.__version__,
+        counts={"neutral": own.count},
+        means={span: {"neutral": mean} for span, mean in own.means.items()},
+        residual_norms=own.norms,
+        judge=judged.record,
+    )
+    return layers.choose(engine, trait, known, judged.judge, seed=seed, work=work)
+
+
+@dataclass(frozen=True)
+class OwnResiduals:
+    """A model's residuals in its own answers under no instruction, by span: mean, float32[n_layers, hidden_size], and
+    median norm, float32[n_layers]. `count`: of the answers; `created`: when, UTC, ISO 8601."""
+
+    means: Mapping[Span, FloatArray]
+    norms: Mapping[Span, FloatArray]
+    count: Count
+    created: str
+
+
+def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> OwnResiduals:
+    """Those in the answers to the trait's extract questions. Blocks. SetupError where the model answers nothing."""
+    info = engine.info
     questions = trait.questions_for(info.world).extract
     prompts = [engine.render(messages(None, question)) for question in questions]
     generations = [
@@ -53,17 +86,10 @@ def measure(
     if not rollouts:
         raise SetupError(f"{info.id} answered none of the questions of {trait.id!r}")
     stats = engine.capture(rollouts, SPANS)
-    known = dataclasses.replace(
-        vector,
-        id="",
-        parent=vector.id or None,
-        model_id=info.id,
-        fingerprint=info.fingerprint,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        software_version=proxy.__version__,
-        counts={"neutral": Count(made=len(questions), kept=len(rollouts))},
-        means={span: {"neutral": stats[span].means.mean(axis=0)} for span in SPANS},
-        residual_norms={span: np.median(stats[span].norms, axis=0) for span in SPANS},
-        judge=judged.record,
+    return OwnResiduals(
+        means={span: stats[span].means.mean(axis=0) for span in SPANS},
+        norms={span: np.median(stats[span].norms, axis=0) for span in SPANS},
+        count=Count(made=len(questions), kept=len(rollouts)),
+        # A part, so that work taken up after the vector was saved makes the same vector once more, not a second one.
+        created=work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds")),
     )
-    return layers.choose(engine, trait, known, judged.judge, seed=seed, work=work)
