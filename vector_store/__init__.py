@@ -11,6 +11,7 @@ from vector_store.errors import (
 )
 from vector_store.judged import JudgedBy
 from vector_store.store import VectorStore
+from vector_store.transfer import Transferred, UsedMap
 from vector_store.vector import (
     CONDITIONS,
     SIDES,
@@ -50,6 +51,8 @@ __all__ = [
     "Side",
     "Span",
     "StoreUnreachable",
+    "Transferred",
+    "UsedMap",
     "VectorExists",
     "VectorHeader",
     "VectorNotFound",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vector_store.judged import JudgedBy
+from vector_store.transfer import Transferred
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -117,6 +118,7 @@ class VectorHeader:
     filters: Filters | None = None
     judge: JudgedBy | None = None  # of the filters, the poles and the curve; None where nobody was validated
     parent: str | None = None
+    transfer: Transferred | None = None  # how a transferred vector was carried over
 
     def pole(self, side: Side) -> str:
         """The persona's name on this side."""
