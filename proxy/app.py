@@ -25,6 +25,7 @@ from proxy.routes.chat import create_chat_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
+from proxy.routes.monitor import get_monitor
 from proxy.routes.steering_test import try_steering
 from proxy.routes.vectors import (
     delete_versions,
@@ -38,6 +39,7 @@ from proxy.routes.vectors import (
 from proxy.scheduler import Scheduler
 from proxy.services import Services, services_of
 from proxy.settings import Settings
+from proxy.steering.monitor import Monitor
 from proxy.steering.traits import Traits
 from vector_store import VectorStore
 
@@ -75,6 +77,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     cancel_job,
                     watch_job,
                     try_steering,
+                    get_monitor,
                 ],
                 guards=[admin_guard],
                 tags=["Steering"],
@@ -125,6 +128,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
             registry,
             [extraction(around), measuring_kind(around)],
         ),
+        monitor=Monitor(),
     )
 
 

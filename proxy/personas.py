@@ -32,8 +32,8 @@ class Place:
     coefficient_field: str = "coefficient"
 
 
-def resolve(places: Sequence[Place], known: Collection[str]) -> dict[str, float]:
-    """Persona to coefficient, without those at 0; empty for "none", for 0, and where nothing is asked.
+def resolve(places: Sequence[Place], known: Collection[str], *, keep_zeros: bool = False) -> dict[str, float]:
+    """Persona to coefficient, without those at 0 unless `keep_zeros`; empty for "none" and where nothing is asked.
 
     `places` come first to last. Raises PersonaNotFound, or InvalidRequest naming the field and what is possible.
     """
@@ -43,7 +43,8 @@ def resolve(places: Sequence[Place], known: Collection[str]) -> dict[str, float]
             _check(place.coefficient, place.coefficient_field)
             coefficient = place
         if place.persona is not None:
-            return _chosen(place, coefficient, known)
+            chosen = _chosen(place, coefficient, known)
+            return {name: value for name, value in chosen.items() if value or keep_zeros}
     if coefficient is not None and coefficient.coefficient != 0:
         raise InvalidRequest(
             f"{coefficient.coefficient_field} is given but no persona; possible personas: {_names(known)}",
@@ -56,9 +57,9 @@ def _chosen(place: Place, coefficient: Place | None, known: Collection[str]) -> 
     if isinstance(place.persona, str):
         if place.persona == NONE:
             return {}
-        _check_known(place.persona, known, place.persona_field)
+        check_known(place.persona, known, place.persona_field)
         value = DEFAULT_COEFFICIENT if coefficient is None else coefficient.coefficient
-        return {place.persona: value} if value else {}
+        return {place.persona: value or 0.0}
     assert place.persona is not None
     if coefficient is not None:
         raise InvalidRequest(
@@ -71,7 +72,7 @@ def _chosen(place: Place, coefficient: Place | None, known: Collection[str]) -> 
 
 def _several(personas: Mapping[str, float], field: str, known: Collection[str]) -> dict[str, float]:
     for name, value in personas.items():
-        _check_known(name, known, field)
+        check_known(name, known, field)
         _check(value, f"{field}.{name}")
     if len(personas) > MAX_PERSONAS:
         raise InvalidRequest(f"{field} names {len(personas)} personas; possible: up to {MAX_PERSONAS}", param=field)
@@ -82,7 +83,7 @@ def _several(personas: Mapping[str, float], field: str, known: Collection[str]) 
             f"possible: up to {MAX_TOTAL:g} together",
             param=field,
         )
-    return {name: value for name, value in personas.items() if value != 0}
+    return dict(personas)
 
 
 def split_model(model: str, models: Collection[str]) -> tuple[str, Place]:
@@ -120,7 +121,8 @@ def _check(value: float, field: str) -> None:
         raise InvalidRequest(f"{field}: the coefficient {value:g} is out of range; possible: {RANGE}", param=field)
 
 
-def _check_known(name: str, known: Collection[str], field: str) -> None:
+def check_known(name: str, known: Collection[str], field: str) -> None:
+    """PersonaNotFound, naming the field and the known ones."""
     if name not in known:
         raise PersonaNotFound(f"{field}: there is no persona {name!r}; possible: {_names(known)}", param=field)
 

@@ -4,6 +4,7 @@ Everything here may block (templates, tokenisers, files) and runs in a thread, n
 nothing of HTTP.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,12 +13,15 @@ from typing import Any
 import msgspec
 
 from proxy.conversation import render
-from proxy.engines.base import Engine, Message, ModelInfo, Plan, Sampling, Tool
+from proxy.engines.base import Engine, Generation, Message, ModelInfo, Plan, Sampling, Tool
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
+from proxy.personas import check_known
 from proxy.protocol.steering import UNSTEERED, SamplingUse, SteeringOptions, SteeringReport
+from proxy.readings import Readings
 from proxy.settings import demo_models
 from proxy.steering.plan import build_plan
+from proxy.steering.projection import Watched, watch
 from proxy.steering.sampling import Modulation, modulation, sample, sampling_report
 from proxy.steering.traits import Trait
 from vector_store import PersonaVector, Side, VectorHeader, VectorStore, opposite
@@ -27,12 +31,24 @@ Poles = Mapping[str, tuple[Trait, Side]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit."""
+    """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit.
+    `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read."""
 
     prompt: list[int]
     plan: Plan
     report: SteeringReport
     sampling: Sampling
+    steered_to: Mapping[str, float]
+    watched: tuple[Watched, ...]
+
+    def generation(self, seed: int | None) -> Generation:
+        """One answer to make."""
+        sampling = dataclasses.replace(self.sampling, seed=seed)
+        return Generation(self.prompt, sampling, self.plan, tuple(watched.probe for watched in self.watched))
+
+    def readings(self, *, traced: bool) -> Readings:
+        """For what is read of one answer."""
+        return Readings([watched.pole for watched in self.watched], traced=traced)
 
 
 @dataclass(frozen=True)
@@ -68,19 +84,21 @@ class Preparation:
     ) -> Prepared:
         """Render, measure and plan one request. `sampling` holds what it says of Sampling's fields. Raises
         InvalidRequest and its kinds, naming the field."""
-        check_options(options)
         steering = self._steer(personas, options, engine.info) if personas else _Steering()
         if steering.instruction is not None:
             messages = with_instruction(messages, steering.instruction)
         prompt = render(engine, messages, reasoning_effort, tools)
         free = room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
         drawn, clamped = sample(free, sampling, steering.modulation)
+        steered_to = self._steered_to(personas)
+        watched = self._watched(steered_to, options, steering.plan, engine.info)
         report = msgspec.structs.replace(
             steering.report,
             clamped=steering.report.clamped or clamped,
             sampling=_use(drawn),
+            projection_layers={each.pole: each.probe.block for each in watched} or None,
         )
-        return Prepared(prompt, steering.plan, report, drawn)
+        return Prepared(prompt, steering.plan, report, drawn, steered_to, watched)
 
     def personas_of(self, model: ModelState) -> list[str]:
         """The personas this model can be steered to: with a newest vector of its own weights and a measured place.
@@ -100,6 +118,10 @@ class Preparation:
 
     def _steer(self, personas: Mapping[str, float], options: SteeringOptions, info: ModelInfo) -> _Steering:
         """By the method asked for; `auto` is activation where the model has the vectors, else sampling."""
+        if options.method in ("prompt", "sampling"):
+            personas = {name: value for name, value in personas.items() if value}  # 0 is a level only where it is held
+            if not personas:
+                return _Steering()
         if options.method == "prompt":
             return _Steering(prompt_report(personas), instruction=self._instruction(personas))
         if options.method != "sampling":
@@ -120,6 +142,39 @@ class Preparation:
             sources[name] = header, self._poles[name][1]
         report = sampling_report(personas, [header for header, _ in sources.values()], info.id)
         return _Steering(report, modulation=modulation(personas, sources))
+
+    def _steered_to(self, personas: Mapping[str, float]) -> dict[str, float]:
+        """By pole, how strongly: `silly` at -1 is its opposite at 1."""
+        found: dict[str, float] = {}
+        for name, value in personas.items():
+            trait, side = self._poles[name]
+            pole = trait.pole(opposite(side) if value < 0 else side)
+            found[pole] = found.get(pole, 0.0) + abs(value)
+        return found
+
+    def _watched(
+        self, steered_to: Mapping[str, float], options: SteeringOptions, plan: Plan, info: ModelInfo
+    ) -> tuple[Watched, ...]:
+        """The poles whose projections are read: those asked for, else those steered to as far as that is possible, at
+        blocks that see the text alone. PersonaNotFound, and VectorUnavailable for one asked for that can't be read."""
+        deepest = min((item.block for item in plan.interventions), default=info.n_layers - 1)
+        found = []
+        for pole in dict.fromkeys(steered_to if options.projection is None else options.projection):
+            check_known(pole, self._poles, "steering.projection")
+            vector = self._own_vector(pole, info)
+            watched = None if vector is None else watch(pole, vector, self._poles[pole][1], deepest)
+            if watched is not None:
+                found.append(watched)
+            elif options.projection is not None:
+                raise VectorUnavailable(
+                    f"steering.projection: {info.id} has no vector that tells where answers lie that are {pole}; "
+                    f"extract one of the trait {self._poles[pole][0].id}",
+                    param="steering.projection",
+                )
+        if options.trace and not found:
+            message = "steering.trace: there is nothing to trace; name personas in steering.projection"
+            raise InvalidRequest(message, param="steering.trace")
+        return tuple(found)
 
     def _instruction(self, personas: Mapping[str, float]) -> str:
         sides = [(*self._poles[name], value) for name, value in personas.items()]
@@ -176,12 +231,6 @@ class Preparation:
 def _use(sampling: Sampling) -> SamplingUse:
     penalty = sampling.repetition_penalty
     return SamplingUse(sampling.temperature, sampling.top_p, None if penalty == 1 else penalty)
-
-
-def check_options(options: SteeringOptions) -> None:
-    """InvalidRequest for options that exist on the wire but that no engine here can follow."""
-    if options.trace:
-        raise InvalidRequest("steering.trace: traces are not available; possible: false", param="steering.trace")
 
 
 def room(prompt_tokens: int, max_tokens: int | None, context_length: int, field: str) -> int:

@@ -14,6 +14,7 @@ from proxy.personas import Place, split_model
 from proxy.preparation import Poles, Preparation
 from proxy.scheduler import Admission, Scheduler
 from proxy.settings import Settings
+from proxy.steering.monitor import Monitor
 from proxy.steering.traits import Trait, Traits
 from vector_store import VectorStore
 
@@ -28,6 +29,7 @@ class Services:
     scheduler: Scheduler
     preparation: Preparation
     jobs: JobQueue
+    monitor: Monitor
 
     @property
     def traits(self) -> dict[str, Trait]:

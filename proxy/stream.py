@@ -27,7 +27,8 @@ from proxy.protocol.chat import (
     ToolCallDelta,
     Usage,
 )
-from proxy.protocol.steering import SteeringReport
+from proxy.protocol.steering import SteeringReport, SteeringTrace
+from proxy.readings import DECIMALS, Readings
 
 DONE = b"data: [DONE]\n\n"
 
@@ -86,7 +87,7 @@ class Answer:
     """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
 
     Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
-    `sent`: the tokens of the content whose log-probabilities are known.
+    `readings`: what probes read of it. `sent`: the tokens of the content whose log-probabilities are known.
     """
 
     stops: Sequence[str] = ()
@@ -96,6 +97,7 @@ class Answer:
     calls: list[CalledFunction] = field(default_factory=list)
     tokens: int = 0
     finish_reason: FinishReason | None = None
+    readings: Readings = field(default_factory=Readings)
     sent: SentTokens = field(default_factory=SentTokens)
     _filter: StopFilter = field(init=False)
 
@@ -107,6 +109,7 @@ class Answer:
         string makes it before the engine says so; events after that add nothing."""
         if self.finish_reason is not None:
             return []
+        self.readings.feed(event)
         if isinstance(event, Finish):
             self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
             return self._add("content", self._filter.flush())
@@ -160,7 +163,19 @@ def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
         choices=[_choice(head, index, answer) for index, answer in enumerate(answers)],
         usage=usage(head.prompt_tokens, answers),
         system_fingerprint=head.system_fingerprint,
-        steering=head.steering,
+        steering=reported(head.steering, answers),
+    )
+
+
+def reported(report: SteeringReport, answers: Sequence[Answer]) -> SteeringReport:
+    """The report of these answers, with what was read of them."""
+    means = [means for answer in answers if (means := answer.readings.means())]
+    if not means:
+        return report
+    return msgspec.structs.replace(
+        report,
+        projection={name: round(sum(each[name] for each in means) / len(means), DECIMALS) for name in means[0]},
+        trace=[token for answer in answers for token in answer.readings.trace()] or None,
     )
 
 
@@ -210,8 +225,10 @@ class ChunkSequence:
         chunks = [self._chunk([self._choice(index, piece)]) for piece in answer.feed(event)]
         if answer.finish_reason is not None:
             finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
-            finish.steering = self._head.steering
+            finish.steering = reported(self._head.steering, [answer])
             chunks.append(finish)
+        elif chunks and (trace := answer.readings.trace()):
+            chunks[0].steering = SteeringTrace(trace)
         return chunks
 
     def closing(self) -> list[ChatChunk]:

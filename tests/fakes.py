@@ -58,7 +58,7 @@ class FakeEngine:
     before the answer, "!tool" with a word and two calls of functions, "!refuse" is refused by the template, "!slow"
     takes a second to render. An answer that is to follow a JSON schema is the schema, unless that says "!impossible".
     Log-probabilities are token ids below 0. With `knows_tools` the names of tools and of functions called stand in its
-    prompts.
+    prompts. Every probe reads a tenth of how many tokens came before: 0, 0.1, 0.2 and so on.
     """
 
     def __init__(
@@ -106,15 +106,17 @@ class FakeEngine:
 
     def _events(self, generation: Generation) -> Iterator[Event]:
         system, said, *_ = bytes(generation.prompt).decode().split("\0")
+        readings: tuple[float, ...] = ()
         for count, token in enumerate(self._tokens(generation, system, said)):
             if count == generation.sampling.max_tokens:
                 yield Finish("length")
                 return
-            yield _told(token, generation.sampling.top_logprobs)
+            yield dataclasses.replace(_told(token, generation.sampling.top_logprobs), readings=readings)
+            readings = tuple(count / 10 for _ in generation.probes)
             if said == "!fail":
                 yield Failure(RuntimeError("secret detail"))
                 return
-        yield Finish("stop")
+        yield Finish("stop", readings)
 
     def _tokens(self, generation: Generation, system: str, said: str) -> Iterator[Token]:
         if generation.sampling.json_schema is not None:
@@ -198,10 +200,13 @@ def save_vector(
     model: str = "fake",
     fingerprint: str = FINGERPRINT,
     score: float | None = None,
+    responses: bool = False,
 ) -> str:
-    """A vector along the first dimension that adds the coefficient itself at coefficient 1 and -1."""
+    """A vector along the first dimension that adds the coefficient itself at coefficient 1 and -1. With `responses` it
+    knows the means of answers too, told apart best in the blocks 1 and 2."""
     means = {name: np.zeros((N_LAYERS, HIDDEN), np.float32) for name in CONDITIONS}
     means["positive"][:, 0], means["negative"][:, 0] = 1, -1
+    spans: list[Span] = ["last_prompt", "response"] if responses else ["last_prompt"]
     choice = PoleChoice(
         block=1,
         span="last_prompt",
@@ -222,8 +227,9 @@ def save_vector(
         software_version="0",
         method="fake",
         poles={"positive": choice, "negative": choice},
-        means={"last_prompt": means},
-        residual_norms={"last_prompt": np.full(N_LAYERS, 2, np.float32)},
+        means=dict.fromkeys(spans, means),
+        residual_norms=dict.fromkeys(spans, np.full(N_LAYERS, 2, np.float32)),
+        separation={"response": [0.5, 0.9, 0.9, 0.8]} if responses else {},
     )
     return VectorStore([folder]).save(vector)
 

@@ -49,6 +49,12 @@ def test_precedence(asked: list[Place], expected: dict[str, float]) -> None:
     assert resolve(asked, KNOWN) == expected
 
 
+def test_a_coefficient_of_0_when_it_is_a_level_then_is_kept() -> None:
+    for place in (Place("silly", 0), Place({"silly": 0.0})):
+        assert resolve(places(body=place), KNOWN, keep_zeros=True) == {"silly": 0.0}
+    assert resolve(places(body=Place("none", 0)), KNOWN, keep_zeros=True) == {}
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [

@@ -90,6 +90,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A number read from the residual `h` at the output of one block: h @ direction - offset, with float32[hidden].
+
+    It is read before anything is done to `h` there. Steering a block changes nothing before it, so at a block no later
+    than the first that the plan steers this is what the same text would show in the unsteered model.
+    """
+
+    block: int
+    direction: FloatArray
+    offset: float
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. `temperature` 0 is greedy; `seed` None draws a fresh one.
 
@@ -114,11 +127,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer to make: the prompt's token ids, how to sample, how to steer."""
+    """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
+    token."""
 
     prompt: Sequence[int]
     sampling: Sampling
     plan: Plan = Plan()
+    probes: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,9 @@ class Token:
     `logprob`, of a token of the content where Sampling.top_logprobs is set, is that in the model's own distribution:
     temperature 1, before penalties, bias, filters and schema, steered where the answer is. `top` holds the ids and
     log-probabilities of the likeliest tokens, best first, without special ones.
+
+    `readings`: what the generation's probes read at the token before this one, in their order; empty without probes and
+    for the answer's first token.
     """
 
     id: int
@@ -139,13 +157,16 @@ class Token:
     opens: str | None = None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    readings: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finish:
-    """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length")."""
+    """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length"). `readings` are of the last
+    token; empty at "length", since that token is never run."""
 
     reason: Literal["stop", "length"]
+    readings: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,6 +253,10 @@ class Engine(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, with no template and no special tokens."""
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """What each of a text's tokens adds to it: whole characters only, so "" while one is incomplete, and for
+        special tokens."""
 
     def check_schema(self, schema: str) -> None:
         """InvalidRequest for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that

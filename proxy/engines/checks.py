@@ -5,17 +5,19 @@ Knows what a model is like, and nothing of how it is run.
 
 from collections.abc import Iterable, Sequence
 
-from proxy.engines.base import Generation, Intervention, ModelInfo, Plan, Rollout
+from proxy.engines.base import Generation, Intervention, ModelInfo, Plan, Probe, Rollout
 from proxy.errors import ContextLengthExceeded, InvalidRequest
 
 
 def check_generation(generation: Generation, info: ModelInfo, vocabulary: int) -> None:
-    """ContextLengthExceeded, or InvalidRequest for tokens there are not; ValueError for another model's plan."""
+    """ContextLengthExceeded, or InvalidRequest for tokens there are not; ValueError for a plan or probes of
+    another model."""
     check_tokens(generation.prompt, info, vocabulary, room=1)
     for token in generation.sampling.logit_bias:
         if not 0 <= token < vocabulary:
             raise InvalidRequest(f"token {token} is not one of the model's {vocabulary}", param="logit_bias")
     check_plan(generation.plan, info)
+    _check_probes(generation.probes, info)
 
 
 def check_rollouts(rollouts: Iterable[Rollout], info: ModelInfo, vocabulary: int) -> None:
@@ -50,6 +52,12 @@ def _check_intervention(item: Intervention, info: ModelInfo) -> None:
         raise ValueError(f"no such intervention: {item.mode} at block {item.block} of {info.n_layers}")
     if arrays[0] is not None and arrays[0].shape[-1] != info.hidden_size:
         raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {info.hidden_size}")
+
+
+def _check_probes(probes: Iterable[Probe], info: ModelInfo) -> None:
+    for probe in probes:
+        if not 0 <= probe.block < info.n_layers or probe.direction.shape != (info.hidden_size,):
+            raise ValueError(f"no such probe: of {probe.direction.shape} at block {probe.block} of {info.n_layers}")
 
 
 def check_blocks(blocks: Sequence[int], info: ModelInfo) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from proxy.engines.answer import Answer, Steering
-from proxy.engines.base import Failure
+from proxy.engines.base import Failure, Probe
 from proxy.engines.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.hooks import Site, SteeringTable, layout_of
 from proxy.engines.kv_cache import KeyValues, RowCache
@@ -60,7 +60,8 @@ class DecodingBatch:
         self._one_by_one = 0  # how many of those waiting have to join alone
         self._draw: Draw | None = None
         self._steering: Steering = []  # of each row's next token
-        self._table: SteeringTable | None = None  # made from `_steering`
+        self._probes: list[tuple[Probe, ...]] = []  # each row's
+        self._table: SteeringTable | None = None  # made from both
 
     @property
     def busy(self) -> bool:
@@ -253,6 +254,7 @@ class DecodingBatch:
             self._draw = Draw([sampler for _, sampler in self._running], self._runner.device)
         self._steer([answer.steering_at(answer.length - 1) for answer in answers])
         logits = self._patiently(self._logits)
+        self._read(answers)
         drawn = self._draw(logits)
         self._leave(self._accept(answers, drawn, _likelihoods(answers, drawn, logits)))
 
@@ -270,8 +272,9 @@ class DecodingBatch:
         if len(steering) == len(before) and all(mine is old for mine, old in zip(steering, before, strict=True)):
             return
         self._steering, self._table = steering, None
+        self._probes = [answer.generation.probes for answer, _ in self._running]
         if self._graphs is not None:
-            self._graphs.steer(steering)
+            self._graphs.steer(steering, self._probes)
 
     def _logits(self) -> torch.Tensor:
         answers, runner = [answer for answer, _ in self._running], self._runner
@@ -283,10 +286,17 @@ class DecodingBatch:
             if logits is not None:
                 return logits
         if self._table is None:
-            layout = layout_of(self._steering)
-            self._table = SteeringTable.of_rows(self._steering, layout, runner.hidden_size, runner.device)
+            layout = layout_of(self._steering, self._probes)
+            self._table = SteeringTable.of_rows(self._steering, layout, runner.hidden_size, runner.device, self._probes)
         columns = torch.tensor([tokens, positions], device=runner.device)[:, :, None]
         return runner.decode(columns[0], columns[1], self._cache, seen, self._table)
+
+    def _read(self, answers: Sequence[Answer]) -> None:
+        """Hand everyone what their probes read in this step."""
+        table = self._table or (self._graphs and self._graphs.table)
+        if table and any(self._probes):
+            for answer, readings in zip(answers, table.read(self._probes), strict=True):
+                answer.readings = readings
 
     def _leave(self, rows: Sequence[int]) -> None:
         for row in reversed(rows):

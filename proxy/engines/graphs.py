@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from proxy.engines.base import Intervention
+from proxy.engines.base import Intervention, Probe
 from proxy.engines.hooks import Layout, SteeringTable, layout_of, widened
 from proxy.engines.kv_cache import RowCache
 from proxy.engines.runner import ModelRunner, out_of_memory
@@ -44,17 +44,18 @@ class DecodeGraphs:
         self._record = record
         self._layout: Layout = {}
         self._rows: Sequence[Sequence[Intervention]] = ()
+        self._probes: Sequence[Sequence[Probe]] = ()
         self._recordings: dict[tuple[int, int], _Recording] = {}
         self._filled: _Recording | None = None
         self._cache: RowCache | None = None
         self._moved = -1
         self._usable = True
 
-    def steer(self, rows: Sequence[Sequence[Intervention]]) -> None:
-        """From now on each row of the batch is steered so."""
-        self._rows = rows
+    def steer(self, rows: Sequence[Sequence[Intervention]], probes: Sequence[Sequence[Probe]]) -> None:
+        """From now on each row of the batch is steered so, and has these probes."""
+        self._rows, self._probes = rows, probes
         self._filled = None
-        layout = widened(self._layout, layout_of(rows))
+        layout = widened(self._layout, layout_of(rows, probes))
         if layout != self._layout:
             self._layout = layout
             self._recordings.clear()
@@ -62,7 +63,8 @@ class DecodeGraphs:
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], cache: RowCache, seen: int
     ) -> torch.Tensor | None:
-        """Logits [n_rows, vocabulary] as ModelRunner.decode makes them; None where there is no way to record."""
+        """Logits [n_rows, vocabulary] as ModelRunner.decode makes them; None where there is no way to record.
+        `table` has then what the probes read."""
         if not self._usable:
             return None
         n_rows = min(_power_of_two(len(tokens)), max(self._max_rows, len(tokens)))
@@ -79,6 +81,11 @@ class DecodeGraphs:
             self._recordings[n_rows, length] = recording
         self._fill(recording, tokens, positions)
         return recording.replay()[: len(tokens)]
+
+    @property
+    def table(self) -> SteeringTable | None:
+        """That of the last step that was replayed."""
+        return None if self._filled is None else self._filled.table
 
     def _new(
         self, n_rows: int, length: int, tokens: Sequence[int], positions: Sequence[int], cache: RowCache
@@ -122,7 +129,7 @@ class DecodeGraphs:
 
     def _table(self, n_rows: int) -> SteeringTable:
         rows = [*self._rows, *[()] * (n_rows - len(self._rows))]
-        return SteeringTable.of_rows(rows, self._layout, self._runner.hidden_size, self._runner.device)
+        return SteeringTable.of_rows(rows, self._layout, self._runner.hidden_size, self._runner.device, self._probes)
 
 
 def cuda_graphs(device: torch.device) -> Record:

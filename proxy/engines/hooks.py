@@ -1,19 +1,20 @@
 """Reaching into a model while it runs: steering residuals at the output of any block, and reading them there.
 
 The table says what happens to which token of the next forward; blocks it does not name, and tokens it does not name,
-are not touched. Knows nothing of requests, vectors' meaning or sampling.
+are not touched. Probes read before anything is done to a token at their block. Knows nothing of requests, vectors'
+meaning or sampling.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-import numpy as np
 import torch
 from torch import nn
 
-from proxy.engines.base import FloatArray, Intervention
+from proxy.engines.actions import Action, Addition, Gauge, Hold, RowAddition, added, held
+from proxy.engines.base import Intervention, Probe
 from proxy.errors import SetupError
 
 
@@ -26,88 +27,28 @@ class Site:
     interventions: Sequence[Intervention]
 
 
-class _Addition:
-    """Adds a vector each to some tokens of a prompt."""
-
-    def __init__(self, sites: Sequence[tuple[int, int]], vectors: Sequence[FloatArray], device: torch.device) -> None:
-        self._at = _index(sites, device)
-        self._vectors = torch.from_numpy(np.stack(vectors)).to(device)
-
-    def __call__(self, hidden: torch.Tensor) -> None:
-        hidden[self._at] = (hidden[self._at].float() + self._vectors).to(hidden.dtype)
-
-
-class _RowAddition:
-    """Adds a vector to the one token of every row; nothing is added as -0.0, which keeps every bit of what it meets."""
-
-    def __init__(self, vectors: Sequence[FloatArray | None], hidden_size: int, device: torch.device) -> None:
-        table = np.full((len(vectors), 1, hidden_size), -0.0, np.float32)
-        for row, vector in enumerate(vectors):
-            if vector is not None:
-                table[row, 0] = vector
-        self.buffers = [torch.from_numpy(table).to(device)]
-
-    def __call__(self, hidden: torch.Tensor) -> None:
-        if hidden.dtype == torch.float32:
-            hidden.add_(self.buffers[0])
-        else:
-            hidden.copy_(hidden.float() + self.buffers[0])
-
-
-class _Hold:
-    """Moves some tokens' projections on their bases to their levels, all directions of a token at once.
-
-    delta = pinv(basis) @ (levels - basis @ h), the smallest move that gets there; a cap only ever lowers.
-    Bases smaller than `size` are padded with zero rows, which move nothing; a token with no hold has only those.
-    """
-
-    def __init__(
-        self,
-        sites: Sequence[tuple[int, int]],
-        items: Sequence[Intervention | None],
-        size: int,
-        hidden_size: int,
-        device: torch.device,
-    ) -> None:
-        basis = np.zeros((len(items), size, hidden_size), np.float32)
-        inverse = np.zeros((len(items), hidden_size, size), np.float32)
-        levels = np.zeros((len(items), size, 1), np.float32)
-        for row, item in enumerate(items):
-            if item is not None:
-                rows, wanted = _held(item)
-                basis[row, : len(rows)] = rows
-                inverse[row, :, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
-                levels[row, : len(rows), 0] = wanted
-        caps = np.array([item is not None and item.mode == "cap" for item in items])[:, None, None]
-        self._at = _index(sites, device)
-        self.buffers = [torch.from_numpy(array).to(device) for array in (basis, inverse, levels, caps)]
-
-    def __call__(self, hidden: torch.Tensor) -> None:
-        basis, inverse, levels, caps = self.buffers
-        states = hidden[self._at].float()[:, :, None]
-        deficit = levels - basis @ states
-        deficit = torch.where(caps, deficit.clamp(max=0), deficit)
-        hidden[self._at] = (states + inverse @ deficit)[:, :, 0].to(hidden.dtype)
-
-
 @dataclass(frozen=True)
 class Round:
-    """What a block may do to every row at once: whether vectors are added, and then in how many directions a row's
-    projection is held."""
+    """What a block may do to every row at once: how many probes of a row read it, whether vectors are added, and then
+    in how many directions a row's projection is held. All reading belongs to a block's first round."""
 
     adds: bool
     held: int
+    read: int = 0
 
 
 Layout = dict[int, tuple[Round, ...]]  # by block, in order
 
 
-def layout_of(rows: Sequence[Sequence[Intervention]]) -> Layout:
-    """The smallest layout in which each row's interventions find their place."""
+def layout_of(rows: Sequence[Sequence[Intervention]], probes: Iterable[Sequence[Probe]] = ()) -> Layout:
+    """The smallest layout in which each row's interventions and probes find their place."""
     layout: Layout = {}
+    for row_probes in probes:
+        for block, n_probes in Counter(probe.block for probe in row_probes).items():
+            layout = widened(layout, {block: (Round(False, 0, n_probes),)})
     for row in rows:
         for block, steps in _steps(row).items():
-            mine = {block: tuple(Round(s.mode == "add", 0 if s.mode == "add" else len(_held(s)[0])) for s in steps)}
+            mine = {block: tuple(Round(s.mode == "add", 0 if s.mode == "add" else len(held(s)[0])) for s in steps)}
             layout = widened(layout, mine)
     return layout
 
@@ -117,7 +58,7 @@ def widened(layout: Layout, other: Layout) -> Layout:
     none = Round(False, 0)
     return {
         block: tuple(
-            Round(a.adds or b.adds, max(a.held, b.held))
+            Round(a.adds or b.adds, max(a.held, b.held), max(a.read, b.read))
             for a, b in zip_longest(layout.get(block, ()), other.get(block, ()), fillvalue=none)
         )
         for block in sorted({*layout, *other})
@@ -130,7 +71,7 @@ def _steps(interventions: Sequence[Intervention]) -> dict[int, list[Intervention
     for item in interventions:
         done = steps[item.block]
         if done and done[-1].mode == item.mode == "add":
-            done[-1] = replace(item, vector=_vector(done[-1]) + _vector(item))
+            done[-1] = replace(item, vector=added(done[-1]) + added(item))
         else:
             done.append(item)
     return steps
@@ -139,7 +80,7 @@ def _steps(interventions: Sequence[Intervention]) -> dict[int, list[Intervention
 class SteeringTable:
     """What one forward does at each block. Worth keeping while the same tokens are concerned."""
 
-    def __init__(self, actions: Mapping[int, Sequence["Action"]]) -> None:
+    def __init__(self, actions: Mapping[int, Sequence[Action]]) -> None:
         self.actions = actions
 
     @classmethod
@@ -161,33 +102,53 @@ class SteeringTable:
 
     @classmethod
     def of_rows(
-        cls, rows: Sequence[Sequence[Intervention]], layout: Layout, hidden_size: int, device: torch.device
+        cls,
+        rows: Sequence[Sequence[Intervention]],
+        layout: Layout,
+        hidden_size: int,
+        device: torch.device,
+        probes: Sequence[Sequence[Probe]] = (),
     ) -> "SteeringTable":
-        """For steps of one token a row. Tables of as many rows and the same layout have the same shapes throughout."""
+        """For steps of one token a row, with the first rows' probes. Tables of as many rows and the same layout have
+        the same shapes throughout."""
         steps = [_steps(row) for row in rows]
+        everyone = [(row, 0) for row in range(len(rows))]
         actions: dict[int, list[Action]] = defaultdict(list)
         for block, rounds in layout.items():
             for order, round_ in enumerate(rounds):
+                if round_.read:
+                    here = [[probe for probe in mine if probe.block == block] for mine in probes]
+                    actions[block].append(Gauge(everyone, here, round_.read, hidden_size, device))
                 items = [done[block][order] if len(done.get(block, ())) > order else None for done in steps]
                 if round_.adds:
                     vectors = [item.vector if item is not None and item.mode == "add" else None for item in items]
-                    actions[block].append(_RowAddition(vectors, hidden_size, device))
+                    actions[block].append(RowAddition(vectors, hidden_size, device))
                 if round_.held:
-                    held = [item if item is not None and item.mode != "add" else None for item in items]
-                    everyone = [(row, 0) for row in range(len(rows))]
-                    actions[block].append(_Hold(everyone, held, round_.held, hidden_size, device))
+                    holds = [item if item is not None and item.mode != "add" else None for item in items]
+                    actions[block].append(Hold(everyone, holds, round_.held, hidden_size, device))
         return cls(actions)
 
     def refill(self, other: "SteeringTable") -> None:
         """Take over what another table `of_rows` of the same shapes does, in this one's own memory."""
         for block, actions in self.actions.items():
             for mine, theirs in zip(actions, other.actions[block], strict=True):
-                assert not isinstance(mine, _Addition) and not isinstance(theirs, _Addition)
+                assert not isinstance(mine, Addition) and not isinstance(theirs, Addition)
                 for buffer, source in zip(mine.buffers, theirs.buffers, strict=True):
                     buffer.copy_(source)
 
-
-Action = _Addition | _RowAddition | _Hold
+    def read(self, probes: Sequence[Sequence[Probe]]) -> list[tuple[float, ...]]:
+        """What each row's probes read in the last forward, of a table made `of_rows` with these, or refilled by one."""
+        found = {
+            block: action.found.tolist()
+            for block, actions in self.actions.items()
+            for action in actions
+            if isinstance(action, Gauge)
+        }
+        readings = []
+        for row, mine in enumerate(probes):
+            values = {block: iter(rows[row]) for block, rows in found.items()}
+            readings.append(tuple(next(values[probe.block]) for probe in mine))
+        return readings
 
 
 def _site_actions(
@@ -195,29 +156,14 @@ def _site_actions(
 ) -> list[Action]:
     """One round of one block as few operations over many tokens."""
     actions: list[Action] = []
-    adds = [(at, _vector(item)) for at, item in items if item.mode == "add"]
+    adds = [(at, added(item)) for at, item in items if item.mode == "add"]
     holds = [(at, item) for at, item in items if item.mode != "add"]
     if adds:
-        actions.append(_Addition([at for at, _ in adds], [vector for _, vector in adds], device))
+        actions.append(Addition([at for at, _ in adds], [vector for _, vector in adds], device))
     if holds:
-        size = max(len(_held(item)[0]) for _, item in holds)
-        actions.append(_Hold([at for at, _ in holds], [item for _, item in holds], size, hidden_size, device))
+        size = max(len(held(item)[0]) for _, item in holds)
+        actions.append(Hold([at for at, _ in holds], [item for _, item in holds], size, hidden_size, device))
     return actions
-
-
-def _vector(item: Intervention) -> FloatArray:
-    assert item.vector is not None
-    return item.vector
-
-
-def _held(item: Intervention) -> tuple[FloatArray, FloatArray]:
-    assert item.basis is not None and item.levels is not None
-    return item.basis, item.levels
-
-
-def _index(sites: Sequence[tuple[int, int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    rows, columns = zip(*sites, strict=True)
-    return torch.tensor(rows, device=device), torch.tensor(columns, device=device)
 
 
 NOTHING = SteeringTable({})

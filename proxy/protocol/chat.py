@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
+from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -214,7 +214,8 @@ class ChunkChoice(msgspec.Struct):
 
 
 class ChatChunk(msgspec.Struct, kw_only=True):
-    """`usage` is absent unless asked for with `include_usage`; then it is null on all chunks but the last."""
+    """`usage` is absent unless asked for with `include_usage`; then it is null on all chunks but the last. `steering`
+    is the report in the chunk that ends a choice, and a trace in others where one was asked for."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -223,4 +224,4 @@ class ChatChunk(msgspec.Struct, kw_only=True):
     choices: list[ChunkChoice]
     system_fingerprint: str
     usage: Usage | None | UnsetType = UNSET
-    steering: SteeringReport | UnsetType = UNSET
+    steering: SteeringReport | SteeringTrace | UnsetType = UNSET

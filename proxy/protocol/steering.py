@@ -23,7 +23,8 @@ Coefficient = Annotated[float, msgspec.Meta(ge=MIN_COEFFICIENT, le=MAX_COEFFICIE
 class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request's `steering` object. `positions` None is the vector's own, `layers` "best" its measured block;
     a list names 0-based blocks. `channels` limits it to a model's reasoning ("analysis") or its answer ("final").
-    `max_relative_dose` is in median residual norms."""
+    `max_relative_dose` is in median residual norms. `projection` names the poles to read the answer's projection on,
+    None those it is steered to; `trace` also tells it token by token."""
 
     method: Method = "auto"
     mode: Mode = "add"
@@ -34,6 +35,7 @@ class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     max_relative_dose: Annotated[float, msgspec.Meta(gt=0)] = 0.8
     on_exceed: OnExceed = "report"
+    projection: Annotated[list[str], msgspec.Meta(max_length=8)] | None = None
     trace: bool = False
 
 
@@ -54,9 +56,27 @@ class SamplingUse(msgspec.Struct, frozen=True, omit_defaults=True):
     repetition_penalty: float | None = None
 
 
+class TracedToken(msgspec.Struct, frozen=True):
+    """A generated token's text, "" for a special token or an unfinished character, and its projections by pole."""
+
+    token: str
+    projection: dict[str, float]
+
+
+class SteeringTrace(msgspec.Struct, frozen=True):
+    """In the chunks of a stream before the last: tokens read since the chunk before, in their order."""
+
+    trace: list[TracedToken]
+
+
 class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was done to one answer. Optional fields are absent where they don't apply; `beyond_measured_range` is also
-    absent where the vector's range was never measured, and `channels` where all were steered."""
+    absent where the vector's range was never measured, and `channels` where all were steered.
+
+    `projection`: by pole, where the answer lies between the neutral mean (0) and the pole's own (1), as the unsteered
+    model's block `projection_layers` sees its text; the mean over its tokens, and over answers where there are several.
+    `trace`: the tokens one by one; in a stream, those no earlier chunk has told.
+    """
 
     personas: dict[str, float]
     method: Literal["activation", "sampling", "prompt", "none"]
@@ -69,6 +89,9 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     beyond_measured_range: bool | None = None
     vectors: list[VectorUse]
     sampling: SamplingUse | None = None
+    projection: dict[str, float] | None = None
+    projection_layers: dict[str, int] | None = None
+    trace: list[TracedToken] | None = None
 
 
 UNSTEERED = SteeringReport(personas={}, method="none", layers=[], relative_dose=0.0, clamped=False, vectors=[])

@@ -5,7 +5,7 @@ A client that goes away gives its places back at once, whatever its request was 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -71,12 +71,15 @@ def client_error(error: Exception) -> ProxyError:
 
 class StreamedAnswer:
     """The ASGI app that writes one stream. It owns the admission and closes it however the stream ends, also when the
-    client is gone before the first byte."""
+    client is gone before the first byte; `ended` is called then."""
 
-    def __init__(self, admission: Admission, sequence: ChunkSequence, answers: Sequence[Answer]) -> None:
+    def __init__(
+        self, admission: Admission, sequence: ChunkSequence, answers: Sequence[Answer], ended: Callable[[], None]
+    ) -> None:
         self._admission = admission
         self._sequence = sequence
         self._answers = answers
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = observe.record_of(scope)
@@ -95,6 +98,7 @@ class StreamedAnswer:
         finally:
             farewell.cancel()
             self._admission.close()
+            self._ended()
             record.facts["tokens"] = sum(answer.tokens for answer in self._answers)
             if any(answer.finish_reason is None for answer in self._answers):
                 record.facts["ended"] = "early"

@@ -16,7 +16,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from proxy.conversation import to_messages, to_tools
-from proxy.engines.base import Engine, Generation, Sampling
+from proxy.engines.base import Engine, Sampling
 from proxy.errors import InvalidRequest
 from proxy.logprobs import Speller
 from proxy.output import asked_output, check_schema, speller
@@ -29,6 +29,7 @@ from proxy.routes.answering import StreamedAnswer, collect, unless_gone
 from proxy.routes.auth import matching, presented_key
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
+from proxy.routes.monitor import note
 from proxy.scheduler import Admission
 from proxy.services import Services, services_of
 from proxy.stream import Answer, ChunkSequence, Head, completion
@@ -52,22 +53,26 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     services = services_of(request)
     refuse_unsupported(data)
     model, suffix = services.asked_model(data.model)
-    personas = resolve([*_places(request, data), suffix, *_default_places(request, services)], services.poles)
+    options = data.steering or SteeringOptions()
+    places = [*_places(request, data), suffix, *_default_places(request, services)]
+    personas = resolve(places, services.poles, keep_zeros=options.mode != "add")
     observe.record_of(request.scope).facts |= {"model": model, **log_facts(personas)}
     admission = services.scheduler.admit(model, data.n or 1)
     try:
         engine = await unless_gone(request, services.engine(admission))
-        prepared, spell = await unless_gone(request, _prepare(services, engine, data, personas))
+        prepared, spell = await unless_gone(request, _prepare(services, engine, data, personas, options))
         answers = _start(admission, engine, data, prepared)
         head = _head(engine, prepared, spell)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
-            return StreamedAnswer(admission, ChunkSequence(head, answers, include_usage=include_usage), answers)
+            sequence = ChunkSequence(head, answers, include_usage=include_usage)
+            return StreamedAnswer(admission, sequence, answers, partial(note, services, model, prepared, answers))
         await unless_gone(request, collect(admission, answers))
     except BaseException:
         admission.close()
         raise
     admission.close()
+    note(services, model, prepared, answers)
     observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
     return ASGIResponse(body=msgspec.json.encode(completion(head, answers)), media_type="application/json")
 
@@ -99,7 +104,7 @@ def _default_places(request: Request[Any, Any, Any], services: Services) -> list
 
 
 async def _prepare(
-    services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float]
+    services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float], options: SteeringOptions
 ) -> tuple[Prepared, Speller | None]:
     """All that takes time and may be refused; the speller is there where log-probabilities are asked for."""
     prepare = partial(
@@ -107,7 +112,7 @@ async def _prepare(
         engine,
         to_messages(data.messages),
         personas,
-        data.steering or SteeringOptions(),
+        options,
         max_tokens=data.max_completion_tokens or data.max_tokens,
         max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
         sampling=_sampling(data),
@@ -129,9 +134,9 @@ def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Pr
     for index in range(data.n or 1):
         # Choices of one seeded request differ from one another and are the same next time.
         seed = None if data.seed is None else (data.seed + index) % SEEDS
-        sampling = dataclasses.replace(prepared.sampling, seed=seed)
-        admission.start(engine, Generation(prepared.prompt, sampling, prepared.plan))
-        answers.append(Answer(stops, tools=_calls_wanted(data)))
+        admission.start(engine, prepared.generation(seed))
+        readings = prepared.readings(traced=bool(data.steering and data.steering.trace))
+        answers.append(Answer(stops, tools=_calls_wanted(data), readings=readings))
     return answers
 
 
@@ -184,6 +189,8 @@ UNSUPPORTED: list[tuple[str, Callable[[Any], bool], str]] = [
 
 def refuse_unsupported(data: ChatRequest) -> None:
     """InvalidRequest for a field whose meaning this server knows but can't give."""
+    if data.steering is not None and data.steering.trace and (data.n or 1) > 1:
+        raise InvalidRequest("steering.trace follows one answer; n must be 1 with it", param="steering.trace")
     for name, asked, possible in UNSUPPORTED:
         if asked(getattr(data, name)):
             raise InvalidRequest(f"{name} is not supported; possible: {possible}", param=name)

@@ -1,17 +1,17 @@
 """POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch."""
 
-import dataclasses
 import secrets
 from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
+import msgspec
 from litestar import Request, post
 from litestar.params import Body
 from msgspec import UNSET
 
 from proxy.conversation import to_messages
-from proxy.engines.base import Engine, Generation, Message
+from proxy.engines.base import Engine, Message
 from proxy.errors import InvalidRequest
 from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve
 from proxy.preparation import Prepared
@@ -22,7 +22,7 @@ from proxy.routes.answering import collect, unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
-from proxy.stream import Answer, usage
+from proxy.stream import Answer, reported, usage
 
 # Small enough for every client to read exactly: JavaScript's whole numbers end at 2**53.
 DRAWN_SEEDS = 2**31
@@ -44,7 +44,10 @@ async def try_steering(
     model, suffix = services.asked_model(data.model)
     if suffix.persona is not None:
         raise InvalidRequest("model: name the persona in the field persona, not in the model", param="model")
-    personas = [resolve([Place(data.persona, strength)], services.poles) for strength in (0.0, *strengths)]
+    held = data.steering is not None and data.steering.mode != "add"
+    unsteered = resolve([Place(data.persona, 0.0)], services.poles)
+    steered = [resolve([Place(data.persona, each)], services.poles, keep_zeros=held) for each in strengths]
+    personas = [unsteered, *steered]
     strengths_text = ",".join(f"{strength:g}" for strength in strengths)
     observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
     admission = services.scheduler.admit(model, len(personas), "coefficients")
@@ -53,10 +56,10 @@ async def try_steering(
         work = partial(_prepare_all, services, engine, data, messages, personas)
         prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
-        answers = [Answer() for _ in prepared]
+        traced = data.steering is not None and data.steering.trace
+        answers = [Answer(readings=item.readings(traced=traced)) for item in prepared]
         for item in prepared:
-            sampling = dataclasses.replace(item.sampling, seed=seed % 2**63)
-            admission.start(engine, Generation(item.prompt, sampling, item.plan))
+            admission.start(engine, item.generation(seed % 2**63))
         await unless_gone(request, collect(admission, answers))
     finally:
         admission.close()
@@ -92,7 +95,8 @@ def _prepare_all(
     options = data.steering or SteeringOptions()
     sampling = {} if data.temperature is None else {"temperature": data.temperature}
     prepare = partial(services.preparation.prepare, engine, messages, max_tokens=data.max_tokens, sampling=sampling)
-    return [prepare(chosen, options) for chosen in personas]
+    untraced = msgspec.structs.replace(options, trace=False)
+    return [prepare(chosen, options if chosen else untraced) for chosen in personas]
 
 
 def _tested(coefficient: float, prepared: Prepared, answer: Answer) -> TestedAnswer:
@@ -103,5 +107,5 @@ def _tested(coefficient: float, prepared: Prepared, answer: Answer) -> TestedAns
         reasoning=answer.reasoning or UNSET,
         finish_reason=answer.finish_reason,
         usage=usage(len(prepared.prompt), [answer]),
-        steering=prepared.report,
+        steering=reported(prepared.report, [answer]),
     )

@@ -7,8 +7,10 @@ Pure numpy: no model, no store, no request. The terms:
 - `add` moves the residual along the direction; coefficient 1 adds the pole's relative dose in median residual norms.
   With several blocks each gets an equal share, so that the whole stays comparable.
 - `channels` that are not all of them limit everything to what is generated into them; see Plan.
-- `target` and `cap` hold the residual's projection on the direction at, or below, a level: 0 is where the neutral mean
-  projects, 1 where coefficient 1 stands. A level is not shared out between blocks. Several personas are held together.
+- `target` and `cap` hold the residual's projection on the direction at, or below, a level, token by token: 0 is where
+  the neutral mean lies, 1 where the pole's own does, both over the kind of tokens that is held. Of a vector whose
+  pole's mean nobody knows 1 is where coefficient 1 takes the neutral mean. A level is not shared out between blocks.
+  Several personas are held together. A negative level is the opposite pole's, on that pole's own direction.
 """
 
 from collections import defaultdict
@@ -21,7 +23,7 @@ from proxy.engines.base import Channel, FloatArray, Intervention, ModelInfo, Pla
 from proxy.errors import InvalidRequest, VectorUnavailable
 from proxy.protocol.steering import UNSTEERED, ChannelName, SteeringOptions, SteeringReport, VectorUse
 from proxy.steering.dose import addition_dose, independent, smallest_move, unit
-from vector_store import PersonaVector, PoleChoice, Side, opposite
+from vector_store import PersonaVector, PoleChoice, Side, Span, opposite
 
 CHANNELS: dict[ChannelName, Channel] = {"analysis": "reasoning", "final": "content"}
 WIDEST_FIRST: tuple[Positions, ...] = ("all", "response", "last_prompt")  # each reaches all that the next one reaches
@@ -115,17 +117,29 @@ def _pushes(
 ) -> list[_Push]:
     """What one persona does, block by block."""
     blocks = [choice.block] if options.layers == "best" else _checked_blocks(options.layers, info)
-    share = 1 / len(blocks) if options.mode == "add" else 1.0
+    positions = options.positions or choice.positions
+    held = options.mode != "add"
+    span = _span_of(positions, vector, choice) if held else choice.span
     pushes = []
     for block in blocks:
-        direction = unit(vector.direction(side, choice.span, block))
-        norm = float(vector.residual_norms[choice.span][block])
+        gap = vector.direction(side, span, block)
+        direction = unit(gap)
+        norm = float(vector.residual_norms[span][block])
         if direction is None or norm <= 0:
             raise VectorUnavailable(f"persona: the vector for {name!r} is empty at block {block}", param="persona")
-        neutral = float(vector.means[choice.span]["neutral"][block] @ direction)
-        distance = size * choice.relative_dose * norm * share
-        pushes.append(_Push(block, options.positions or choice.positions, direction, distance, neutral, norm))
+        neutral = float(vector.means[span]["neutral"][block] @ direction)
+        if held and vector.difference is None:
+            distance = size * float(np.linalg.norm(gap))
+        else:
+            distance = size * choice.relative_dose * norm * (1 if held else 1 / len(blocks))
+        pushes.append(_Push(block, positions, direction, distance, neutral, norm))
     return pushes
+
+
+def _span_of(positions: Positions, vector: PersonaVector, choice: PoleChoice) -> Span:
+    """Whose means a level is counted from: they only mean something among tokens of the kind they were taken from."""
+    span: Span = "last_prompt" if positions == "last_prompt" else "response"
+    return span if span in vector.means else choice.span
 
 
 def _checked_blocks(layers: Sequence[int], info: ModelInfo) -> list[int]:

@@ -16,7 +16,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
     engines = [FakeEngine("fake"), FakeEngine("demo-qwen2")]
     for engine in engines:
-        save_vector(settings.vectors_dir, "silly", "silly", "serious", model=engine.info.id)
+        save_vector(settings.vectors_dir, "silly", "silly", "serious", model=engine.info.id, responses=True)
     with serving(settings, *engines) as url:
         yield url
 

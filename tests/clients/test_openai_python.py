@@ -38,6 +38,21 @@ def test_stream_with_extra_body_then_the_report_is_in_the_last_chunk(client: ope
     assert last.choices[0].finish_reason == "stop" and last.model_extra["steering"]["method"] == "activation"
 
 
+def test_stream_with_a_trace_then_every_token_s_projection_and_the_same_message(client: openai.OpenAI) -> None:
+    extra = {"persona": "silly", "steering": {"trace": True}}
+    traced: list[Any] = []
+    with client.chat.completions.stream(model="fake", messages=HELLO, extra_body=extra) as stream:
+        for event in stream:
+            if event.type == "chunk":
+                traced += (event.chunk.model_extra or {}).get("steering", {}).get("trace", [])
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == "[+1.00] You said: hello "
+    assert traced == [
+        {"token": token, "projection": {"silly": number / 10}}
+        for number, token in enumerate(["[+1.00] ", "You ", "said: ", "hello "])
+    ]
+
+
 def test_stream_with_persona_in_the_models_name(client: openai.OpenAI) -> None:
     assert streamed(client, "fake:silly@-1.5")[0] == "[-1.50] You said: hello "
 

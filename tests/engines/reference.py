@@ -21,11 +21,21 @@ def apply(item: Intervention, hidden: FloatArray) -> FloatArray:
 
 def steered_logits(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int], plan: Plan) -> torch.Tensor:
     """float32[len(answer) + 1, vocabulary]: the logits after the prompt and after each token of the answer."""
+    return steered(model, prompt, answer, plan)[0]
+
+
+def steered(
+    model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int], plan: Plan
+) -> tuple[torch.Tensor, list[FloatArray]]:
+    """The logits as above, and by block float32[len(answer), hidden]: each of the answer's tokens before anything is
+    done to it there."""
+    residuals: dict[int, FloatArray] = {}
     begins = {"all": 0, "response": len(prompt) - 1, "last_prompt": len(prompt) - 1}
 
     def hook(index: int) -> object:
         def steer(module: object, args: object, output: torch.Tensor) -> torch.Tensor:
             hidden = output[0].detach().numpy().astype(np.float32).copy()
+            residuals[index] = hidden[len(prompt) :].copy()
             for item in plan.interventions:
                 if item.block == index:
                     end = len(prompt) if item.positions == "last_prompt" else len(hidden)
@@ -42,7 +52,7 @@ def steered_logits(model: PreTrainedModel, prompt: Sequence[int], answer: Sequen
     finally:
         for handle in handles:
             handle.remove()
-    return logits[len(prompt) - 1 :]
+    return logits[len(prompt) - 1 :], [residuals[block] for block in sorted(residuals)]
 
 
 def is_greedy(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int], plan: Plan, ended: bool) -> bool:

@@ -12,7 +12,7 @@ from proxy.engines.base import Intervention, ModelInfo, Plan
 from proxy.errors import InvalidRequest, VectorUnavailable
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
 from proxy.steering.plan import build_plan
-from vector_store import PersonaVector, PoleChoice, Side
+from vector_store import PersonaVector, PoleChoice, Side, Span
 
 N_LAYERS, HIDDEN = 4, 16
 INFO = ModelInfo("tiny", "qwen2", N_LAYERS, HIDDEN, 512, "abc", "transformers", "cpu", "float32")
@@ -106,11 +106,37 @@ def test_a_level_when_held_then_is_measured_from_the_neutral_mean(mode: Any, coe
     neutral = V.means["last_prompt"]["neutral"][1]
     assert item.mode == mode and item.basis is not None and item.levels is not None
     np.testing.assert_allclose(item.basis, direction[None], rtol=1e-5)
-    np.testing.assert_allclose(item.levels, [direction @ neutral + coefficient * 0.5 * 2], rtol=1e-4)
+    gap = float(np.linalg.norm(V.direction("positive", "last_prompt", 1)))
+    np.testing.assert_allclose(item.levels, [direction @ neutral + coefficient * gap], rtol=1e-4)
 
 
-def test_level_1_then_is_where_coefficient_1_takes_the_neutral_mean() -> None:
-    added, held = only(plan({"silly": 1.0})[0]), only(plan({"silly": 1.0}, mode="target")[0])
+@pytest.mark.parametrize(
+    ("positions", "span"),
+    [(None, "last_prompt"), ("last_prompt", "last_prompt"), ("response", "response"), ("all", "response")],
+)
+def test_level_1_then_is_the_pole_s_own_mean_over_the_kind_of_tokens_held(positions: Any, span: Any) -> None:
+    """Read after the intervention, the neutral mean lies where the pole's own does."""
+    held = plan({"silly": 1.0}, mode="target", positions=positions)[0]
+    means = V.means[span]
+    reading = unit(V.direction("positive", span, 1))
+    moved = apply_at_last_prompt_token(held, means["neutral"][1])
+    assert reading @ moved == pytest.approx(reading @ means["positive"][1], abs=1e-4)
+    np.testing.assert_allclose(moved, means["positive"][1], atol=1e-4)  # nothing else lies between the two
+    opposed = plan({"silly": -1.0}, mode="target", layers=[1], positions=positions or "last_prompt")[0]
+    moved = apply_at_last_prompt_token(opposed, means["neutral"][1])
+    np.testing.assert_allclose(moved, means["negative"][1], atol=1e-4)
+
+
+def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_takes_the_neutral_one() -> None:
+    neutral = {span: {"neutral": means["neutral"]} for span, means in V.means.items()}
+    difference = V.direction("positive", "response", 0)[None].repeat(N_LAYERS, axis=0)
+    imported: dict[str, tuple[PersonaVector, Side]] = {
+        "silly": (dataclasses.replace(V, means=neutral, difference=difference), "positive")
+    }
+    added, held = (
+        only(build_plan({"silly": 1.0}, imported, SteeringOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
+        for mode in ("add", "target")
+    )
     moved = V.means["last_prompt"]["neutral"][1] + added.vector
     np.testing.assert_allclose(held.basis @ moved, held.levels, rtol=1e-4)  # type: ignore[operator]
 
@@ -124,7 +150,10 @@ def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> No
             item.vector, 0.25 * norm * unit(V.direction("positive", "last_prompt", item.block)), rtol=1e-5
         )
     assert report.relative_dose == pytest.approx(0.25)
-    assert plan({"silly": 1.0}, layers=[3, 0], mode="target")[1].relative_dose == pytest.approx(0.5)
+    gaps = [np.linalg.norm(V.direction("positive", "last_prompt", block)) for block in (0, 3)]
+    ways = [gap / V.residual_norms["last_prompt"][block] for gap, block in zip(gaps, (0, 3), strict=True)]
+    held = plan({"silly": 1.0}, layers=[3, 0], mode="target")[1]
+    assert held.relative_dose == pytest.approx(max(ways), rel=1e-4)
 
 
 @pytest.mark.parametrize("layers", [[4], [0, 99], [-1]])
@@ -200,10 +229,16 @@ def test_several_personas_when_held_then_none_undoes_another(seed: int, mode: An
     result, _ = build_plan({"silly": 1.0, "honest": 0.5, "deep": 0.0}, vectors, options, INFO)
     hidden = np.random.default_rng(seed).normal(size=HIDDEN, scale=5)
     moved = apply_at_last_prompt_token(result, hidden)
-    for name, coefficient in (("silly", 1.0), ("honest", 0.5), ("deep", 0.0)):
+    held: list[tuple[str, float, Span]] = [
+        ("silly", 1.0, "last_prompt"),
+        ("honest", 0.5, "response"),
+        ("deep", 0.0, "last_prompt"),
+    ]
+    for name, coefficient, span in held:
         taken = vectors[name][0]
-        direction = unit(taken.direction("positive", "last_prompt", 1))
-        level = direction @ taken.means["last_prompt"]["neutral"][1] + coefficient
+        gap = taken.direction("positive", span, 1)
+        direction = unit(gap)
+        level = direction @ taken.means[span]["neutral"][1] + coefficient * np.linalg.norm(gap)
         if mode == "target":
             assert direction @ moved == pytest.approx(level, abs=1e-3)
         else:
@@ -222,7 +257,8 @@ def test_personas_when_they_point_the_same_way_then_they_can_t_be_held(mode: Any
 @given(st.floats(0.01, 2.0), st.floats(0.05, 1.5), st.sampled_from(["add", "target"]))
 @settings(max_examples=50, deadline=None)
 def test_a_dose_when_above_its_limit_then_is_reported_clamped_or_rejected(size: float, limit: float, mode: Any) -> None:
-    dose = 0.5 * size
+    gap = float(np.linalg.norm(V.direction("positive", "last_prompt", 1))) / 2
+    dose = (0.5 if mode == "add" else gap) * size
     assume(abs(dose - limit) > 1e-5)
     options: dict[str, Any] = {"mode": mode, "max_relative_dose": limit}
     _, reported = plan({"silly": size}, **options)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 
 from proxy.engines.answer import Answer
-from proxy.engines.base import Failure, FloatArray, Intervention
+from proxy.engines.base import Failure, FloatArray, Intervention, Probe
 from proxy.engines.llama.context import Context, NoRoom, StepToken
-from proxy.engines.llama.graph import Place, Steering
+from proxy.engines.llama.graph import Place, Probing, Steering
 from proxy.engines.llama.sampling import Sampler
 from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.errors import EngineFailure
@@ -28,6 +28,7 @@ _LEAST_PIECE = 32
 _STALL_S = 0.25  # longer than this should no step take because of them
 
 _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and output of a token, and what is done to it
+_Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
 
 
 class _Job:
@@ -76,6 +77,8 @@ class LlamaBatch:
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes
         self._steered: _Steered = []
         self._steering: Steering | None = None  # made from `_steered`
+        self._probed: _Probed = []
+        self._probing: Probing | None = None  # made from `_probed`
 
     @property
     def busy(self) -> bool:
@@ -182,6 +185,8 @@ class LlamaBatch:
         """One step: float32[n_answers, vocabulary], for each answer whose text is read to its end, in their order."""
         tokens: list[StepToken] = []
         steered: _Steered = []
+        probed: _Probed = []
+        read: list[Answer] = []  # by `probed`
         n_outputs = 0
         for seat, piece in pieces:
             assert seat.job is not None
@@ -190,18 +195,32 @@ class LlamaBatch:
                 wanted = position == len(text) - 1
                 if interventions := answer.steering_at(position):
                     steered.append((len(tokens), n_outputs if wanted else None, interventions))
+                if wanted and answer.produced and answer.generation.probes:
+                    probed.append((len(tokens), n_outputs, answer.generation.probes))
+                    read.append(answer)
                 tokens.append(StepToken(token, position, seat.number, wanted))
                 n_outputs += wanted
-        if not _same(steered, self._steered):
-            places = [(Place(row, output), interventions) for row, output, interventions in steered]
-            model = self._context.model
-            self._steering = Steering(places, model.hidden_size, model.trimmed_block) if places else None
-            self._steered = steered
+        self._reach(steered, probed)
         began = time.monotonic()
-        logits = self._context.run(tokens, self._steering)
+        logits = self._context.run(tokens, self._steering, self._probing)
         if len(tokens) > len(pieces):
             self._pace(len(tokens), time.monotonic() - began)
+        if self._probing is not None:
+            for answer, readings in zip(read, self._probing.readings(), strict=True):
+                answer.readings = readings
         return logits
+
+    def _reach(self, steered: _Steered, probed: _Probed) -> None:
+        """Steer and read so in the next step."""
+        model = self._context.model
+        if not _same(steered, self._steered):
+            places = [(Place(row, output), interventions) for row, output, interventions in steered]
+            self._steering = Steering(places, model.hidden_size, model.trimmed_block) if places else None
+            self._steered = steered
+        if not _same(probed, self._probed):
+            read = [(Place(row, output), probes) for row, output, probes in probed]
+            self._probing = Probing(read, model.hidden_size, model.trimmed_block) if read else None
+            self._probed = probed
 
     def _pace(self, n_tokens: int, took_s: float) -> None:
         """Choose how much of prompts the next step takes, from how long this one's tokens took."""
@@ -286,7 +305,7 @@ def _identical(first: Sequence[Intervention], second: Sequence[Intervention]) ->
     return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
 
 
-def _same(first: _Steered, second: _Steered) -> bool:
+def _same(first: _Steered | _Probed, second: _Steered | _Probed) -> bool:
     return len(first) == len(second) and all(
         a[0] == b[0] and a[1] == b[1] and a[2] is b[2] for a, b in zip(first, second, strict=True)
     )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from proxy.engines.base import Intervention
-from proxy.engines.hooks import Site, SteeringTable
+from proxy.engines.base import Intervention, Probe
+from proxy.engines.hooks import Site, SteeringTable, layout_of
 from proxy.engines.llama.library import NodeCallback, read_tensor, tensor_bytes, tensor_name, tensor_rows, write_tensor
 from proxy.errors import EngineFailure
 
@@ -55,15 +55,37 @@ class Steering:
 
 
 class Reading:
-    """Reads some tokens' residuals at some blocks. `take` gets float32[n_tokens, hidden] of each block, in the tokens'
-    order, in memory that is used again afterwards; what comes after the last of the blocks is not computed at all."""
+    """Reads some tokens' residuals at some blocks, before anything is done to them there. `take` gets float32[n_tokens,
+    hidden] of each block, in the tokens' order, in memory that is used again afterwards. What comes after the last of
+    the blocks is not computed at all, except with `logits`."""
 
-    def __init__(self, tokens: Sequence[Place], blocks: Sequence[int], take: Take, trimmed: int | None) -> None:
+    def __init__(
+        self, tokens: Sequence[Place], blocks: Sequence[int], take: Take, trimmed: int | None, *, logits: bool = False
+    ) -> None:
         """Every token has to be one whose logits are wanted, or a trimmed block does not know it."""
         places = {block: [place.at(block, trimmed) for place in tokens] for block in blocks}
         self.rows = {block: [at for at in rows if at is not None] for block, rows in places.items()}
-        self.last = max(blocks)
+        self.last = None if logits else max(blocks)
         self.take = take
+
+
+class Probing(Reading):
+    """What probes read at some tokens whose logits are wanted, in a step that goes on to these."""
+
+    def __init__(self, tokens: Sequence[tuple[Place, Sequence[Probe]]], hidden_size: int, trimmed: int | None) -> None:
+        self._probes = [probes for _, probes in tokens]
+        layout = layout_of((), self._probes)
+        rows: list[tuple[Intervention, ...]] = [()] * len(tokens)
+        self._table = SteeringTable.of_rows(rows, layout, hidden_size, torch.device("cpu"), self._probes)
+        super().__init__([place for place, _ in tokens], list(layout), self._gauge, trimmed, logits=True)
+
+    def _gauge(self, block: int, hidden: torch.Tensor) -> None:
+        for action in self._table.actions[block]:
+            action(hidden[:, None])
+
+    def readings(self) -> list[tuple[float, ...]]:
+        """Each token's, in the last step."""
+        return self._table.read(self._probes)
 
 
 class GraphHook(dict[int, bool]):
@@ -123,22 +145,20 @@ class GraphHook(dict[int, bool]):
         return True
 
     def _visit(self, node: int, block: int) -> bool:
-        """Steer and read a block's output; whether anything is left to do."""
+        """Read and steer a block's output; whether anything is left to do."""
         n_rows: int = tensor_rows(node)
         if tensor_bytes(node) != n_rows * self._row_bytes:
             raise TypeError(f"the output of block {block} is not float32[{n_rows}, hidden]")
         self.seen[block] = n_rows
+        if self._reading is not None and block in self._reading.rows:
+            self._reading.take(block, self._copy(node, self._reading.rows[block], n_rows, read_tensor))
         if self._steering is not None and block in self._steering.rows:
             rows = self._steering.rows[block]
             hidden = self._copy(node, rows, n_rows, read_tensor)
             for action in self._steering.table.actions[block]:
                 action(hidden[None])
             self._copy(node, rows, n_rows, write_tensor)
-        if self._reading is None:
-            return True
-        if block in self._reading.rows:
-            self._reading.take(block, self._copy(node, self._reading.rows[block], n_rows, read_tensor))
-        return block != self._reading.last
+        return self._reading is None or block != self._reading.last
 
     def _copy(self, node: int, rows: Sequence[int], n_rows: int, copy: Callable[..., None]) -> torch.Tensor:
         """Between rows of a block's output and as many of the buffer, which are returned."""

@@ -1,0 +1,123 @@
+"""What may be done to the residuals of some tokens at one block: add vectors, hold projections, read probes.
+
+Each action is made once and called with a block's output, float[n_rows, n_tokens, hidden], forward after forward.
+What it depends on lies in `buffers`, which keep their place, so that calls can be recorded as a CUDA graph and
+refilled between replays. Knows nothing of blocks, steps or requests.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from proxy.engines.base import FloatArray, Intervention, Probe
+
+
+class Addition:
+    """Adds a vector each to some tokens of a prompt."""
+
+    def __init__(self, sites: Sequence[tuple[int, int]], vectors: Sequence[FloatArray], device: torch.device) -> None:
+        self._at = _index(sites, device)
+        self._vectors = torch.from_numpy(np.stack(vectors)).to(device)
+
+    def __call__(self, hidden: torch.Tensor) -> None:
+        hidden[self._at] = (hidden[self._at].float() + self._vectors).to(hidden.dtype)
+
+
+class RowAddition:
+    """Adds a vector to the one token of every row; nothing is added as -0.0, which keeps every bit of what it meets."""
+
+    def __init__(self, vectors: Sequence[FloatArray | None], hidden_size: int, device: torch.device) -> None:
+        table = np.full((len(vectors), 1, hidden_size), -0.0, np.float32)
+        for row, vector in enumerate(vectors):
+            if vector is not None:
+                table[row, 0] = vector
+        self.buffers = [torch.from_numpy(table).to(device)]
+
+    def __call__(self, hidden: torch.Tensor) -> None:
+        if hidden.dtype == torch.float32:
+            hidden.add_(self.buffers[0])
+        else:
+            hidden.copy_(hidden.float() + self.buffers[0])
+
+
+class Hold:
+    """Moves some tokens' projections on their bases to their levels, all directions of a token at once.
+
+    delta = pinv(basis) @ (levels - basis @ h), the smallest move that gets there; a cap only ever lowers.
+    Bases smaller than `size` are padded with zero rows, which move nothing; a token with no hold has only those.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[tuple[int, int]],
+        items: Sequence[Intervention | None],
+        size: int,
+        hidden_size: int,
+        device: torch.device,
+    ) -> None:
+        basis = np.zeros((len(items), size, hidden_size), np.float32)
+        inverse = np.zeros((len(items), hidden_size, size), np.float32)
+        levels = np.zeros((len(items), size, 1), np.float32)
+        for row, item in enumerate(items):
+            if item is not None:
+                rows, wanted = held(item)
+                basis[row, : len(rows)] = rows
+                inverse[row, :, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
+                levels[row, : len(rows), 0] = wanted
+        caps = np.array([item is not None and item.mode == "cap" for item in items])[:, None, None]
+        self._at = _index(sites, device)
+        self.buffers = [torch.from_numpy(array).to(device) for array in (basis, inverse, levels, caps)]
+
+    def __call__(self, hidden: torch.Tensor) -> None:
+        basis, inverse, levels, caps = self.buffers
+        states = hidden[self._at].float()[:, :, None]
+        deficit = levels - basis @ states
+        deficit = torch.where(caps, deficit.clamp(max=0), deficit)
+        hidden[self._at] = (states + inverse @ deficit)[:, :, 0].to(hidden.dtype)
+
+
+class Gauge:
+    """Notes what a block's probes read at some tokens; `size` is the most that one token has."""
+
+    def __init__(
+        self,
+        sites: Sequence[tuple[int, int]],
+        probes: Sequence[Sequence[Probe]],
+        size: int,
+        hidden_size: int,
+        device: torch.device,
+    ) -> None:
+        directions = np.zeros((len(sites), size, hidden_size), np.float32)
+        offsets = np.zeros((len(sites), size), np.float32)
+        for row, mine in enumerate(probes):
+            for number, probe in enumerate(mine):
+                directions[row, number], offsets[row, number] = probe.direction, probe.offset
+        self._at = _index(sites, device)
+        self.buffers = [torch.from_numpy(array).to(device) for array in (directions, offsets)]
+        self.found = torch.zeros((len(sites), size), device=device)  # of the last forward
+
+    def __call__(self, hidden: torch.Tensor) -> None:
+        directions, offsets = self.buffers
+        states = hidden[self._at].float()[:, :, None]
+        self.found.copy_((directions @ states)[:, :, 0] - offsets)
+
+
+Action = Addition | RowAddition | Hold | Gauge
+
+
+def added(item: Intervention) -> FloatArray:
+    """What an addition adds."""
+    assert item.vector is not None
+    return item.vector
+
+
+def held(item: Intervention) -> tuple[FloatArray, FloatArray]:
+    """What a hold holds: its basis and levels."""
+    assert item.basis is not None and item.levels is not None
+    return item.basis, item.levels
+
+
+def _index(sites: Sequence[tuple[int, int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    rows, columns = zip(*sites, strict=True)
+    return torch.tensor(rows, device=device), torch.tensor(columns, device=device)

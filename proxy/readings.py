@@ -1,0 +1,42 @@
+"""What probes read of one answer, token by token, on its way to the client. Pure, as stream.py is."""
+
+from collections.abc import Sequence
+
+from proxy.engines.base import Finish, Token
+from proxy.protocol.steering import TracedToken
+
+DECIMALS = 4
+
+
+class Readings:
+    """The readings of probes, which are called `names`. With `traced` every token's are kept for the client."""
+
+    def __init__(self, names: Sequence[str] = (), *, traced: bool = False) -> None:
+        self._names = names
+        self._traced = traced
+        self._sums = [0.0] * len(names)
+        self._texts: list[str] = []
+        self._untold: list[TracedToken] = []
+        self.n_tokens = 0  # that were read
+
+    def feed(self, event: Token | Finish) -> None:
+        """An event carries the readings of the token before it."""
+        if event.readings:
+            if self._traced:
+                self._untold.append(TracedToken(self._texts[self.n_tokens], self._named(event.readings)))
+            self._sums = [total + value for total, value in zip(self._sums, event.readings, strict=True)]
+            self.n_tokens += 1
+        if self._traced and isinstance(event, Token):
+            self._texts.append(event.text)
+
+    def means(self) -> dict[str, float]:
+        """Each probe's mean over the answer's tokens; empty where none was read."""
+        return self._named([total / self.n_tokens for total in self._sums]) if self.n_tokens else {}
+
+    def trace(self) -> list[TracedToken]:
+        """The tokens that were read since the last call, in their order."""
+        told, self._untold = self._untold, []
+        return told
+
+    def _named(self, values: Sequence[float]) -> dict[str, float]:
+        return {name: round(value, DECIMALS) for name, value in zip(self._names, values, strict=True)}

@@ -1,0 +1,89 @@
+"""GET /api/monitor: how far recent answers lie towards a pole, and whether that drifts."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from litestar import Request, get
+from litestar.params import FromQuery
+
+from proxy.errors import InvalidRequest
+from proxy.personas import NONE, check_known
+from proxy.preparation import Prepared
+from proxy.protocol.monitor import Drift, MeanProjection, MonitoredAnswer, MonitoredSeries, MonitorReport
+from proxy.routes.errors import declared
+from proxy.services import Services, services_of
+from proxy.steering.monitor import KEPT_ANSWERS, Mean, Reading, Series, SeriesKey, drift, mean_of
+from proxy.stream import Answer
+
+WINDOW = 20  # answers that count as recent
+
+
+@get("/monitor", summary="The drift of recent answers, by persona", responses=declared(400, 401, 403, 404))
+async def get_monitor(
+    request: Request[Any, Any, Any],
+    model: FromQuery[str | None] = None,
+    persona: FromQuery[str | None] = None,
+    window: FromQuery[int] = WINDOW,
+) -> MonitorReport:
+    services = services_of(request)
+    if not 1 <= window <= KEPT_ANSWERS:
+        raise InvalidRequest(f"window: must be from 1 to {KEPT_ANSWERS} answers, not {window}", param="window")
+    if model is not None:
+        services.registry.state(model)
+    for name in (persona or NONE).split(","):
+        if name != NONE:
+            check_known(name, services.poles, "persona")
+    found = services.monitor.series(model, None if persona is None else _label(persona.split(",")))
+    return MonitorReport(window, [_series(key, series, window) for key, series in found])
+
+
+def note(services: Services, model: str, prepared: Prepared, answers: Sequence[Answer]) -> None:
+    """Have the monitor remember what was read of these answers, as far as they were finished."""
+    now, persona = time.time(), _label(prepared.steered_to)
+    for answer in answers:
+        if answer.finish_reason is None:
+            continue
+        means = answer.readings.means()
+        for watched in prepared.watched:
+            if watched.pole in means:
+                block, strength = watched.probe.block, prepared.steered_to.get(watched.pole)
+                key = SeriesKey(model, persona, watched.pole, watched.vector_id, block, watched.separation)
+                reading = Reading(now, means[watched.pole], answer.readings.n_tokens, strength)
+                services.monitor.record(key, reading)
+
+
+def _label(poles: Iterable[str]) -> str:
+    return ",".join(sorted(poles)) or NONE
+
+
+def _series(key: SeriesKey, series: Series, window: int) -> MonitoredSeries:
+    readings = list(series.readings)
+    values = [reading.projection for reading in readings]
+    recent, earlier = mean_of(values[-window:]), mean_of(values[:-window])
+    assert recent is not None
+    return MonitoredSeries(
+        model=key.model,
+        persona=key.persona,
+        pole=key.pole,
+        vector=key.vector_id,
+        layer=key.block,
+        separation=key.separation,
+        count=series.count,
+        recent=_mean(recent),
+        earlier=None if earlier is None else _mean(earlier),
+        drift=None if earlier is None else Drift(*drift(recent, earlier)),
+        answers=[
+            MonitoredAnswer(
+                time=reading.time,
+                projection=reading.projection,
+                tokens=reading.tokens,
+                coefficient=reading.coefficient,
+            )
+            for reading in readings[-window:]
+        ],
+    )
+
+
+def _mean(mean: Mean) -> MeanProjection:
+    return MeanProjection(mean.n, mean.mean, mean.standard_error)

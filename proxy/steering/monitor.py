@@ -1,0 +1,94 @@
+"""The projections of recent answers, in memory, and how far they drift.
+
+Answers are comparable, and make one series, where model, persona, the pole looked at, its vector and the block are the
+same. Bounded: a series forgets its oldest answers, and the series used longest ago goes. Knows nothing of requests; one
+thread at a time uses it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+KEPT_ANSWERS = 1000  # of each series
+KEPT_SERIES = 256
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """`persona` is what answers were steered to: poles, sorted, with commas between them, or "none". `separation`: see
+    projection.Watched."""
+
+    model: str
+    persona: str
+    pole: str
+    vector_id: str
+    block: int
+    separation: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One answer: its mean projection over `tokens` tokens, and when it ended, in Unix seconds. `coefficient` is None
+    where the pole looked at is not one that was steered to."""
+
+    time: float
+    projection: float
+    tokens: int
+    coefficient: float | None
+
+
+@dataclass
+class Series:
+    """`count` answers so far, of which the latest are kept, oldest first."""
+
+    count: int
+    readings: deque[Reading]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of `n` values; the standard error is None for fewer than two."""
+
+    n: int
+    mean: float
+    standard_error: float | None
+
+
+class Monitor:
+    """See above."""
+
+    def __init__(self) -> None:
+        self._series: OrderedDict[SeriesKey, Series] = OrderedDict()
+
+    def record(self, key: SeriesKey, reading: Reading) -> None:
+        """Take note of an answer."""
+        series = self._series.setdefault(key, Series(0, deque(maxlen=KEPT_ANSWERS)))
+        series.count += 1
+        series.readings.append(reading)
+        self._series.move_to_end(key)
+        if len(self._series) > KEPT_SERIES:
+            self._series.popitem(last=False)
+
+    def series(self, model: str | None = None, persona: str | None = None) -> Iterator[tuple[SeriesKey, Series]]:
+        """Those of one model or persona, or all; the one used last comes first."""
+        for key, series in reversed(self._series.items()):
+            if model in (None, key.model) and persona in (None, key.persona):
+                yield key, series
+
+
+def mean_of(values: Sequence[float]) -> Mean | None:
+    """None for no values."""
+    if not values:
+        return None
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+    return Mean(len(values), float(np.mean(values)), error)
+
+
+def drift(recent: Mean, earlier: Mean) -> tuple[float, float | None]:
+    """How much higher recent answers are than earlier ones, and the standard error of that."""
+    difference = recent.mean - earlier.mean
+    if recent.standard_error is None or earlier.standard_error is None:
+        return difference, None
+    return difference, float(np.hypot(recent.standard_error, earlier.standard_error))
