@@ -14,6 +14,7 @@ from proxy.jobs.extraction import extraction
 from proxy.jobs.measuring import measuring_kind
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
+from proxy.jobs.sweeping import sweeping_kind
 from proxy.jobs.vectors import Surroundings
 from proxy.judges import served_judges
 from proxy.preparation import Preparation
@@ -27,6 +28,7 @@ from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, m
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.monitor import get_monitor
 from proxy.routes.steering_test import try_steering
+from proxy.routes.sweeps import get_curve, get_curve_picture, sweep_vector
 from proxy.routes.vectors import (
     delete_versions,
     download_vector,
@@ -77,6 +79,9 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     cancel_job,
                     watch_job,
                     try_steering,
+                    sweep_vector,
+                    get_curve,
+                    get_curve_picture,
                     get_monitor,
                 ],
                 guards=[admin_guard],
@@ -126,7 +131,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         jobs=JobQueue(
             JobStore(settings.jobs_dir),
             registry,
-            [extraction(around), measuring_kind(around)],
+            [extraction(around), measuring_kind(around), sweeping_kind(around)],
         ),
         monitor=Monitor(),
     )

@@ -22,6 +22,7 @@ from proxy.settings import (
     model_settings,
     override_models,
 )
+from proxy.sweep_cli import add_sweep
 from proxy.vectors_cli import add_vectors
 
 SERVE_EXAMPLES = """examples:
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_extract(commands)
+    add_sweep(commands)
     add_vectors(commands)
     _add_pull(commands)
     _add_demo(commands)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import proxy
 from proxy.errors import InvalidRequest, NotFound
+from proxy.protocol.vectors import PoleDetails, VectorCurve
 from proxy.steering.traits import Trait
 from vector_store import PersonaVector, Side, VectorHeader, VectorStore
 from vector_store.exchange import Subject, import_vector
@@ -70,6 +71,38 @@ def versions(store: VectorStore, model: str, trait: str, version: str | None = N
             f"There is no {what} of {trait!r} for the model {model!r}.", param="version" if version else None
         )
     return headers
+
+
+def swept(store: VectorStore, model: str, trait: str, version: str | None = None) -> VectorHeader:
+    """One version of a trait's vector, or the newest that was swept. NotFound, where the one was not swept too."""
+    found = [header for header in versions(store, model, trait, version) if header.sweeps]
+    if not found:
+        what = f"vector {version!r}" if version else f"vector of {trait!r} for the model {model!r}"
+        raise NotFound(f"The {what} was never swept; POST /api/steering/sweep does it.", code="not_swept")
+    return found[0]
+
+
+def curve_of(header: VectorHeader) -> VectorCurve:
+    """What a version was measured to do, as clients are told."""
+    return VectorCurve(
+        id=header.id,
+        model=header.model_id,
+        trait=header.trait,
+        positive=header.positive,
+        negative=header.negative,
+        poles=poles_of(header),
+        sweeps={side: sweep for side, sweep in header.sweeps.items()},
+    )
+
+
+def poles_of(header: VectorHeader) -> dict[str, PoleDetails]:
+    """Where and how strongly each pole is steered, as clients are told, by side."""
+    return {
+        side: PoleDetails(
+            choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
+        )
+        for side, choice in header.poles.items()
+    }
 
 
 def format_of(name: str | None) -> Format:

@@ -134,6 +134,7 @@ def _show(args: argparse.Namespace) -> None:
 
 def described(header: "VectorHeader") -> list[str]:
     """All that a listing of one vector shows, a line each."""
+    from proxy.steering.sweep.table import curve_table
     from vector_store import SIDES
 
     lines = [
@@ -158,6 +159,7 @@ def described(header: "VectorHeader") -> list[str]:
         )
         effects = ", ".join("-" if effect is None else f"{effect:.2f}" for effect in header.effects(side))
         lines.append(f"    effect by block: {effects}")
+    lines += [f"  {line}" for line in curve_table(header)]
     return lines
 
 

@@ -49,7 +49,7 @@ def test_help_when_asked_then_it_teaches_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("extract",), ("vectors",), ("vectors", "list"), ("pull",), ("settings",)]
+    "command", [(), ("serve",), ("extract",), ("sweep",), ("vectors",), ("vectors", "list"), ("pull",), ("settings",)]
 )
 def test_help_when_asked_of_any_command_then_exit_0(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]

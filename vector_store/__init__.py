@@ -11,6 +11,7 @@ from vector_store.errors import (
 )
 from vector_store.judged import JudgedBy
 from vector_store.store import VectorStore
+from vector_store.sweep import Measured, Sweep, SweepKind, SweepPoint
 from vector_store.transfer import Transferred, UsedMap
 from vector_store.vector import (
     CONDITIONS,
@@ -43,6 +44,7 @@ __all__ = [
     "FloatArray",
     "ImportRefused",
     "JudgedBy",
+    "Measured",
     "Origin",
     "PersonaVector",
     "PoleChoice",
@@ -51,6 +53,9 @@ __all__ = [
     "Side",
     "Span",
     "StoreUnreachable",
+    "Sweep",
+    "SweepKind",
+    "SweepPoint",
     "Transferred",
     "UsedMap",
     "VectorExists",

@@ -22,7 +22,7 @@ FORMAT = 1
 HEADER_FIELDS = tuple(item.name for item in fields(VectorHeader))
 DIFFERENCE = "difference"
 _LENGTH = struct.Struct("<Q")  # of the JSON that follows it
-_FIRST_READ = 32 * 1024  # most headers are shorter
+_FIRST_READ = 64 * 1024  # most headers are shorter
 
 ReadPart = Callable[[int, int], bytes]  # the file's bytes from one offset to another, fewer where it ends before
 

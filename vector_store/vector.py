@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vector_store.judged import JudgedBy
+from vector_store.sweep import Sweep
 from vector_store.transfer import Transferred
 
 FloatArray = npt.NDArray[np.float32]
@@ -96,7 +97,8 @@ class VectorHeader:
     `separation` per span and block: AUROC, positive against negative rollouts, of the projection on the direction found
     on the other half of the questions. `poles` is empty until the place to steer has been chosen. `created` is UTC,
     ISO 8601. `parent` is the id of the vector this one was made from, `filters` is None where nothing was filtered or
-    nobody knows. `id` is empty until the vector is saved.
+    nobody knows. `id` is empty until the vector is saved. `sweeps` are of the poles that were measured over a range of
+    coefficients.
     """
 
     model_id: str
@@ -114,6 +116,7 @@ class VectorHeader:
     separation: Mapping[Span, list[float]] = field(default_factory=dict)
     poles: Mapping[Side, PoleChoice] = field(default_factory=dict)
     curve: list[CurvePoint] = field(default_factory=list)
+    sweeps: Mapping[Side, Sweep] = field(default_factory=dict)
     id: str = ""
     filters: Filters | None = None
     judge: JudgedBy | None = None  # of the filters, the poles and the curve; None where nobody was validated
@@ -168,6 +171,9 @@ class PersonaVector(VectorHeader):
         for side, choice in self.poles.items():
             if choice.span not in self.means or not 0 <= choice.block < self.n_layers:
                 raise ValueError(f"the {side} pole's choice names a block or span the vector does not have")
+        for side in self.sweeps:
+            if side not in self.poles:
+                raise ValueError(f"the {side} pole was swept without a place to steer it")
 
     def direction(self, side: Side, span: Span, block: int) -> FloatArray:
         """float32[hidden_size], not normalised: the pole's mean minus the neutral mean, or the difference with the

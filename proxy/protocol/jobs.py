@@ -9,6 +9,8 @@ JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 Rollouts = Annotated[int, Meta(ge=1, le=1000)]
 Questions = Annotated[int, Meta(ge=2, le=20)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Samples = Annotated[int, Meta(ge=1, le=100)]
+Coefficients = Annotated[list[Annotated[float, Meta(ge=-4, le=4)]], Meta(min_length=1, max_length=64)]
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +36,21 @@ class MeasureRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
     trait: str
     version: str | None = None
+    seed: Seed | None = None
+    judge: str | None = None
+    wait: bool = False
+
+
+class SweepRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which vector to sweep: `version` is its id, by default the newest of the trait. `coefficients` are of the trait's
+    positive pole, below 0 of the other one; by default -2 to 2 in quarters. `samples`: answers to each question, 4 by
+    default. Without a model it is the default one. `judge` and `wait` are as in GenerateRequest."""
+
+    model: str | None = None
+    trait: str
+    version: str | None = None
+    coefficients: Coefficients | None = None
+    samples: Samples | None = None
     seed: Seed | None = None
     judge: str | None = None
     wait: bool = False

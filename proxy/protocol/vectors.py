@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from vector_store import Sweep
+
 
 class PoleDetails(msgspec.Struct):
     """Where a pole is steered at coefficient 1; see the vector store's PoleChoice."""
@@ -64,7 +66,21 @@ class VectorVersion(VectorDetails, kw_only=True):
     filters: FilterDetails | None
     separation: dict[str, list[float]]
     effects: dict[str, list[float | None]]
+    sweeps: dict[str, Sweep]
     parent: str | None
+
+
+class VectorCurve(msgspec.Struct):
+    """What a version was measured to do over a range of coefficients: `sweeps` by side, see the vector store's
+    Sweep."""
+
+    id: str
+    model: str
+    trait: str
+    positive: str
+    negative: str
+    poles: dict[str, PoleDetails]
+    sweeps: dict[str, Sweep]
 
 
 class VectorVersions(msgspec.Struct):

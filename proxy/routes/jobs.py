@@ -51,12 +51,12 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
         raise InvalidRequest("trait: it is required; possible: text", param="trait")
     if name not in services.traits:
         raise NotFound(f"There is no trait {name!r}; possible: {', '.join(services.traits)}", param="trait")
-    model = _model_alone(services, _one_of(data.model, data.model_id, "model"))
+    model = model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
     services.judges.check(data.judge)
     given = {key: value for key, value in numbers.items() if value is not None}
     parameters = ExtractionParameters(trait=name, judge=data.judge, **given)
-    return await _made(request, EXTRACTION, model, parameters, data.wait)
+    return await made(request, EXTRACTION, model, parameters, data.wait)
 
 
 @post(
@@ -71,17 +71,17 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
 )
 async def measure_vector(request: Request[Any, Any, Any], data: Annotated[MeasureRequest, Body()]) -> Response[Any]:
     services = services_of(request)
-    model = _model_alone(services, data.model)
+    model = model_alone(services, data.model)
     found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version)
     if found[0].origin != "imported":
         reason = "was not imported: it was measured where it was made"
         raise InvalidRequest(f"version: {found[0].id!r} {reason}", param="version")
     services.judges.check(data.judge)
     parameters = MeasuringParameters(found[0].id, data.seed or 0, trait=data.trait, judge=data.judge)
-    return await _made(request, MEASURING, model, parameters, data.wait)
+    return await made(request, MEASURING, model, parameters, data.wait)
 
 
-async def _made(
+async def made(
     request: Request[Any, Any, Any], kind: str, model: str, parameters: Parameters, wait: bool
 ) -> Response[Any]:
     """The job that makes a vector, or with `wait` the vector."""
@@ -95,7 +95,7 @@ async def _made(
     return Response(details, status_code=200)
 
 
-def _model_alone(services: Services, name: str | None) -> str:
+def model_alone(services: Services, name: str | None) -> str:
     model, suffix = services.asked_model(name)
     if suffix.persona is not None:
         raise InvalidRequest("model: name the model alone, without a persona", param="model")

@@ -22,7 +22,6 @@ from proxy.protocol.vectors import (
     AnswerCount,
     DeletedVectors,
     FilterDetails,
-    PoleDetails,
     Pulled,
     PullRequest,
     Pushed,
@@ -35,7 +34,7 @@ from proxy.protocol.vectors import (
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
-from proxy.vectors import Shape, chosen, format_of, side_of, take, versions
+from proxy.vectors import Shape, chosen, format_of, poles_of, side_of, take, versions
 from proxy.vectors_hub import pull, push
 from vector_store import SIDES, VectorHeader
 from vector_store.exchange import export_vector, suffix
@@ -69,7 +68,7 @@ async def get_versions(request: Request[Any, Any, Any]) -> VectorVersions:
     services = services_of(request)
 
     def found() -> list[VectorVersion]:
-        headers = versions(services.store, *_meant(request))
+        headers = versions(services.store, *meant(request))
         return [_version(header, _model(services, header)) for header in headers]
 
     return VectorVersions(await anyio.to_thread.run_sync(found))
@@ -84,7 +83,7 @@ async def get_versions(request: Request[Any, Any, Any]) -> VectorVersions:
 )
 async def delete_versions(request: Request[Any, Any, Any]) -> DeletedVectors:
     store = services_of(request).store
-    return DeletedVectors(list(await anyio.to_thread.run_sync(lambda: store.delete(*_meant(request)))))
+    return DeletedVectors(list(await anyio.to_thread.run_sync(lambda: store.delete(*meant(request)))))
 
 
 @get(
@@ -107,7 +106,7 @@ async def download_vector(
     store = services_of(request).store
 
     def made() -> tuple[str, bytes]:
-        vector = chosen(store, *_meant(request))
+        vector = chosen(store, *meant(request))
         kind = format_of(format)
         return slug(vector.id) + suffix(kind), export_vector(vector, kind, side_of(vector, pole))
 
@@ -194,17 +193,12 @@ def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
         filters=msgspec.convert(header.filters, FilterDetails | None, from_attributes=True),
         separation={span: values for span, values in header.separation.items()},
         effects={side: header.effects(side) for side in SIDES},
+        sweeps={side: sweep for side, sweep in header.sweeps.items()},
         parent=header.parent,
     )
 
 
 def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
-    poles = {
-        side: PoleDetails(
-            choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
-        )
-        for side, choice in header.poles.items()
-    }
     return {
         "id": header.id,
         "model": header.model_id,
@@ -215,7 +209,7 @@ def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
         "method": header.method,
         "created": header.created,
         "fingerprint": header.fingerprint,
-        "poles": poles,
+        "poles": poles_of(header),
         "usable": _usable(header, model),
     }
 
@@ -236,7 +230,7 @@ def _shape(services: Services, model: str | None) -> Shape | None:
     return next(((info.n_layers, info.hidden_size) for info in infos if info is not None), None)
 
 
-def _meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
+def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
     """Model, trait and version, None for all of them."""
     first, second, *more = request.path_params.values()
     if not more:

@@ -1,0 +1,16 @@
+"""Sweeps: what a vector does over a range of coefficients, measured, and what its coefficient 1 should be.
+
+options     which coefficients, and how many answers
+asked       everything that is asked, controls included, as generations for the engine
+run         one sweep from beginning to end: asked, judged, made a new version of the vector
+curve       from scores to a pole's curve
+calibration the rule that sets coefficient 1
+truth       whether an answer is true, where that is known
+table, svg  a curve to look at
+console     what `persona-proxy sweep` does
+"""
+
+from proxy.steering.sweep.options import MAX_COEFFICIENT, MAX_COEFFICIENTS, SweepOptions, grid
+from proxy.steering.sweep.run import parts_key, stages, sweep
+
+__all__ = ["MAX_COEFFICIENT", "MAX_COEFFICIENTS", "SweepOptions", "grid", "parts_key", "stages", "sweep"]

@@ -1,0 +1,160 @@
+"""What coefficient 1 should be, from scores alone: how far answers hold together, and which dose is enough.
+
+The rule. A coefficient *holds* unless it is certain that the answers got worse: coherence, and facts right where facts
+are known and the pole does not itself ask for falsehood, are compared with 95 % of the unsteered answers' to the same
+questions, and only a 95 % interval that lies below ends it. The range that holds is what holds without a gap from 0 up.
+Within it, the dose that is *enough* brings 95 % of the most trait that steering adds there, read off the straight
+lines between the coefficients tried. Coefficient 1 becomes a quarter more than that, or, where that is nearer, the
+middle (by ratio) between enough and the end of the range.
+
+So a trait that rises until answers fall apart gets the strongest dose that keeps them, all but a little, and one that
+is saturated long before gets the dose that saturates it, not the edge of collapse. A share of the effect, and not the
+first dose whose trait can't be told from the best, because the latter moves with the number of answers: asking more
+would make coefficient 1 stronger. The quarter on top, because traits set in steeply and enough is read off few
+questions: on others it may be too little. A change of less than a tenth is left, being within what asking again would
+change, unless 1 itself does not hold.
+
+Answers to one question are not independent, so all intervals are percentiles over questions drawn again. Knows no
+model and no judge.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vector_store import Measured
+
+Scores = npt.NDArray[np.float64]  # [n_questions, n_samples], nan where an answer could not be scored
+
+KEPT = 0.95  # of the unsteered answers' coherence, and of their facts: what holds
+ENOUGH = 0.95  # of what steering adds to the trait
+ON_TOP = 1.25  # times the dose that is enough
+AS_IT_IS = 0.1  # a change of strength by less is none
+STILL_RISING = 0.9  # of the largest coefficient tried: where it takes more, the trait was not seen to be saturated
+MIN_SCORED = 0.5  # share of a level's answers the judge could score; with fewer it does not hold
+N_DRAWS = 2000
+INTERVAL = (2.5, 97.5)  # percentiles
+
+
+@dataclass(frozen=True)
+class Level:
+    """The scores of the answers at one coefficient, 0 for unsteered: trait and coherence from 0 to 100, `correct` 0 or
+    1, nan where no fact is known."""
+
+    coefficient: float
+    trait: Scores
+    coherence: Scores
+    correct: Scores
+
+
+def measured(scores: Scores) -> Measured | None:
+    """The mean over all scores with its interval; None where there are none."""
+    known = ~np.isnan(scores).all(axis=1)
+    if not known.any():
+        return None
+    low, high = np.percentile(_redrawn(scores[known]), INTERVAL)
+    return Measured(mean=round(mean(scores), 4), low=round(float(low), 4), high=round(float(high), 4))
+
+
+def mean(scores: Scores) -> float:
+    """Over all that could be scored."""
+    return float(np.nanmean(scores))
+
+
+def difference(scores: Scores, base: Scores, share: float = 1.0, *, best_of: int = 1) -> tuple[float, float] | None:
+    """The interval of mean(scores) - share x mean(base), the same questions drawn for both; None where no question has
+    both. Wider where `scores` are the best of several, one of which is far off by chance the more often."""
+    known = ~(np.isnan(scores).all(axis=1) | np.isnan(base).all(axis=1))
+    if not known.any():
+        return None
+    outside = INTERVAL[0] / best_of
+    low, high = np.percentile(_redrawn(scores[known]) - share * _redrawn(base[known]), (outside, 100 - outside))
+    return float(low), float(high)
+
+
+def wrong_way(trait: Scores, base: Scores) -> Scores:
+    """1 where an answer shows less than the same question's unsteered answers do on average, else 0."""
+    return _below(trait, _mean_of_each(np.nansum(base, axis=1), (~np.isnan(base)).sum(axis=1))[:, None])
+
+
+def wrong_way_unsteered(base: Scores) -> Scores:
+    """The same of the unsteered answers themselves, each beside the question's others: what chance makes of it."""
+    others = np.nansum(base, axis=1, keepdims=True) - np.nan_to_num(base)
+    count = (~np.isnan(base)).sum(axis=1, keepdims=True) - ~np.isnan(base)
+    return _below(base, _mean_of_each(others, count))
+
+
+def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, float | None]:
+    """The last coefficient of those that hold without a gap from 0 up, and the first that does not, None where all do.
+
+    `truthful`: facts count, the pole does not ask for falsehood.
+    """
+    reached = 0.0
+    for level in sorted(levels, key=lambda level: level.coefficient):
+        if not _holds(level, base, truthful):
+            return reached, level.coefficient
+        reached = level.coefficient
+    return reached, None
+
+
+def strength(levels: Sequence[Level], base: Level, truthful: bool) -> tuple[float | None, str]:
+    """The coefficient that should be 1, None where that can't be said, and why in words."""
+    reached, collapse = reach(levels, base, truthful)
+    within = [level for level in levels if level.coefficient <= reached]
+    if not within:
+        return None, f"answers fall apart at {collapse:g}, the smallest coefficient tried: try smaller ones"
+    scored = sorted((level for level in within if _scored(level.trait)), key=lambda level: level.coefficient)
+    best = max(scored, key=lambda level: mean(level.trait), default=None)
+    gain = None if best is None else difference(best.trait, base.trait, best_of=len(scored))
+    if best is None or gain is None or gain[0] <= 0:
+        return None, f"up to {reached:g}, where answers hold together, steering shows no more of it than no steering"
+    start = mean(base.trait)
+    wanted = start + ENOUGH * (mean(best.trait) - start)
+    enough = _first_at(wanted, [(0.0, start), *((level.coefficient, mean(level.trait)) for level in scored)])
+    found = min(ON_TOP * enough, (enough * reached) ** 0.5)
+    why = f"{enough:.2f} brings {ENOUGH:.0%} of the most that is shown while answers hold together, up to {reached:g}"
+    if collapse is None and enough > STILL_RISING * reached:
+        why += "; more may come of larger coefficients, which another sweep would try"
+    if abs(found - 1) < AS_IT_IS and reached >= 1:
+        return 1.0, f"coefficient 1 was right: {why}"
+    return found, f"what was {found:.2f} is 1 now: {why}"
+
+
+def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:
+    """Where the lines between the points, which begin below `wanted` and come to it, first do."""
+    for (start, low), (end, high) in itertools.pairwise(points):
+        if high >= wanted:
+            return start + (end - start) * (wanted - low) / (high - low)
+    raise ValueError("the points never come to what is wanted")
+
+
+def _holds(level: Level, base: Level, truthful: bool) -> bool:
+    coherence = difference(level.coherence, base.coherence, KEPT)
+    if coherence is None or not _scored(level.coherence) or coherence[1] < 0:
+        return False
+    correct = difference(level.correct, base.correct, KEPT) if truthful else None
+    return correct is None or correct[1] >= 0
+
+
+def _scored(scores: Scores) -> bool:
+    return bool(1 - np.isnan(scores).mean() >= MIN_SCORED)
+
+
+def _below(scores: Scores, limits: Scores) -> Scores:
+    return np.where(np.isnan(scores) | np.isnan(limits), np.nan, scores < limits)
+
+
+def _mean_of_each(sums: Scores, counts: npt.NDArray[np.int_]) -> Scores:
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _redrawn(scores: Scores) -> Scores:
+    """float64[N_DRAWS]: the mean of all scores of as many questions, drawn with replacement, and drawn alike for every
+    table of as many questions. Each question has a score."""
+    sums, counts = np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1)
+    drawn = np.random.default_rng(0).integers(0, len(scores), (N_DRAWS, len(scores)))
+    means: Scores = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return means

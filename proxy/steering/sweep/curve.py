@@ -1,0 +1,117 @@
+"""From the scores of a sweep's answers to a pole's curve, in the coefficients its calibration makes of them. Pure."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from proxy.steering.judge import Score
+from proxy.steering.layers import N_QUESTIONS
+from proxy.steering.sweep.asked import UNSTEERED, Arm, Asked
+from proxy.steering.sweep.calibration import (
+    Level,
+    measured,
+    reach,
+    strength,
+    wrong_way,
+    wrong_way_unsteered,
+)
+from vector_store import JudgedBy, PoleChoice, Sweep, SweepKind, SweepPoint
+
+CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are asked the first half too
+ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "prompt")
+
+
+def levels_of(scores: Iterable[tuple[Asked, Score | None, bool | None]], samples: int) -> dict[Arm, Level]:
+    """One pole's scores, and whether the fact is right, by arm: a row for each question and a column for each sample,
+    nan where nothing was asked, could be scored or is known."""
+    levels: dict[Arm, Level] = {}
+    for (arm, question, sample), score, right in scores:
+        if arm not in levels:
+            tables = [np.full((2 * N_QUESTIONS, samples), np.nan) for _ in range(3)]
+            levels[arm] = Level(arm.coefficient, *tables)
+        level = levels[arm]
+        if score is not None:
+            level.trait[question, sample], level.coherence[question, sample] = score.trait, score.coherence
+        if right is not None:
+            level.correct[question, sample] = right
+    return levels
+
+
+def pole_curve(
+    choice: PoleChoice, levels: Mapping[Arm, Level], judge: JudgedBy, *, truthful: bool, seed: int
+) -> tuple[PoleChoice, Sweep]:
+    """The pole's choice, calibrated where that can be done, and its curve in the coefficients of that choice.
+
+    `truthful`: facts count, the pole does not ask for falsehood.
+    """
+    choosing = {arm: _rows(level, slice(N_QUESTIONS)) for arm, level in levels.items() if arm.kind in CHOSEN_BY}
+    reporting = {arm: _rows(level, slice(N_QUESTIONS, None)) for arm, level in levels.items()}
+    if judge.scored:
+        factor, verdict = strength(_steered(choosing), choosing[UNSTEERED], truthful)
+    else:
+        factor = None
+        verdict = f"unscored: held-out answers of the poles are told apart with an AUROC of only {judge.auroc:.2f}"
+    unit = 1.0 if factor is None else factor  # the coefficient that is 1 from now on
+    coherent_to, collapse = reach(_steered(reporting), reporting[UNSTEERED], truthful)
+    sweep = Sweep(
+        points=_points(reporting, choice.relative_dose, unit, judge.scored),
+        chosen_on=_points(choosing, choice.relative_dose, unit, judge.scored),
+        judge=judge,
+        coherent_to=_rounded(coherent_to / unit),
+        collapse=None if collapse is None else _rounded(collapse / unit),
+        factor=factor,
+        verdict=verdict,
+        seed=seed,
+    )
+    if not judge.scored:
+        return choice, sweep
+    return dataclasses.replace(
+        choice,
+        relative_dose=choice.relative_dose * unit,
+        measured_range=(0.0, sweep.coherent_to),
+        score=_score_at_1(sweep, choice.score),
+    ), sweep
+
+
+def _rows(level: Level, rows: slice) -> Level:
+    return Level(level.coefficient, level.trait[rows], level.coherence[rows], level.correct[rows])
+
+
+def _steered(levels: Mapping[Arm, Level]) -> list[Level]:
+    return [level for arm, level in levels.items() if arm.kind == "steered"]
+
+
+def _points(levels: Mapping[Arm, Level], dose: float, unit: float, scored: bool) -> list[SweepPoint]:
+    """`dose` was the relative one of coefficient 1. Where the judge is none, what it says of the trait is left out."""
+    base = levels[UNSTEERED].trait
+    points = []
+    for arm, level in sorted(levels.items(), key=lambda item: (ORDER.index(item[0].kind), item[0].coefficient)):
+        against = wrong_way_unsteered(base) if arm == UNSTEERED else wrong_way(level.trait, base)
+        products = level.trait * level.coherence / 1e4
+        point = SweepPoint(
+            kind=arm.kind,
+            coefficient=_rounded(arm.coefficient / unit),
+            relative_dose=_rounded(arm.coefficient * dose),
+            trait=measured(level.trait),
+            coherence=measured(level.coherence),
+            wrong_way=measured(against),
+            correct=measured(level.correct),
+            score=None if np.isnan(products).all() else _rounded(float(np.nanmean(products))),
+            n=int((~np.isnan(products)).sum()),
+        )
+        points.append(point if scored else dataclasses.replace(point, trait=None, wrong_way=None, score=None))
+    return points
+
+
+def _score_at_1(sweep: Sweep, otherwise: float | None) -> float | None:
+    """Read off the line between the coefficients beside it; `otherwise` where 1 is beyond those that were tried."""
+    known = [(p.coefficient, p.score) for p in sweep.points if p.kind in CHOSEN_BY and p.score is not None]
+    if not known or known[-1][0] < 1:
+        return otherwise
+    coefficients, scores = zip(*known, strict=True)
+    return float(np.interp(1.0, coefficients, scores))
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
