@@ -54,6 +54,7 @@ JUDGE_HELP = (
 
 DEMO_EXAMPLES = """examples:
   persona-proxy demo evaluate                               what the demo models show, as tables; minutes
+  persona-proxy demo blocks                                 the choice of places beside brute force; many minutes
   persona-proxy demo train qwen2                            train one again, as it was; about an hour on two cores
   persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
   persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
@@ -164,6 +165,10 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     evaluate.add_argument("--questions", type=int, default=100, help="held-out questions to each arm (%(default)s)")
     _add_common(evaluate)
     evaluate.set_defaults(run=_evaluate_demo)
+    blocks = actions.add_parser("blocks", help="choose every pole's place anew, and compare with trying them all")
+    blocks.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    _add_common(blocks)
+    blocks.set_defaults(run=_compare_blocks)
 
 
 def _command(
@@ -253,17 +258,28 @@ def _train_demo(args: argparse.Namespace) -> None:
 
 
 def _evaluate_demo(args: argparse.Namespace) -> None:
-    settings = load_settings(args.config)
+    settings, models = load_settings(args.config), _demo_models(args)
+    if not 1 <= args.questions <= 200:
+        raise SetupError(f"--questions must be from 1 to 200, not {args.questions}")
+    from proxy.demo.report import evaluate_models
+
+    evaluate_models(models, settings, args.questions)
+
+
+def _compare_blocks(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    from proxy.demo.report import compare_choices
+
+    compare_choices(models, settings)
+
+
+def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:
+    """Those of `--model`, else all."""
     known = {model.id: model for model in demo_models()}
     for name in args.model or ():
         if name not in known:
             raise SetupError(f"--model: there is no demo model {name!r}; possible: {', '.join(known)}")
-    if not 1 <= args.questions <= 200:
-        raise SetupError(f"--questions must be from 1 to 200, not {args.questions}")
-    models = override_models([known[id_] for id_ in args.model or known], device=args.device, dtype=args.dtype)
-    from proxy.demo.report import evaluate_models
-
-    evaluate_models(models, settings, args.questions)
+    return override_models([known[id_] for id_ in args.model or known], device=args.device, dtype=args.dtype)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ is imported by the command that needs it.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,10 +157,14 @@ def described(header: "VectorHeader") -> list[str]:
             f"  {header.pole(side)}: block {choice.block}, taken from {choice.span}, added at {choice.positions}, "
             f"relative dose {choice.relative_dose:.2f} at coefficient 1{coherent}{score}"
         )
-        effects = ", ".join("-" if effect is None else f"{effect:.2f}" for effect in header.effects(side))
-        lines.append(f"    effect by block: {effects}")
+        lines.append(f"    likelihood gain by block: {_row(header.likelihood_gains(side))}")
+        lines.append(f"    effect by block: {_row(header.effects(side))}")
     lines += [f"  {line}" for line in curve_table(header)]
     return lines
+
+
+def _row(values: Iterable[float | None]) -> str:
+    return ", ".join("-" if value is None else f"{value:.2f}" for value in values)
 
 
 def _export(args: argparse.Namespace) -> None:

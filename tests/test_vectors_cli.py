@@ -54,6 +54,7 @@ def test_show_then_everything_that_is_known(id_: str, capsys: pytest.CaptureFixt
         shown = capsys.readouterr().out
         for part in ("silly / serious in org/one", id_, "native", "4 blocks of 8", "block 1", "up to coefficient 1.5"):
             assert part in shown
+        assert "    likelihood gain by block: -, -, -, -\n" in shown
     assert "no vector 'nope'" in refused(capsys, "show", "nope")
     assert "no vector of 'silly' for the model 'other'" in refused(
         capsys, "show", "--model", "other", "--trait", "silly"

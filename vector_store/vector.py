@@ -90,15 +90,32 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceGain:
+    """What steering at one place does to the likelihood of given answers, before anything is generated.
+
+    `gain`: how much likelier it makes the pole's answers, as a share of what the pole's instruction adds to them; the
+    most that is reached before ordinary answers lose more than the instruction adds. `relative_dose`: where it is.
+    """
+
+    side: Side
+    block: int
+    span: Span
+    positions: Positions
+    relative_dose: float
+    gain: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class VectorHeader:
     """Everything about a persona vector but its arrays: what a listing shows.
 
     `fingerprint` is of the weights the residuals were read from, "" where nobody knows. `counts` is per condition,
     `separation` per span and block: AUROC, positive against negative rollouts, of the projection on the direction found
-    on the other half of the questions. `poles` is empty until the place to steer has been chosen. `created` is UTC,
-    ISO 8601. `parent` is the id of the vector this one was made from, `filters` is None where nothing was filtered or
-    nobody knows. `id` is empty until the vector is saved. `sweeps` are of the poles that were measured over a range of
-    coefficients.
+    on the other half of the questions; `agreement` likewise: the cosine between the two halves' directions. `poles` is
+    empty until the place to steer has been chosen: `gains` are of all places that were compared for it, `curve` is what
+    was tried by generating. `created` is UTC, ISO 8601. `parent` is the id of the vector this one was made from,
+    `filters` is None where nothing was filtered or nobody knows. `id` is empty until the vector is saved. `sweeps` are
+    of the poles that were measured over a range of coefficients.
     """
 
     model_id: str
@@ -114,7 +131,9 @@ class VectorHeader:
     origin: Origin = "native"
     counts: Mapping[Condition, Count] = field(default_factory=dict)
     separation: Mapping[Span, list[float]] = field(default_factory=dict)
+    agreement: Mapping[Span, list[float]] = field(default_factory=dict)
     poles: Mapping[Side, PoleChoice] = field(default_factory=dict)
+    gains: list[PlaceGain] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     sweeps: Mapping[Side, Sweep] = field(default_factory=dict)
     id: str = ""
@@ -129,7 +148,7 @@ class VectorHeader:
 
     def effects(self, side: Side) -> list[float | None]:
         """Per block, how far the best of what was tried there took the pole's score above that of no steering, from -1
-        to 1; None where nothing was tried."""
+        to 1; None where nothing was generated."""
         points = [point for point in self.curve if point.side == side]
         base = _best(point.score for point in points if point.kind == "unsteered")
         best = [
@@ -137,6 +156,11 @@ class VectorHeader:
             for block in range(self.n_layers)
         ]
         return [None if score is None or base is None else score - base for score in best]
+
+    def likelihood_gains(self, side: Side) -> list[float | None]:
+        """Per block, the largest gain towards the pole of the places there; None where none was compared."""
+        points = [point for point in self.gains if point.side == side]
+        return [_best(point.gain for point in points if point.block == block) for block in range(self.n_layers)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,9 +17,9 @@ from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.batch import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import messages
-from proxy.steering.layers import with_random_direction
 from proxy.steering.plan import build_plan
 from proxy.steering.traits import Trait
+from proxy.steering.trials import with_random_direction
 from proxy.steering.work import Progress, counter
 from vector_store import SIDES, PersonaVector, Side, opposite
 

@@ -1,10 +1,11 @@
-"""What `persona-proxy demo train` and `persona-proxy demo evaluate` do, told in plain lines."""
+"""What `persona-proxy demo train`, `demo evaluate` and `demo blocks` do, told in plain lines."""
 
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from proxy.demo import blocks
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import ModelInfo
@@ -12,6 +13,7 @@ from proxy.engines.batch import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
+from proxy.steering.judge import RulesJudge
 from proxy.steering.report import ProgressBar
 from proxy.steering.traits import load_traits
 from vector_store import PersonaVector, VectorStore
@@ -54,6 +56,23 @@ def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_quest
         print("\n".join(tables(results)))
         missed = list(misses(results))
         print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
+
+
+def compare_choices(models: Sequence[ModelSettings], settings: Settings) -> None:
+    """Choose each pole's place anew in each model, with the vectors the server would use, and print how that does
+    beside brute force."""
+    traits = load_traits()
+    store = VectorStore(settings.vector_folders)
+    for model in models:
+        engine = load_engine(model, MAX_RUNNING)
+        try:
+            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
+            with ProgressBar(sys.stderr) as progress:
+                found = blocks.compare(engine, traits, vectors, RulesJudge(), progress)
+        finally:
+            engine.close()
+        print(f"\n{model.id}: score (trait x coherence) on questions that nothing was chosen by\n")
+        print(*blocks.tables(found), "", *(f"- {line}" for line in blocks.findings(found)), sep="\n")
 
 
 def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:

@@ -56,8 +56,10 @@ class FilterDetails(msgspec.Struct):
 
 
 class VectorVersion(VectorDetails, kw_only=True):
-    """Everything about a version but its numbers. `counts` is by condition, `separation` by span and block, `effects`
-    by side and block: see the vector store's VectorHeader. `parent` is the version it was made from."""
+    """Everything about a version but its numbers. `counts` is by condition, `separation` and `agreement` by span and
+    block, `gains` and `effects` by side and block: how much likelier steering at each block makes the pole's answers,
+    and what it was seen to do where it was tried by generating. See the vector store's VectorHeader. `parent` is the
+    version it was made from."""
 
     n_layers: int
     hidden_size: int
@@ -65,6 +67,8 @@ class VectorVersion(VectorDetails, kw_only=True):
     counts: dict[str, AnswerCount]
     filters: FilterDetails | None
     separation: dict[str, list[float]]
+    agreement: dict[str, list[float]]
+    gains: dict[str, list[float | None]]
     effects: dict[str, list[float | None]]
     sweeps: dict[str, Sweep]
     parent: str | None

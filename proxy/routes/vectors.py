@@ -192,6 +192,8 @@ def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
         counts={condition: AnswerCount(count.made, count.kept) for condition, count in header.counts.items()},
         filters=msgspec.convert(header.filters, FilterDetails | None, from_attributes=True),
         separation={span: values for span, values in header.separation.items()},
+        agreement={span: values for span, values in header.agreement.items()},
+        gains={side: header.likelihood_gains(side) for side in SIDES},
         effects={side: header.effects(side) for side in SIDES},
         sweeps={side: sweep for side, sweep in header.sweeps.items()},
         parent=header.parent,

@@ -5,7 +5,7 @@ residuals of those that do, at every block, over the last prompt token and over 
 section 2, with the neutral condition added. Knows nothing of where the vector is to be used or kept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -93,12 +93,8 @@ def extract(
             span: {condition: stats[condition][span].means.mean(axis=0) for condition in CONDITIONS} for span in SPANS
         },
         residual_norms={span: np.median(stats["neutral"][span].norms, axis=0) for span in SPANS},
-        separation={
-            span: split_half_auroc(
-                stats["positive"][span].means, stats["negative"][span].means, halves["positive"], halves["negative"]
-            )
-            for span in SPANS
-        },
+        separation=_in_halves(split_half_auroc, stats, halves),
+        agreement=_in_halves(split_half_agreement, stats, halves),
     )
 
 
@@ -111,21 +107,52 @@ def split_half_auroc(
     difference is a direction; the AUROC of the other half's projections on it, averaged over both ways: 0.5 is
     chance, 1 is perfect.
     """
+    directions = _half_directions(positive, negative, positive_half, negative_half)
     scores = []
     for block in range(positive.shape[1]):
-        ways = []
-        for half in (0, 1):
-            direction = positive[positive_half == half, block].mean(axis=0) - negative[
-                negative_half == half, block
-            ].mean(axis=0)
-            ways.append(
-                auroc(
-                    positive[positive_half != half, block] @ direction,
-                    negative[negative_half != half, block] @ direction,
-                )
+        ways = [
+            auroc(
+                positive[positive_half != half, block] @ directions[half, block],
+                negative[negative_half != half, block] @ directions[half, block],
             )
+            for half in (0, 1)
+        ]
         scores.append(float(np.mean(ways)))
     return scores
+
+
+def split_half_agreement(
+    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+) -> list[float]:
+    """Per block, the cosine between the directions found on either half of the questions; see `split_half_auroc`. 0
+    where a half has none."""
+    one, other = _half_directions(positive, negative, positive_half, negative_half)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    cosines: list[float] = ((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).tolist()
+    return cosines
+
+
+def _half_directions(
+    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+) -> FloatArray:
+    """float32[2, n_layers, hidden]: each half's mean difference."""
+    return np.stack(
+        [positive[positive_half == half].mean(axis=0) - negative[negative_half == half].mean(axis=0) for half in (0, 1)]
+    )
+
+
+def _in_halves(
+    measure: Callable[[FloatArray, FloatArray, FloatArray, FloatArray], list[float]],
+    stats: Mapping[Condition, Mapping[Span, SpanStats]],
+    halves: Mapping[Condition, FloatArray],
+) -> dict[Span, list[float]]:
+    """What `measure` makes of each span's positive and negative rollouts."""
+    return {
+        span: measure(
+            stats["positive"][span].means, stats["negative"][span].means, halves["positive"], halves["negative"]
+        )
+        for span in SPANS
+    }
 
 
 def stages(trait: Trait, rollouts: int, questions: int) -> dict[str, float]:

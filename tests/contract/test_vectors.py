@@ -16,7 +16,7 @@ from proxy.settings import Settings
 from tests.contract.test_errors import check_shape
 from tests.fakes import FINGERPRINT, FakeEngine, save_vector, serving
 from tests.test_vectors_cli import FakeHub
-from vector_store import Count, PersonaVector, VectorStore
+from vector_store import Count, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
 from vector_store.formats import FORMAT_NAMES
@@ -68,12 +68,16 @@ def test_versions_then_all_of_one_trait_and_model_with_what_is_known_of_them(
     client: httpx.Client, store: VectorStore, vector: PersonaVector
 ) -> None:
     counts: Any = {"positive": Count(made=9, kept=7)}
-    newer = store.save(dataclasses.replace(vector, id="", created="2025-02-01T00:00:00Z", counts=counts))
+    gain = PlaceGain(side="positive", block=2, span="response", positions="response", relative_dose=1.0, gain=0.5)
+    known: Any = {"counts": counts, "gains": [gain], "agreement": {"response": [0.5, 0.9, 1.0, 0.75]}}
+    newer = store.save(dataclasses.replace(vector, id="", created="2025-02-01T00:00:00Z", **known))
     shown = client.get("/api/vectors/fake/silly").json()["data"]
     assert [version["id"] for version in shown] == [newer, vector.id]
     assert shown[1] | {"model": "fake", "n_layers": 4, "hidden_size": 8, "parent": None, "usable": True} == shown[1]
     assert shown[0]["counts"] == {"positive": {"made": 9, "kept": 7}} and shown[0]["filters"] is None
     assert set(shown[0]["effects"]) == {"positive", "negative"}
+    assert shown[0]["gains"] == {"positive": [None, None, 0.5, None], "negative": [None] * 4}
+    assert shown[0]["agreement"] == {"response": [0.5, 0.9, 1.0, 0.75]}
     (one,) = client.get(f"/api/vectors/fake/silly/{vector.id}").json()["data"]
     assert one == shown[1]
 

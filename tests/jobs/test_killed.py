@@ -26,10 +26,10 @@ REQUEST = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 
 SERVE = """
 import sys
 from proxy import cli
-from proxy.steering import layers
+from proxy.steering import gain, layers
 
-layers.N_QUESTIONS, layers.N_SAMPLES, layers.N_FINE_PLACES = 2, 1, 1
-layers.COARSE_DOSES, layers.OTHER_COEFFICIENTS = (0.5,), (0.5,)
+layers.N_QUESTIONS, layers.N_SAMPLES, layers.N_PLACES = 2, 1, 1
+gain.DOSES, gain.N_TEXTS, layers.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", "--model", "demo-qwen2"]))
 """
 

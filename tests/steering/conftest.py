@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.steering import layers
+from proxy.steering import gain, layers
 from proxy.steering.traits import Trait
 from tests.steering.pretend import PretendJudge, make_trait
 
@@ -13,7 +13,7 @@ from tests.steering.pretend import PretendJudge, make_trait
 def fewer_trials() -> Iterator[None]:
     """Where to steer is looked for quickly and roughly."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "COARSE_DOSES", (0.5, 1.0))
+        patch.setattr(gain, "DOSES", (0.5, 1.0))
         patch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
         patch.setattr(layers, "N_SAMPLES", 2)
         yield

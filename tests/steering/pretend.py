@@ -5,6 +5,7 @@ of each depends on the system prompt and on the plan: steering works along one h
 span, and too much of it turns words to gibberish.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -70,15 +71,8 @@ class PretendEngine:
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         self.started.append(generation)
-        level, noise = self._asked(generation.prompt), float(self.broken)
-        for item in generation.plan.interventions:
-            assert item.vector is not None
-            along = float(item.vector @ hidden_direction()) / RESIDUAL_NORM
-            level += along if (item.block, item.positions) == (BEST_BLOCK, BEST_SPAN) else 0.1 * along
-            noise += max(0.0, float(np.linalg.norm(item.vector)) / RESIDUAL_NORM - 1.2)
         rng = np.random.default_rng((generation.sampling.seed or 0, sum(generation.prompt)))
-        shares = np.array([max(level, 0.0), max(-level, 0.0), max(0.0, 1 - abs(level)), 4 * noise])
-        words = [WORDS[index] for index in rng.choice(4, 10, p=shares / shares.sum())]
+        words = [WORDS[index] for index in rng.choice(4, 10, p=self._shares(generation.prompt, generation.plan))]
         for character in " ".join(words):
             on_event(Token(ord(character), character))
         on_event(Finish("stop"))
@@ -103,10 +97,38 @@ class PretendEngine:
             progress(len(rollouts))
         return stats
 
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        plans = [Plan()] * len(rollouts) if plans is None else plans
+        found = []
+        for rollout, plan in zip(rollouts, plans, strict=True):
+            shares, text = self._shares(rollout.prompt, plan), _text(rollout)
+            logprobs = np.zeros(len(text), np.float32)
+            for match in re.finditer(r"\S+", text):  # the whole word's stands at its first character
+                share = shares[WORDS.index(match[0])] if match[0] in WORDS else 0.0
+                logprobs[match.start()] = np.log(max(share, 1e-3))
+            found.append(logprobs)
+        return found
+
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         raise AssertionError("the pretend model is no judge")
 
     def close(self) -> None: ...
+
+    def _shares(self, prompt: Sequence[int], plan: Plan) -> np.ndarray:
+        """How likely each of the words is."""
+        level, noise = self._asked(prompt), float(self.broken)
+        for item in plan.interventions:
+            assert item.vector is not None
+            along = float(item.vector @ hidden_direction()) / RESIDUAL_NORM
+            level += along if (item.block, item.positions) == (BEST_BLOCK, BEST_SPAN) else 0.1 * along
+            noise += max(0.0, float(np.linalg.norm(item.vector)) / RESIDUAL_NORM - 1.2)
+        shares = np.array([max(level, 0.0), max(-level, 0.0), max(0.0, 1 - abs(level)), 4 * noise])
+        return shares / shares.sum()
 
     def _asked(self, prompt: Sequence[int]) -> float:
         text = "".join(map(chr, prompt))

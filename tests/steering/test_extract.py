@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import SetupError
-from proxy.steering.extract import extract, split_half_auroc
+from proxy.steering.extract import extract, split_half_agreement, split_half_auroc
 from proxy.steering.judge import Answer, Score
 from proxy.steering.statistics import auroc
 from proxy.steering.traits import Trait
@@ -45,10 +45,10 @@ def test_the_vector_says_where_it_comes_from(trait: Trait, judge: PretendJudge) 
 
 
 def test_separation_is_chance_where_nothing_is_and_perfect_where_it_is_plain(trait: Trait, judge: PretendJudge) -> None:
-    separation = run(PretendEngine(), trait, judge).separation
+    vector = run(PretendEngine(), trait, judge)
     for span in SPANS:
-        assert separation[span][BEST_BLOCK] > 0.99
-        assert 0.3 < separation[span][0] < 0.7
+        assert vector.separation[span][BEST_BLOCK] > 0.99 and vector.agreement[span][BEST_BLOCK] > 0.9
+        assert 0.3 < vector.separation[span][0] < 0.7 and -0.6 < vector.agreement[span][0] < 0.6
 
 
 def test_every_question_is_asked_under_each_instruction_and_as_often_without(trait: Trait, judge: PretendJudge) -> None:
@@ -135,3 +135,13 @@ def test_separation_is_measured_on_questions_the_direction_has_not_seen() -> Non
     positive = np.zeros((40, 1, 2), np.float32)
     positive[np.arange(40), 0, half] = 1
     assert split_half_auroc(positive, np.zeros_like(positive), half, half) == [0.5]
+
+
+def test_agreement_is_the_cosine_between_what_the_halves_of_the_questions_found() -> None:
+    half = np.arange(8) % 2
+    positive = np.zeros((8, 4, 2), np.float32)
+    positive[:, 0, 0] = 3  # both halves along one axis
+    positive[np.arange(8), 1, half] = 1  # each along its own
+    positive[:, 2, 0] = 1 - 2.0 * half  # against each other
+    found = split_half_agreement(positive, np.zeros_like(positive), half, half)  # the last block tells nothing apart
+    assert found == pytest.approx([1, 0, -1, 0])

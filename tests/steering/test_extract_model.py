@@ -1,4 +1,4 @@
-"""Extraction and the trying of layers on a real, if tiny and random, network: what is averaged and what is steered."""
+"""Extraction and the trying of places on a real, if tiny and random, network: what is averaged and what is steered."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from proxy.engines.base import Engine
 from proxy.engines.transformers import load
 from proxy.settings import ModelSettings
 from proxy.steering import extract as extraction
-from proxy.steering import layers
+from proxy.steering import trials
 from proxy.steering.extract import extract
 from proxy.steering.judge import Answer, Score
-from proxy.steering.layers import Search, Trial
 from proxy.steering.traits import Trait
+from proxy.steering.trials import Trial, Trials
 from tests.engines.tiny_models import save_tiny_model
-from tests.steering.pretend import WORK, PretendJudge, make_trait
+from tests.steering.pretend import WORK, PretendJudge
 from vector_store import PersonaVector, PoleChoice
 
 TOKENS = 5
@@ -51,7 +51,7 @@ def engine(folder: Path) -> Iterator[Engine]:
 @pytest.fixture(autouse=True)
 def _short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "MAX_TOKENS", TOKENS)
-    monkeypatch.setattr(layers, "MAX_TOKENS", TOKENS)
+    monkeypatch.setattr(trials, "MAX_TOKENS", TOKENS)
 
 
 def make_vector(engine: Engine, trait: Trait) -> PersonaVector:
@@ -82,7 +82,8 @@ def test_the_means_are_those_of_the_networks_own_residuals(engine: Engine, folde
 def test_trials_steer_and_the_unsteered_one_does_not(engine: Engine, trait: Trait) -> None:
     vector = make_vector(engine, trait)
     judge = PretendJudge()
-    search = Search(engine, trait, vector, judge, "negative", 1, WORK)
+    questions = trait.questions.evaluate[:10]
+    search = Trials(engine, trait, vector, judge, "negative", questions, 1, WORK)
     choice = PoleChoice(block=1, span="response", positions="response", relative_dose=4.0)
     search.measure([Trial(None), Trial(choice), Trial(choice, random=0), Trial(None), Trial(choice, 0.0)], 1, "trying")
 
@@ -90,10 +91,3 @@ def test_trials_steer_and_the_unsteered_one_does_not(engine: Engine, trait: Trai
     unsteered, steered, random, again, at_zero = (tuple(row) for row in texts)
     assert unsteered == again == at_zero
     assert len({unsteered, steered, random}) == 3
-
-
-def test_questions_are_those_for_evaluation(engine: Engine) -> None:
-    judge = PretendJudge()
-    trait = make_trait()
-    Search(engine, trait, make_vector(engine, trait), judge, "positive", 1, WORK).measure([Trial(None)], 2, "x")
-    assert [answer.question for answer in judge.seen[::2]] == trait.questions.evaluate[:10]

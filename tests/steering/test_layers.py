@@ -1,24 +1,17 @@
-"""Where to steer is found by trying, on half of the evaluate questions, with controls beside it, all of it kept."""
+"""Where to steer is found by reading, and by generating for the best places alone, on half of the evaluate questions,
+with controls beside it, all of it kept."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from proxy.engines.base import Plan
 from proxy.errors import SetupError
 from proxy.steering.extract import extract
 from proxy.steering.judge import Answer, Score
-from proxy.steering.layers import (
-    COARSE_DOSES,
-    Outcome,
-    Trial,
-    choose,
-    coherent_range,
-    pick,
-    with_random_direction,
-)
+from proxy.steering.layers import DOSE_STEPS, N_PLACES, choose, coherent_range, every_place, screened
 from proxy.steering.traits import Trait
+from proxy.steering.trials import Outcome, Place, Trial
 from tests.steering.pretend import (
     BEST_BLOCK,
     BEST_SPAN,
@@ -29,7 +22,9 @@ from tests.steering.pretend import (
     make_trait,
     steered_level,
 )
-from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice
+from vector_store import SIDES, SPANS, CurvePoint, PersonaVector, PoleChoice
+
+BEST = Place(BEST_BLOCK, BEST_SPAN, BEST_SPAN)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +55,7 @@ def points(vector: PersonaVector, kind: str) -> list[CurvePoint]:
 def test_the_planted_block_and_span_are_chosen_for_both_poles(chosen: PersonaVector) -> None:
     for side in SIDES:
         choice = chosen.poles[side]
-        assert (choice.block, choice.span, choice.positions) == (BEST_BLOCK, BEST_SPAN, BEST_SPAN)
+        assert Place.of(choice) == BEST
         assert 0.6 < choice.relative_dose < 1.3
         assert choice.score is not None and choice.score > 0.6
 
@@ -76,16 +71,26 @@ def test_the_range_ends_where_answers_turn_to_gibberish(chosen: PersonaVector) -
         assert low == 0 and 1.1 < high * choice.relative_dose < 1.9 and high < 2
 
 
-def test_everything_tried_is_in_the_curve(chosen: PersonaVector) -> None:
-    steered = points(chosen, "steered")
-    coarse = {(point.block, point.span, point.relative_dose) for point in steered if point.n == 10}
-    assert coarse == {
-        (block, span, dose)
-        for block in range(N_LAYERS)
-        for span in ("last_prompt", "response")
-        for dose in COARSE_DOSES
-    }
-    assert all(0 <= point.trait <= 100 and 0 <= point.coherence <= 100 for point in steered)
+def test_every_place_that_was_compared_is_kept_with_its_gain(chosen: PersonaVector) -> None:
+    for side in SIDES:
+        compared = {Place.of(point): point.gain for point in chosen.gains if point.side == side}
+        assert list(compared) == screened(chosen, side) and max(compared, key=lambda place: compared[place]) == BEST
+        by_block = chosen.likelihood_gains(side)
+        assert by_block[BEST_BLOCK] == compared[BEST] and len(by_block) == N_LAYERS
+
+
+def test_only_the_places_of_the_largest_gains_are_tried_by_generating(chosen: PersonaVector) -> None:
+    gains = sorted((point for point in chosen.gains if point.side == "positive"), key=lambda point: -point.gain)
+    steered = [point for point in points(chosen, "steered") if point.block is not None]
+    choice = chosen.poles["positive"]
+    for best in gains[:N_PLACES]:
+        doses = {p.relative_dose for p in steered if (p.block, p.span) == (best.block, best.span)}
+        assert doses >= {best.relative_dose * step for step in DOSE_STEPS}
+    assert {(p.block, p.span) for p in steered} == {(best.block, best.span) for best in gains[:N_PLACES]}
+    assert len(steered) == N_PLACES * len(DOSE_STEPS) + 7 and all(point.n == 40 for point in steered)
+    assert choice.score == max(p.score for p in steered if p.relative_dose == choice.relative_dose)
+    tried = {best.block for best in gains[:N_PLACES]}
+    assert [effect is not None for effect in chosen.effects("positive")] == [b in tried for b in range(N_LAYERS)]
 
 
 def test_controls_stand_beside_the_choice(chosen: PersonaVector) -> None:
@@ -97,18 +102,8 @@ def test_controls_stand_beside_the_choice(chosen: PersonaVector) -> None:
     assert choice.score is not None and random.score < choice.score / 2
 
 
-def test_only_the_first_half_of_the_evaluate_questions_is_used(chosen: PersonaVector, seen: PretendJudge) -> None:
+def test_only_the_first_half_of_the_evaluate_questions_is_judged(chosen: PersonaVector, seen: PretendJudge) -> None:
     assert {answer.question for answer in seen.seen} == set(make_trait().questions.evaluate[:10])
-
-
-def test_trials_differ_by_their_plans_alone(chosen: PersonaVector, engine: PretendEngine) -> None:
-    assert {generation.sampling.temperature for generation in engine.started} == {0.7}
-    seeds: dict[str, set[int | None]] = {}
-    for generation in engine.started:
-        seeds.setdefault(generation.plan.fingerprint, set()).add(generation.sampling.seed)
-    assert len({frozenset(sorted(own)[:1]) for own in seeds.values()}) == 1  # type: ignore[type-var]
-    unsteered = [generation for generation in engine.started if generation.plan == Plan()]
-    assert len({(tuple(generation.prompt), generation.sampling.seed) for generation in unsteered}) == 40
 
 
 def test_the_negative_pole_is_steered_the_other_way(chosen: PersonaVector, engine: PretendEngine) -> None:
@@ -118,7 +113,7 @@ def test_the_negative_pole_is_steered_the_other_way(chosen: PersonaVector, engin
 
 def test_choosing_again_chooses_the_same(chosen: PersonaVector, extracted: PersonaVector) -> None:
     again = choose(PretendEngine(), make_trait(), extracted, PretendJudge(), seed=3, work=WORK)
-    assert again.poles == chosen.poles and again.curve == chosen.curve
+    assert (again.poles, again.gains, again.curve) == (chosen.poles, chosen.gains, chosen.curve)
 
 
 def test_a_judge_that_scores_nothing_is_told_of(extracted: PersonaVector, trait: Trait) -> None:
@@ -130,46 +125,37 @@ def test_a_judge_that_scores_nothing_is_told_of(extracted: PersonaVector, trait:
         choose(PretendEngine(), trait, extracted, Silent(), seed=3, work=WORK)
 
 
-def outcome(dose: float, trait: float, coherence: float = 100.0, n: int = 40, coefficient: float = 1.0) -> Outcome:
-    choice = PoleChoice(block=0, span="response", positions="response", relative_dose=dose)
-    return Outcome(Trial(choice, coefficient), [Score(trait, coherence)] * n)
+def test_screened_when_a_place_can_not_tell_the_poles_apart_then_it_is_thrown_out(extracted: PersonaVector) -> None:
+    everywhere = every_place(extracted, "positive")
+    assert everywhere == [Place(block, span, span) for block in range(N_LAYERS) for span in SPANS]
+    separation = {"last_prompt": [0.5, 0.99, 0.61], "response": [0.59, 0.4, 1.0]}
+    some = screened(dataclasses.replace(extracted, separation=separation), "positive")  # type: ignore[arg-type]
+    assert [place[:2] for place in some] == [(1, "last_prompt"), (2, "last_prompt"), (2, "response")]
+    for separation in ({}, {span: [0.5] * N_LAYERS for span in SPANS}):
+        vector = dataclasses.replace(extracted, separation=separation)  # type: ignore[arg-type]
+        assert screened(vector, "positive") == everywhere
 
 
-def test_a_smaller_dose_wins_a_tie_and_only_a_tie() -> None:
-    assert pick([outcome(1.0, 92), outcome(0.5, 90)]) == outcome(0.5, 90)
-    assert pick([outcome(1.0, 92), outcome(0.5, 70)]) == outcome(1.0, 92)
-    assert pick([outcome(1.0, 92), outcome(0.5, 70), outcome(2.0, 93)]) == outcome(1.0, 92)
-
-
-def test_a_run_of_equal_scores_is_not_taken_for_certainty() -> None:
-    assert outcome(1.0, 100).standard_error > outcome(1.0, 100, n=400).standard_error > 0
-
-
-def test_incoherent_answers_do_not_win() -> None:
-    assert pick([outcome(2.0, 100, coherence=30), outcome(0.5, 60)]) == outcome(0.5, 60)
+def test_every_place_when_a_pole_has_no_direction_there_then_it_is_left_out(extracted: PersonaVector) -> None:
+    means = {span: dict(by) for span, by in extracted.means.items()}
+    for span in SPANS:
+        means[span]["positive"] = np.concatenate([means[span]["neutral"][:2], means[span]["positive"][2:]])
+    vector = dataclasses.replace(extracted, means=means)
+    assert {place.block for place in every_place(vector, "positive")} == {2}
+    for span in SPANS:
+        means[span]["positive"] = means[span]["neutral"]
+    with pytest.raises(SetupError, match="the positive instructions of 'silly' change nothing in org/pretend"):
+        every_place(dataclasses.replace(extracted, means=means), "positive")
 
 
 @pytest.mark.parametrize(
     ("coherences", "end"), [([100, 90, 80], 0.75), ([100, 60, 90], 0.25), ([60, 60, 60], 0.0), ([100, 100, 60], 0.5)]
 )
 def test_coherent_range_ends_at_the_first_break(coherences: list[float], end: float) -> None:
+    choice = PoleChoice(block=0, span="response", positions="response", relative_dose=1.0)
     outcomes = [
-        outcome(1.0, 50, coherence, coefficient=coefficient)
+        Outcome(Trial(choice, coefficient), [Score(50, coherence)] * 40)
         for coefficient, coherence in zip((0.25, 0.5, 0.75), coherences, strict=True)
     ]
     unsteered = Outcome(Trial(None), [Score(0, 100)] * 10)
     assert coherent_range(reversed(outcomes), unsteered) == (0.0, end)
-
-
-def test_random_directions_have_the_same_norm_and_nothing_else_in_common(extracted: PersonaVector) -> None:
-    choice = PoleChoice(block=BEST_BLOCK, span="response", positions="response", relative_dose=1.0)
-    vector = dataclasses.replace(extracted, poles={"positive": choice})
-    own = vector.direction("positive", "response", BEST_BLOCK)
-    drawn = [
-        with_random_direction(vector, "positive", 3, number).direction("positive", "response", BEST_BLOCK)
-        for number in (0, 1, 0)
-    ]
-    np.testing.assert_array_equal(drawn[0], drawn[2])
-    for one, other in ((drawn[0], own), (drawn[0], drawn[1])):
-        assert np.linalg.norm(one) == pytest.approx(np.linalg.norm(other), rel=1e-4)
-        assert abs(one @ other) < 0.6 * np.linalg.norm(one) * np.linalg.norm(other)

@@ -7,8 +7,8 @@ import pytest
 
 from proxy.errors import SetupError
 from proxy.steering.extract import extract
-from proxy.steering.layers import with_random_direction
 from proxy.steering.measuring import measure
+from proxy.steering.trials import with_random_direction
 from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, WORK, PretendEngine, PretendJudge, judged_by, make_trait
 from vector_store import SIDES, SPANS, PersonaVector
 from vector_store.exchange import Subject, export_vector, import_vector
@@ -39,6 +39,7 @@ def test_measure_then_both_poles_have_the_planted_place_and_all_is_known(measure
         assert choice.score is not None and choice.score > 0.5 and choice.measured_range is not None
     assert set(measured.residual_norms) == set(measured.means) == set(SPANS)
     assert {point.kind for point in measured.curve} == {"steered", "random", "unsteered"}
+    assert {point.block for point in measured.gains} == set(range(measured.n_layers))
 
 
 def test_measure_then_it_says_whose_weights_and_what_it_was_made_from(
