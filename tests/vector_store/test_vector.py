@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vector_store import CONDITIONS, PersonaVector, PoleChoice, opposite
+from vector_store import CONDITIONS, PersonaVector, PlaceGain, PoleChoice, opposite
 
 
 def make_vector() -> PersonaVector:
@@ -34,6 +34,18 @@ def test_direction_is_the_pole_minus_neutral() -> None:
     np.testing.assert_array_equal(vector.direction("negative", "response", 1), [-2, -2, -2])
     with pytest.raises(KeyError):
         vector.direction("positive", "last_prompt", 0)
+
+
+def test_effects_and_gains_then_the_best_of_each_block_and_none_where_there_is_nothing() -> None:
+    found = [("positive", 0, "response", 0.2), ("positive", 0, "last_prompt", 0.7), ("negative", 1, "response", 0.9)]
+    gains = [
+        PlaceGain(side=side, block=block, span=span, positions=span, relative_dose=1.0, gain=gain)  # type: ignore[arg-type]
+        for side, block, span, gain in found
+    ]
+    vector = dataclasses.replace(make_vector(), gains=gains)
+    assert vector.likelihood_gains("positive") == [0.7, None]
+    assert vector.likelihood_gains("negative") == [None, 0.9]
+    assert vector.effects("positive") == [None, None]  # nothing was generated
 
 
 def test_opposite() -> None:
