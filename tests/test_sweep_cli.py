@@ -30,7 +30,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> VectorStore:
     """With a vector of the pretend model for one of its two traits."""
     for name in ("VECTORS", "TRAITS", "JOBS"):
         monkeypatch.setenv(f"PERSONA_PROXY_{name}_DIR", str(tmp_path / name.lower()))
-    traits = {"silly": make_trait(), "merry": make_trait("merry", "merry", "glum")}
+    traits = {"merry": make_trait("merry", "merry", "glum"), "silly": make_trait()}
     monkeypatch.setattr("proxy.steering.traits.load_traits", lambda folder: traits)
     monkeypatch.setattr("proxy.steering.judge.prepare", lambda *args, **how: PERFECT)
     monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: Pretended())
@@ -105,7 +105,7 @@ def test_sweep_when_flags_are_given_then_they_count(
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--trait", "sily"], "--trait: there is no trait 'sily'; possible: silly, merry, all"),
+        (["--trait", "sily"], "--trait: there is no trait 'sily'; possible: merry, silly, all"),
         (["--trait", "silly", "--step", "0"], "no range of coefficients"),
         (["--trait", "silly", "--samples", "0"], "samples must be from 1"),
         (["--trait", "silly", "--model", "./nowhere"], "--model: no such model folder"),
