@@ -12,11 +12,13 @@ ProxyError
 ├── MethodNotAllowed          405
 ├── ModelBusy                 409  it can't be unloaded now: loading, or in use
 ├── VectorConflict            409  a vector that may not be changed, or whose id is taken
+├── TraitConflict             409  a trait that may not be changed, or whose names are taken
 ├── BodyTooLarge              413
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
 ├── ModelUnavailable          503  still loading, unloaded, or it failed to load
 ├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
 ├── VectorsUnavailable        503  the place vectors are kept in can't be reached
+├── TraitsUnavailable         503  the folder traits are kept in can't be read or written
 ├── HubFailed                 502  the Hugging Face hub did not do what it was asked to
 ├── JobsUnavailable           503  the queue of jobs can't be used, or the server shuts down
 ├── EngineFailure             500  the model failed while it ran
@@ -101,6 +103,12 @@ class VectorConflict(ProxyError):
     type = "invalid_request_error"
 
 
+class TraitConflict(ProxyError):
+    status = 409
+    code = "trait_conflict"
+    type = "invalid_request_error"
+
+
 class BodyTooLarge(ProxyError):
     status = 413
     code = "body_too_large"
@@ -140,6 +148,11 @@ class HubFailed(ProxyError):
 class VectorsUnavailable(ProxyError):
     status = 503
     code = "vectors_unavailable"
+
+
+class TraitsUnavailable(ProxyError):
+    status = 503
+    code = "traits_unavailable"
 
 
 class JobsUnavailable(ProxyError):
