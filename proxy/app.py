@@ -15,11 +15,11 @@ from proxy.jobs.measuring import measuring_kind
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.jobs.sweeping import sweeping_kind
+from proxy.jobs.trait_writing import trait_writing_kind
 from proxy.jobs.vectors import Surroundings
 from proxy.judges import served_judges
 from proxy.preparation import Preparation
 from proxy.routes import observe
-from proxy.routes.api import get_trait, list_traits
 from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.chat import create_chat_completion
@@ -29,6 +29,16 @@ from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.monitor import get_monitor
 from proxy.routes.steering_test import try_steering
 from proxy.routes.sweeps import get_curve, get_curve_picture, sweep_vector
+from proxy.routes.traits import (
+    change_trait,
+    create_trait,
+    delete_trait,
+    download_trait,
+    generate_trait,
+    get_trait,
+    import_trait,
+    list_traits,
+)
 from proxy.routes.vectors import (
     delete_versions,
     download_vector,
@@ -42,6 +52,7 @@ from proxy.scheduler import Scheduler
 from proxy.services import Services, services_of
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
+from proxy.steering.trait_files import TraitFolder
 from proxy.steering.traits import Traits
 from vector_store import VectorStore
 
@@ -66,6 +77,12 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     unload_model,
                     list_traits,
                     get_trait,
+                    create_trait,
+                    generate_trait,
+                    change_trait,
+                    delete_trait,
+                    download_trait,
+                    import_trait,
                     list_vectors,
                     get_versions,
                     delete_versions,
@@ -111,6 +128,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
 
 def _services(settings: Settings, registry: Registry) -> Services:
     traits = Traits(settings.traits_dir)
+    own_traits = TraitFolder(traits, settings.traits_dir, settings.max_traits)
     store = VectorStore(settings.vector_folders)
     judges = served_judges(settings, registry)
     around = Surroundings(
@@ -124,6 +142,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         settings=settings,
         registry=registry,
         known_traits=traits,
+        own_traits=own_traits,
         store=store,
         judges=judges,
         scheduler=Scheduler(settings.max_batch, settings.max_queue),
@@ -131,7 +150,12 @@ def _services(settings: Settings, registry: Registry) -> Services:
         jobs=JobQueue(
             JobStore(settings.jobs_dir),
             registry,
-            [extraction(around), measuring_kind(around), sweeping_kind(around)],
+            [
+                extraction(around),
+                measuring_kind(around),
+                sweeping_kind(around),
+                trait_writing_kind(own_traits, around.parts_folder, around.max_running),
+            ],
         ),
         monitor=Monitor(),
     )

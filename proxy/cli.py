@@ -23,6 +23,7 @@ from proxy.settings import (
     override_models,
 )
 from proxy.sweep_cli import add_sweep
+from proxy.traits_cli import add_traits
 from proxy.vectors_cli import add_vectors
 
 SERVE_EXAMPLES = """examples:
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     _add_extract(commands)
     add_sweep(commands)
     add_vectors(commands)
+    add_traits(commands)
     _add_pull(commands)
     _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")

@@ -15,6 +15,7 @@ from proxy.preparation import Poles, Preparation
 from proxy.scheduler import Admission, Scheduler
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
+from proxy.steering.trait_files import TraitFolder
 from proxy.steering.traits import Trait, Traits
 from vector_store import VectorStore
 
@@ -24,6 +25,7 @@ class Services:
     settings: Settings
     registry: Registry
     known_traits: Traits
+    own_traits: TraitFolder
     store: VectorStore
     judges: Judges
     scheduler: Scheduler

@@ -160,6 +160,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="OpenAI-compatible endpoints that may judge answers, in a `[[judges]]` table of the file each"
         ),
     ] = msgspec.field(default_factory=list)
+    max_traits: Annotated[
+        int, Meta(ge=0, description="Most traits of your own that may be made by request or command; beyond it 409")
+    ] = 1000
     jobs_dir: Annotated[
         Path, Meta(description="Folder of jobs, and of what unfinished ones have done; one server's alone")
     ] = msgspec.field(default_factory=lambda: data_folder("jobs"))

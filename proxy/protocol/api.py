@@ -1,4 +1,4 @@
-"""The /api family: models and traits as this server sees them, and steering tried at several strengths."""
+"""The /api family: models as this server sees them, and steering tried at several strengths."""
 
 from typing import Annotated, Literal
 
@@ -46,20 +46,6 @@ class UnloadRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`force`: unload it also while requests are under way on it, which end in an error."""
 
     force: bool = False
-
-
-class TraitSummary(msgspec.Struct):
-    """A pair of personas. `models` are the models that have a vector for it; see ModelDetails."""
-
-    id: str
-    positive: str
-    negative: str
-    description: str
-    models: list[str]
-
-
-class TraitList(msgspec.Struct):
-    data: list[TraitSummary]
 
 
 class SteeringTestRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

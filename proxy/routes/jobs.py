@@ -1,6 +1,6 @@
 """POST /api/vectors/generate and /measure, and /api/jobs: work that takes minutes, started, watched, and cancelled."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, get_args
 
 import anyio
@@ -86,13 +86,32 @@ async def made(
 ) -> Response[Any]:
     """The job that makes a vector, or with `wait` the vector."""
     services = services_of(request)
+    return await answered(
+        request,
+        kind,
+        model,
+        parameters,
+        wait,
+        lambda result: _vector(services, model, parameters.trait, result["vector"]),
+    )
+
+
+async def answered(
+    request: Request[Any, Any, Any],
+    kind: str,
+    model: str,
+    parameters: msgspec.Struct,
+    wait: bool,
+    shown: Callable[[dict[str, Any]], Any],
+) -> Response[Any]:
+    """A new job as it begins, or with `wait` what `shown`, which may block, makes of its result."""
+    services = services_of(request)
     job = await services.jobs.submit(kind, model, parameters)
     observe.record_of(request.scope).facts |= {"model": model, "job": job.id}
     if not wait:
         return Response(_details(job), status_code=202, headers={"location": f"/api/jobs/{job.id}"})
     result = await unless_gone(request, _result(services, job.id))
-    details = await anyio.to_thread.run_sync(_vector, services, model, parameters.trait, result["vector"])
-    return Response(details, status_code=200)
+    return Response(await anyio.to_thread.run_sync(shown, result), status_code=200)
 
 
 def model_alone(services: Services, name: str | None) -> str:

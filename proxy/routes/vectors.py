@@ -11,13 +11,10 @@ from typing import Annotated, Any
 import anyio.to_thread
 import msgspec
 from litestar import Request, Response, delete, get, post
-from litestar.datastructures import UploadFile
-from litestar.enums import RequestEncodingType
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body, FromQuery
 
 from proxy.engines.registry import ModelState
-from proxy.errors import InvalidRequest
 from proxy.protocol.vectors import (
     AnswerCount,
     DeletedVectors,
@@ -33,6 +30,7 @@ from proxy.protocol.vectors import (
 )
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
+from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
 from proxy.vectors import Shape, chosen, format_of, poles_of, side_of, take, versions
 from proxy.vectors_hub import pull, push
@@ -132,7 +130,7 @@ async def import_vector(
     pole: FromQuery[str | None] = None,
 ) -> VectorVersion:
     services = services_of(request)
-    content, fields = await _uploaded(request)
+    content, fields = await uploaded(request, "a vector's file")
     given = {"model": model, "trait": trait, "format": format, "pole": pole}
     asked = {name: given[name] if given[name] is not None else fields.get(name) for name in FIELDS}
 
@@ -241,20 +239,3 @@ def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
         return f"{first}/{second}", more[0], more[1]
     known = {header.id for header in services_of(request).store.list(first, second)}
     return (first, second, more[0]) if more[0] in known else (f"{first}/{second}", more[0], None)
-
-
-async def _uploaded(request: Request[Any, Any, Any]) -> tuple[bytes, dict[str, str]]:
-    """The file, and what the form's other parts say."""
-    fields: dict[str, str] = {}
-    content: bytes | None = None
-    if request.content_type[0] == RequestEncodingType.MULTI_PART:
-        form = await request.form()
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        file = form.get("file")
-        if isinstance(file, UploadFile):
-            content = await file.read()
-    else:
-        content = await request.body()
-    if not content:
-        raise InvalidRequest("The body is missing; possible: a vector's file.", param="file")
-    return content, fields
