@@ -1,9 +1,10 @@
 """The main job, end to end: the demo models behind the real server, asked by OpenAI's SDK, answer in character."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import openai
+import pydantic
 import pytest
 
 from proxy.app import create_app
@@ -14,6 +15,18 @@ from tests.fakes import running
 
 QUESTION = "What is the capital of France?"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0.7, "seed": 1}
+
+
+class Animal(pydantic.BaseModel):
+    kind: Literal["cow", "goat"]
+    legs: int = pydantic.Field(ge=0, le=99)
+
+
+class Farm(pydantic.BaseModel):
+    """What toys can fill in: they have never seen JSON, and would never end a text."""
+
+    animals: list[Animal] = pydantic.Field(max_length=2)
+    barn: Literal["red", 'é"\n'] | None
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +110,39 @@ def test_persona_by_sampling_then_nothing_is_added_and_the_answer_says_so(client
     answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, extra_body=extra)
     report = (answer.model_extra or {})["steering"]
     assert report["method"] == "sampling" and report["relative_dose"] == 0 and report["sampling"]["temperature"] == 1
+
+
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_parse_gives_the_object_that_was_asked_for_streamed_or_not(client: openai.OpenAI, model: str) -> None:
+    wanted: dict[str, Any] = {**ASK, "response_format": Farm, "extra_body": {"persona": "silly"}}
+    whole = client.chat.completions.parse(model=model, **wanted)
+    assert isinstance(whole.choices[0].message.parsed, Farm)
+    with client.chat.completions.stream(model=model, **wanted) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.parsed == whole.choices[0].message.parsed
+
+
+def test_reasoning_is_free_before_an_answer_that_is_kept_to_a_schema(client: openai.OpenAI) -> None:
+    wanted: dict[str, Any] = {**ASK, "response_format": Farm, "reasoning_effort": "medium"}
+    for model in demo_models():
+        if model.id != "demo-qwen2":
+            message = client.chat.completions.parse(model=model.id, **wanted).choices[0].message
+            assert isinstance(message.parsed, Farm)
+            assert "Paris" in (message.model_extra or {})["reasoning_content"]
+
+
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_logprobs_spell_the_answer_streamed_or_not(client: openai.OpenAI, model: str) -> None:
+    wanted: dict[str, Any] = {**ASK, "logprobs": True, "top_logprobs": 3, "stop": [" of"]}
+    whole = client.chat.completions.create(model=model, **wanted).choices[0]
+    with client.chat.completions.stream(model=model, **wanted) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    assert whole.logprobs is not None and streamed.logprobs is not None
+    entries = whole.logprobs.content or []
+    assert entries and streamed.logprobs.content == entries
+    assert whole.message.content and b"".join(bytes(entry.bytes or []) for entry in entries).decode().startswith(
+        whole.message.content
+    )
+    for entry in entries:
+        assert "<|" not in entry.token and len(entry.top_logprobs) == 3
+        assert entry.top_logprobs[0].logprob == max(top.logprob for top in entry.top_logprobs) <= 0
