@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 
 from proxy.engines.base import Event, Finish, Token
 from proxy.logprobs import to_logprobs
@@ -14,6 +14,7 @@ from tests.test_stream import HEAD, STOPS, split_texts
 
 
 @given(split_texts(), STOPS)
+@example(("abc", ["ab", "c"]), ["abb", "c"])  # what was held back is sent because of a token that is not
 def test_logprobs_when_streamed_then_are_those_of_the_whole_answer_and_of_the_text_so_far(
     split: tuple[str, list[str]], stops: list[str]
 ) -> None:

@@ -237,20 +237,17 @@ def test_reasoning_when_there_is_a_schema_then_is_free_but_can_t_end_the_answer(
     assert not answer.accept(markers["<|return|>"], stops, 10_000) and told[-1] == Finish("stop")
 
 
-def test_tool_tags_when_there_is_a_schema_then_are_not_drawn_into_strings() -> None:
-    tagged = byte_tokenizer(harmony=False)
-    tagged.add_tokens(["<tool_call>", "</tool_call>"])  # Qwen has them, too, as tokens that are not special
-    tags = tagged.convert_tokens_to_ids(["<tool_call>", "</tool_call>"])
-    constraint = lexicon_of(tagged).constraint('{"type": "string"}')
-    constraint.take(tagged.encode('"', add_special_tokens=False)[0])
-    allowed = constraint.allowed()
-    assert not allowed[tags].any() and allowed[tagged.encode("<", add_special_tokens=False)].all()
-
-
 def word_tokenizer(*words: str) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel({word: id_ for id_, word in enumerate(words)}, unk_token=words[0]))
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", unk_token=words[0])
+
+
+def test_tool_tags_when_there_is_a_schema_then_are_not_drawn_into_strings() -> None:
+    tagged = word_tokenizer("?", '"', "<", "<tool_call>", "</tool_call>")  # ordinary tokens, as in Qwen's GGUF files
+    constraint = lexicon_of(tagged).constraint('{"type": "string"}')
+    constraint.take(1)
+    assert constraint.allowed().nonzero()[0].tolist() == [1, 2]
 
 
 def test_a_vocabulary_when_it_can_t_spell_json_then_the_schema_is_refused() -> None:

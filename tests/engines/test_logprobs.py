@@ -89,6 +89,15 @@ def test_logprobs_when_only_some_ask_then_only_those_have_them_and_every_answer_
     assert all(token.logprob is not None and token.top == () for token in second)
 
 
+def test_likeliest_tokens_when_special_ones_are_likelier_then_only_the_others_are_told() -> None:
+    logits = torch.tensor([[5.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    found, none = likelihoods(logits, [1, -1], [2, 2], frozenset({0, 9}))
+    expected = logits[0].log_softmax(-1).tolist()
+    assert found is not None and none is None
+    assert found.logprob == pytest.approx(expected[1])
+    assert found.top == ((2, pytest.approx(expected[2])), (3, pytest.approx(expected[3])))
+
+
 def test_logprobs_when_nobody_asks_then_the_logits_are_not_looked_at() -> None:
     assert likelihoods(None, [3, 4], [None, None], frozenset()) == [None, None]  # type: ignore[arg-type]
 
