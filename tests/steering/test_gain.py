@@ -11,7 +11,7 @@ from proxy.steering.gain import N_TEXTS, at_equal_damage, make_texts, measure_ga
 from proxy.steering.layers import every_place
 from proxy.steering.trials import Place, Trials
 from proxy.steering.work import Work
-from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, WORK, PretendEngine, PretendJudge, make_trait
+from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, RESIDUAL_NORM, WORK, PretendEngine, PretendJudge, make_trait
 from vector_store import SIDES, PersonaVector, PlaceGain, Side
 
 BEST = Place(BEST_BLOCK, BEST_SPAN, BEST_SPAN)
@@ -59,6 +59,24 @@ def test_measure_gains_then_the_bare_question_is_what_is_steered(extracted: Pers
     of_trial = [("".join(map(chr, rollout.response)), plan) for rollout, plan in read[-3 * N_TEXTS : -N_TEXTS]]
     assert len({plan.fingerprint for _, plan in of_trial}) == 1
     assert [text.split()[0] for text, _ in of_trial] == ["ha"] * N_TEXTS + ["so"] * N_TEXTS
+
+
+def test_measure_gains_when_ordinary_answers_suffer_then_only_the_gain_up_to_there_counts(
+    extracted: PersonaVector,
+) -> None:
+    class Costly(PretendEngine):
+        """A dose adds half of what the instruction adds, and takes twice as much from ordinary answers."""
+
+        def score(self, rollouts: list[Rollout], plans: object = None, progress: object = None) -> list:  # type: ignore[override]
+            found = []
+            for rollout, plan in zip(rollouts, plans, strict=True):  # type: ignore[call-overload]
+                dose = sum(float(np.linalg.norm(item.vector)) / RESIDUAL_NORM for item in plan.interventions)
+                own, asked = chr(rollout.response[0]) == "h", "system" in "".join(map(chr, rollout.prompt))
+                found.append(np.full(len(rollout.response), asked - 1 + 0.5 * dose if own else -dose, np.float32))
+            return found
+
+    for found in measure(extracted, Costly()):
+        assert (found.relative_dose, found.gain) == pytest.approx((1.0, 0.5), abs=1e-3)
 
 
 def test_make_texts_then_they_answer_extract_questions_under_every_pair(extracted: PersonaVector) -> None:
