@@ -130,7 +130,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
     traits = Traits(settings.traits_dir)
     own_traits = TraitFolder(traits, settings.traits_dir, settings.max_traits)
     store = VectorStore(settings.vector_folders)
-    judges = served_judges(settings, registry)
+    judges = served_judges(settings.judges, registry)
     around = Surroundings(
         traits=lambda: traits.current,
         judges=judges,

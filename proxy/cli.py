@@ -55,6 +55,7 @@ JUDGE_HELP = (
 
 DEMO_EXAMPLES = """examples:
   persona-proxy demo evaluate                               what the demo models show, as tables; minutes
+  persona-proxy demo judges                                 whether scores can be believed; many minutes
   persona-proxy demo blocks                                 the choice of places beside brute force; many minutes
   persona-proxy demo train qwen2                            train one again, as it was; about an hour on two cores
   persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
@@ -171,6 +172,13 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     blocks.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
     _add_common(blocks)
     blocks.set_defaults(run=_compare_blocks)
+    judges = actions.add_parser(
+        "judges", help="compare the likelihood ratio with the rules, on the same answers"
+    )
+    judges.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    judges.add_argument("--questions", type=int, default=20, help="held-out questions to each arm (%(default)s)")
+    _add_common(judges)
+    judges.set_defaults(run=_compare_judges)
 
 
 def _command(
@@ -261,8 +269,7 @@ def _train_demo(args: argparse.Namespace) -> None:
 
 def _evaluate_demo(args: argparse.Namespace) -> None:
     settings, models = load_settings(args.config), _demo_models(args)
-    if not 1 <= args.questions <= 200:
-        raise SetupError(f"--questions must be from 1 to 200, not {args.questions}")
+    _check_questions(args.questions)
     from proxy.demo.report import evaluate_models
 
     evaluate_models(models, settings, args.questions)
@@ -273,6 +280,19 @@ def _compare_blocks(args: argparse.Namespace) -> None:
     from proxy.demo.report import compare_choices
 
     compare_choices(models, settings)
+
+
+def _compare_judges(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    _check_questions(args.questions)
+    from proxy.demo.report import compare_judges
+
+    compare_judges(models, settings, args.questions)
+
+
+def _check_questions(count: int) -> None:
+    if not 1 <= count <= 200:
+        raise SetupError(f"--questions must be from 1 to 200, not {count}")
 
 
 def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:

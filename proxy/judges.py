@@ -58,8 +58,8 @@ class Judges:
                 yield ModelJudge(other)
 
 
-def served_judges(settings: Settings, registry: Registry) -> Judges:
-    """Those of a server: its models are held while they judge."""
+def served_judges(endpoints: Sequence[JudgeSettings], registry: Registry) -> Judges:
+    """Those of a server: the registry's models are held while they judge."""
 
     @contextmanager
     def lend(model_id: str, check: Check) -> Iterator[Engine]:
@@ -69,7 +69,7 @@ def served_judges(settings: Settings, registry: Registry) -> Judges:
         finally:
             hold.release()
 
-    return Judges(settings.judges, [model.id for model in settings.models], lend)
+    return Judges(endpoints, [state.id for state in registry.models()], lend)
 
 
 @contextmanager

@@ -217,6 +217,8 @@ def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Ext
         "--seed",
         "7",
         "--fresh",
+        "--judge",
+        "likelihood",
     ]
     assert cli.main(["extract", "--trait", "all", *flags, "--out", str(tmp_path / "out")]) == 0
     assert extraction.model == ModelSettings("own", "org/name", device="cpu")
@@ -224,6 +226,7 @@ def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Ext
     assert len(extraction.traits) == len(set(extraction.traits))
     assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (2, 5, 7)
     assert extraction.folders[0] == tmp_path / "out" and extraction.fresh
+    assert extraction.judge == "likelihood"
 
 
 def test_extract_when_the_model_is_one_of_the_file_then_its_settings_hold(

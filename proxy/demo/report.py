@@ -1,11 +1,11 @@
-"""What `persona-proxy demo train`, `demo evaluate` and `demo blocks` do, told in plain lines."""
+"""What `persona-proxy demo train`, `demo evaluate`, `demo blocks` and `demo judges` do, told in plain lines."""
 
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.demo import blocks
+from proxy.demo import blocks, judging
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import ModelInfo
@@ -73,6 +73,23 @@ def compare_choices(models: Sequence[ModelSettings], settings: Settings) -> None
             engine.close()
         print(f"\n{model.id}: score (trait x coherence) on questions that nothing was chosen by\n")
         print(*blocks.tables(found), "", *(f"- {line}" for line in blocks.findings(found)), sep="\n")
+
+
+def compare_judges(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
+    """Let the judges of the demo world score the same answers of each model, and print how far they agree."""
+    traits = load_traits()
+    questions = held_out_questions(traits, n_questions)
+    store = VectorStore(settings.vector_folders)
+    for model in models:
+        engine = load_engine(model, MAX_RUNNING)
+        try:
+            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
+            with ProgressBar(sys.stderr) as progress:
+                found = judging.compare(engine, traits, vectors, questions, progress)
+        finally:
+            engine.close()
+        print(f"\n{model.id}: by the rules / by the likelihood ratio, means of {n_questions} answers\n")
+        print(*judging.tables(*found), sep="\n")
 
 
 def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:

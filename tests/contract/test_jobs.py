@@ -142,6 +142,14 @@ def test_generate_when_given_the_other_names_then_they_mean_the_same(served: Ser
     assert served.generate(model_id=MODEL, trait_id="silly").status_code == 202
 
 
+def test_generate_when_a_judge_is_named_then_it_must_be_one_the_operator_allows(served: Served) -> None:
+    job = served.generate(judge="likelihood").json()
+    assert job["parameters"]["judge"] == "likelihood" and served.generate().json()["id"] != job["id"]
+    refused = served.generate(judge="http://elsewhere/v1")
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "judge"
+    assert f"possible: rules, likelihood, model, {MODEL}" in refused.json()["error"]["message"]
+
+
 def test_generate_when_the_same_is_under_way_then_it_is_that_job(served: Served) -> None:
     first, again, other = served.generate(), served.generate(), served.generate(seed=1)
     assert again.json()["id"] == first.json()["id"] != other.json()["id"]
@@ -228,7 +236,7 @@ def test_cancel_then_the_job_ends_and_who_waits_is_told(served: Served) -> None:
 def test_server_when_it_stops_then_the_next_one_goes_on_with_the_job_where_it_was(settings: Settings) -> None:
     with serving_pretend(settings, Gated()) as served:
         job_id = served.generate().json()["id"]
-        wait_until(lambda: len(served.engine.started) > 160)  # of which 80 are the judge's
+        wait_until(lambda: len(served.engine.started) > 160, 20)  # of which 80 are the judge's
     with serving_pretend(settings, Gated()) as served:
         served.engine.go.set()
         done = served.until(job_id, "done")

@@ -1,55 +1,74 @@
-"""The likelihood ratio as a judge: how much likelier an answer is under a trait's positive instruction than under the
-negative one, to the unsteered model, on a scale that the model's own answers make.
+"""The likelihood ratio as a judge: how much likelier an answer is under a pole's instruction than under the opposite
+one, and than under none, to the unsteered model, on a scale that the model's own answers make.
+
+The ratio of the two instructions alone can't tell a pole from an ordinary answer, which may well be likelier than
+either pole's under the one and not under the other; so the ratio to no instruction stands beside it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from proxy.engines.base import FloatArray
 from proxy.steering.judge.base import Answer, Score
 from proxy.steering.judge.coherence import Coherence, usual_coherence
 from proxy.steering.judge.reading import Reader, Reading
 from proxy.steering.traits import Trait
 from vector_store import SIDES, Condition, Side
 
+Array = npt.NDArray[np.float64]
+
 N_STEPS = 50  # of Newton's method, which needs about ten
+RIDGE = 1e-3  # holds slopes down where the ratios of the answers say the same thing twice
+STEEPEST = 50.0  # logits
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """The probability of the upper of two classes, at a value: 1 / (1 + exp(-(slope x value + offset)))."""
+    """The probability of one of two classes, from a few values: 1 / (1 + exp(-(slopes @ values + offset)))."""
 
-    slope: float
+    slopes: tuple[float, ...]
     offset: float
 
-    def __call__(self, value: float) -> float:
-        return float(1 / (1 + np.exp(-np.clip(self.slope * value + self.offset, -50, 50))))
+    def __call__(self, values: Sequence[float]) -> float:
+        logit = float(np.dot(self.slopes, values)) + self.offset
+        return float(1 / (1 + np.exp(-np.clip(logit, -STEEPEST, STEEPEST))))
 
 
-def fit_logistic(upper: FloatArray, lower: FloatArray) -> Logistic:
-    """To the values of two classes that weigh the same. After Platt 1999: each class's target is drawn in by one
-    made-up value of the other, so that classes that do not overlap have a finite slope."""
-    values = np.concatenate([upper, lower]).astype(np.float64)
-    mean, scale = values.mean(), max(values.std(), 1e-9)
-    features = np.stack([(values - mean) / scale, np.ones_like(values)], axis=1)
-    targets = np.repeat([(len(upper) + 1) / (len(upper) + 2), 1 / (len(lower) + 2)], [len(upper), len(lower)])
-    weights = np.repeat([0.5 / len(upper), 0.5 / len(lower)], [len(upper), len(lower)])
-    fitted = np.zeros(2)
+def fit_logistic(members: Array, others: Array) -> Logistic:
+    """For the class of `members`, float64[n, k], against `others`, float64[m, k]; both classes weigh the same.
+
+    After Platt 1999: each class's target is drawn in by one made-up answer of the other, so that classes that do not
+    overlap have finite slopes.
+    """
+    values = np.concatenate([members, others])
+    sizes = [len(members), len(others)]
+    mean, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
+    features = np.column_stack([(values - mean) / scale, np.ones(len(values))])
+    targets = np.repeat([(sizes[0] + 1) / (sizes[0] + 2), 1 / (sizes[1] + 2)], sizes)
+    weights = np.repeat([0.5 / sizes[0], 0.5 / sizes[1]], sizes)
+    ridge = np.diag([RIDGE] * values.shape[1] + [RIDGE / 1e3])
+    fitted = np.zeros(features.shape[1])
     for _ in range(N_STEPS):
-        shares = 1 / (1 + np.exp(-features @ fitted))
-        gradient = features.T @ (weights * (shares - targets))
-        curvature = (features * (weights * shares * (1 - shares))[:, None]).T @ features + 1e-9 * np.eye(2)
+        shares = 1 / (1 + np.exp(-np.clip(features @ fitted, -STEEPEST, STEEPEST)))
+        gradient = features.T @ (weights * (shares - targets)) + ridge @ fitted
+        curvature = (features * (weights * shares * (1 - shares))[:, None]).T @ features + ridge
         fitted -= np.linalg.solve(curvature, gradient)
-    slope = fitted[0] / scale
-    return Logistic(float(slope), float(fitted[1] - slope * mean))
+    slopes = fitted[:-1] / scale
+    return Logistic(tuple(slopes.tolist()), float(fitted[-1] - slopes @ mean))
+
+
+def ratios(reading: Reading, side: Side) -> tuple[float, float]:
+    """Log-likelihood ratios per token: of the side's instruction to the opposite one, and to none."""
+    own, opposite = (reading.positive, reading.negative)[:: 1 if side == "positive" else -1]
+    return own - opposite, own - reading.plain
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a reading comes to: for each side, the probability that an answer was asked to show that pole and not to
-    show the opposite one, or nothing; and its coherence."""
+    """What a reading comes to. For each side: the probability that an answer was asked to show that pole, and not to
+    show the opposite one, or nothing. And its coherence."""
 
     sides: Mapping[Side, Logistic]
     coherence: Coherence
@@ -57,9 +76,11 @@ class Calibration:
 
 def calibrate(conditions: Sequence[Condition], readings: Sequence[Reading]) -> Calibration:
     """By answers of all conditions, which have a token at least."""
-    ratios = np.array([reading.ratio for reading in readings], np.float32)
     asked = np.array(conditions)
-    sides = {side: fit_logistic(ratios[asked == side], ratios[asked != side]) for side in SIDES}
+    sides = {}
+    for side in SIDES:
+        values = np.array([ratios(reading, side) for reading in readings], np.float64)
+        sides[side] = fit_logistic(values[asked == side], values[asked != side])
     return Calibration(sides, usual_coherence(readings))
 
 
@@ -82,5 +103,5 @@ class LikelihoodJudge:
         return [self._score(readings[answer.question, answer.text], answer.side) for answer in answers]
 
     def _score(self, reading: Reading, side: Side) -> Score:
-        shown = self._calibration.sides[side](reading.ratio) if reading.n_tokens else 0.0
+        shown = self._calibration.sides[side](ratios(reading, side)) if reading.n_tokens else 0.0
         return Score(100 * shown, self._calibration.coherence(reading))

@@ -9,7 +9,7 @@ from proxy.steering.judge.model import ModelJudge
 from proxy.steering.judge.reading import Reader, Reading
 from proxy.steering.judge.rollouts import (
     CALIBRATING_PAIRS,
-    HELD_OUT_PAIRS,
+    N_HELD_OUT,
     calibration_label,
     calibration_samples,
     held_out_label,
@@ -43,7 +43,7 @@ def prepare(kind: JudgeKind, engine: Engine, trait: Trait, *, seed: int, work: W
 
 def stages(kind: JudgeKind, trait: Trait) -> dict[str, float]:
     """What the work reports while it prepares, in order, and about how much each is, in answers to be made."""
-    n_held_out = N_QUESTIONS * len(HELD_OUT_PAIRS) * len(SIDES)
+    n_held_out = N_QUESTIONS * N_HELD_OUT * len(SIDES)
     found: dict[str, float] = {}
     if kind == "likelihood":
         n_answers = N_QUESTIONS * len(CONDITIONS)

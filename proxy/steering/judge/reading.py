@@ -19,17 +19,22 @@ N_GRAM = 3  # tokens
 class Reading(NamedTuple):
     """Of one answer. Likelihoods are mean log-probabilities per token, in nats.
 
-    `ratio`: under the positive instruction minus under the negative one, mean over the instruction pairs.
-    `best`: under no instruction, or whichever instruction makes it likeliest.
+    `plain`: under no instruction. `positive`, `negative`: under that pole's instructions, mean over them. `best`: under
+    whichever of all these makes it likeliest.
     `distinct`: share of its runs of three tokens that are distinct. `density`: bytes it is compressed to, per byte.
     An answer without a token has zeros.
     """
 
-    ratio: float
+    plain: float
+    positive: float
+    negative: float
     best: float
     distinct: float
     density: float
     n_tokens: int
+
+
+EMPTY = Reading(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
 class Reader:
@@ -51,7 +56,7 @@ class Reader:
         ]
         means = iter([float(logprobs.mean()) for logprobs in self._engine.score(rollouts)])
         return [
-            _reading([next(means) for _ in mine], tokens, text) if tokens else Reading(0.0, 0.0, 0.0, 0.0, 0)
+            _reading([next(means) for _ in mine], tokens, text) if tokens else EMPTY
             for (mine, tokens), (_, text) in zip(answers, asked, strict=True)
         ]
 
@@ -67,7 +72,9 @@ def _reading(means: Sequence[float], tokens: Sequence[int], text: str) -> Readin
     positive, negative = np.split(np.array(means[1:]), 2)
     content = text.encode()
     return Reading(
-        ratio=float((positive - negative).mean()),
+        plain=means[0],
+        positive=float(positive.mean()),
+        negative=float(negative.mean()),
         best=max(means),
         distinct=distinct_share(tokens),
         density=len(zlib.compress(content, 9, wbits=-15)) / len(content),

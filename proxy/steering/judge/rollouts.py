@@ -13,8 +13,9 @@ from proxy.steering.traits import N_INSTRUCTIONS, Trait
 from proxy.steering.work import Work
 from vector_store import CONDITIONS, SIDES, Condition
 
-CALIBRATING_PAIRS = range(3)  # of the trait's instruction pairs
-HELD_OUT_PAIRS = range(3, N_INSTRUCTIONS)
+CALIBRATING_PAIRS = range(2)  # of the trait's instruction pairs
+HELD_OUT_PAIRS = range(2, N_INSTRUCTIONS)
+N_HELD_OUT = 2  # answers to each question for each pole
 _FIRST_SEED = 800_000  # after those of extraction, whose answers these are not
 
 
@@ -38,9 +39,12 @@ def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> 
 
 
 def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Sample]:
-    """An answer to every evaluate question under each side's held-out instructions. Blocks."""
+    """Answers to every evaluate question for each pole, the held-out pairs taken in turn. Blocks."""
     questions = trait.questions_for(engine.info.world).evaluate
-    wanted = [(side, pair, question) for question, pair, side in itertools.product(questions, HELD_OUT_PAIRS, SIDES)]
+    wanted: list[tuple[Condition, int, str]] = [
+        (side, HELD_OUT_PAIRS[number % len(HELD_OUT_PAIRS)], question)
+        for (number, question), side in itertools.product(enumerate(questions * N_HELD_OUT), SIDES)
+    ]
     return _samples(engine, trait, wanted, seed + 1, work, "judge-validation", held_out_label(trait))
 
 

@@ -1,0 +1,117 @@
+"""A judge's name means what the operator allows, and a model that judges is held no longer than it does."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from proxy.engines.base import Engine
+from proxy.engines.registry import Registry
+from proxy.errors import InvalidRequest, ModelUnavailable, SetupError
+from proxy.judge_settings import JudgeSettings
+from proxy.judges import Check, Judges, endpoint_at, judge_meant, served_judges
+from proxy.settings import Settings
+from proxy.steering.judge import EndpointJudge, ModelJudge
+from tests.fakes import FakeEngine, fake_registry, model_settings
+from tests.steering.pretend import PretendEngine
+
+BIG = JudgeSettings("big", "http://localhost:9/v1", "large")
+
+
+def never() -> None: ...
+
+
+@contextmanager
+def nobody(model_id: str, check: Check) -> Iterator[Engine]:
+    raise AssertionError("no model is needed")
+    yield
+
+
+@pytest.fixture
+def judges() -> Judges:
+    return Judges([BIG], ["org/pretend", "other"], nobody)
+
+
+def test_opened_then_a_kind_or_an_endpoint_or_the_model_itself(judges: Judges) -> None:
+    for name, kind in ((None, None), ("rules", "rules"), ("likelihood", "likelihood"), ("org/pretend", "model")):
+        with judges.opened(name, PretendEngine(), never) as opened:
+            assert opened == kind
+    with judges.opened("big", PretendEngine(), never) as opened:
+        assert isinstance(opened, EndpointJudge) and opened.name == "big"
+
+
+@pytest.mark.parametrize("name", ["bigger", "http://localhost:9/v1", "large@http://localhost:9/v1", ""])
+def test_check_when_the_operator_did_not_set_it_up_then_refused(name: str, judges: Judges) -> None:
+    with pytest.raises(InvalidRequest, match="possible: rules, likelihood, model, big, org/pretend, other") as caught:
+        judges.check(name)
+    assert caught.value.param == "judge"
+
+
+def test_opened_when_another_served_model_then_it_is_held_meanwhile() -> None:
+    registry = fake_registry(FakeEngine("one"), FakeEngine("two"))
+    judges = served_judges([], registry)
+    try:
+        with judges.opened("two", PretendEngine(), never) as judge:
+            assert isinstance(judge, ModelJudge) and judge.name == "two"
+            with pytest.raises(Exception, match="under way"):
+                registry.unload("two")
+        registry.unload("two")
+    finally:
+        registry.close()
+
+
+def test_opened_when_the_job_is_cancelled_while_the_model_loads_then_nobody_waits() -> None:
+    loading = threading.Event()
+
+    def load(settings: object, max_batch: int) -> FakeEngine:
+        loading.wait(10)
+        return FakeEngine("slow")
+
+    registry = Registry(model_settings("slow"), load=load)  # type: ignore[arg-type]
+    registry.start()
+    judges = served_judges([], registry)
+
+    def cancelled() -> None:
+        raise ModelUnavailable("cancelled")
+
+    try:
+        with pytest.raises(ModelUnavailable, match="cancelled"), judges.opened("slow", PretendEngine(), cancelled):
+            pass
+    finally:
+        loading.set()
+        registry.close()
+
+
+def test_endpoint_at_then_its_key_is_in_the_variable_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
+    text = "org/large@http://localhost:9/v1"
+    assert endpoint_at(text) == JudgeSettings(text, "http://localhost:9/v1", "org/large")
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-secret")
+    assert endpoint_at(text).key_env == "JUDGE_API_KEY"
+    for wrong in ("large@localhost", "@http://localhost:9/v1", "large@"):
+        with pytest.raises(SetupError, match="^--judge: '.*' is not MODEL@URL"):
+            endpoint_at(wrong)
+
+
+def test_judge_meant_then_names_as_on_the_server_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    class Loaded(PretendEngine):
+        def close(self) -> None:
+            closed.append("closed")
+
+    monkeypatch.setattr("proxy.judges.load_engine", lambda settings, max_batch: Loaded())
+    settings = Settings(models=model_settings("one"), judges=[BIG])
+    with judge_meant(None, settings, PretendEngine(), None, None) as judge:
+        assert judge is None
+    with judge_meant("large@http://localhost:9/v1", settings, PretendEngine(), None, None) as judge:
+        assert isinstance(judge, EndpointJudge)
+    with judge_meant("one", settings, PretendEngine(), None, None) as judge:
+        assert isinstance(judge, ModelJudge) and not closed
+    assert closed
+    with (
+        pytest.raises(SetupError, match="^--judge: there is no judge 'two'; possible: .*, big, one, MODEL@URL$"),
+        judge_meant("two", settings, PretendEngine(), None, None),
+    ):
+        pass
