@@ -36,7 +36,7 @@ class Answer:
         self.ended = False
         self.produced = 0
         self.last_token = -1
-        self.readings: tuple[float, ...] = ()  # what the probes read at the last token; put in the next event
+        self.readings: tuple[float, ...] = ()  # what the probes read at the last token, for the next event
         self._on_event = on_event
         self._speech = speech
         self._constraint = constraint
@@ -109,15 +109,14 @@ class Answer:
         if token < 0:
             self.emit(Failure(self._reason_for_none()))
             return False
-        readings, self.readings = self.readings, ()
         if token in stops:
-            self.emit(Finish("stop", readings))
+            self.emit(Finish("stop", self.readings))
             return False
         self.produced += 1
         self.last_token = token
         said = self._say(token, likelihood)
         self._steered.append(self._next_steering())
-        self.emit(replace(said, readings=readings) if readings else said)
+        self.emit(replace(said, readings=self.readings) if self.readings else said)
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length"))
         return not (self.ended or self.cancelled)
