@@ -1,0 +1,178 @@
+"""The maps of one span: which blocks belong together, and the maps between them, fitted as the residuals stream by.
+
+Knows engines only through the stream it reads; nothing of where the text is from.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from proxy.engines.base import FloatArray
+from proxy.errors import SetupError
+from proxy.steering.transfer.files import MapInfo, write_map, written
+from proxy.steering.transfer.maps import Fit, best, cross_validated, r_squared
+from proxy.steering.transfer.normal import FOLDS, Moments, Scale, Sums
+from proxy.steering.transfer.screen import SAMPLE, Sample, screen
+from proxy.steering.transfer.stream import Paired, Stream, fold_of
+from proxy.steering.work import Work, counter, packed
+from vector_store import Span
+
+SAMPLED_AN_ANSWER = 3  # pairs of one answer in the sample that blocks are compared by
+N_SHUFFLED = 3  # controls of each map
+SUMS_MEMORY = 1024**3  # bytes: maps whose sums would need more are fitted in several passes over the text
+
+BlockPair = tuple[int, int]  # of the source, of the target
+
+
+def comparing_label(span: Span) -> str:
+    return f"comparing blocks, {span}"
+
+
+def fitting_label(span: Span) -> str:
+    return f"fitting maps, {span}"
+
+
+@dataclass(frozen=True)
+class SpanMaps:
+    """Fits the maps of the stream's span to some blocks of the target."""
+
+    stream: Stream
+    target_blocks: Sequence[int]
+    seed: int
+    work: Work
+
+    def screened(self) -> list[list[float]]:
+        """The R2 of a quick fit from every block of the source (rows) to those of the target."""
+        name = f"blocks-{self.stream.span}"
+        table: list[list[float]] = self.work.part(name, packed(list[list[float]]), self._screen)
+        return table
+
+    def _screen(self) -> list[list[float]]:
+        of_each = 1 if self.stream.span == "last_prompt" else SAMPLED_AN_ANSWER
+        few = replace(self.stream, documents=self.stream.documents[: SAMPLE // of_each])
+        rng = np.random.default_rng(self.seed)
+        source, target, folds = [], [], []
+        advance = counter(self.work.progress, comparing_label(few.span), len(few.documents))
+        for pairs in _told(few, range(few.source.info.n_layers), self.target_blocks, advance):
+            rows = rng.permutation(len(pairs.source))[:of_each]
+            source.append(pairs.source[rows])
+            target.append(pairs.target[rows])
+            folds += [fold_of(few.documents[pairs.number])] * len(rows)
+        _check_folds(folds)
+        table: list[list[float]] = screen(
+            Sample(np.concatenate(source), np.concatenate(target), np.array(folds))
+        ).tolist()
+        return table
+
+    def fitted(self, source_blocks: Sequence[int], folder: Path) -> list[MapInfo]:
+        """A map from each of `source_blocks` to the block of the target at its place. Those that are in `folder`
+        already are left, the others fitted, as many at a time as memory is for, and written there."""
+        wanted = list(zip(source_blocks, self.target_blocks, strict=True))
+        found = {target: written(folder, self.stream.span, target) for _, target in wanted}
+        missing = [pair for pair in wanted if found[pair[1]] is None]
+        groups = self._groups(missing)
+        total = len(self.stream.documents) * max(len(groups), 1)
+        advance = counter(self.work.progress, fitting_label(self.stream.span), total, done=0 if groups else total)
+        for group in groups:
+            for pair, moments in self._gathered(group, advance).items():
+                self.work.check()
+                found[pair[1]] = self._write(moments, pair, folder)
+        return [info for info in found.values() if info is not None]
+
+    def _groups(self, pairs: Sequence[BlockPair]) -> list[Sequence[BlockPair]]:
+        size = sums_size(self.stream.source.info.hidden_size, self.stream.target.info.hidden_size)
+        at_once = max(1, SUMS_MEMORY // size)
+        return [pairs[start : start + at_once] for start in range(0, len(pairs), at_once)]
+
+    def _gathered(self, group: Sequence[BlockPair], advance: Callable[[int], None]) -> dict[BlockPair, Moments]:
+        """The sums of some pairs of blocks over all documents."""
+        blocks = sorted({source for source, _ in group})
+        targets = [target for _, target in group]
+        reading = _told(self.stream, blocks, targets, advance)
+        sample = list(_first(reading, SAMPLE))
+        moments = {
+            pair: Moments(
+                Scale.of(np.concatenate([pairs.source[:, blocks.index(pair[0])] for pairs in sample])),
+                Scale.of(np.concatenate([pairs.target[:, targets.index(pair[1])] for pairs in sample])),
+                N_SHUFFLED,
+            )
+            for pair in group
+        }
+        rng = np.random.default_rng(self.seed)
+        before: deque[FloatArray] = deque(maxlen=N_SHUFFLED)  # what the target made of the documents just before
+        for pairs in itertools.chain(sample, reading):
+            fold = fold_of(self.stream.documents[pairs.number])
+            wrong = [other[rng.permutation(len(other))] for other in before]
+            for (source, target), sums in moments.items():
+                x, y = pairs.source[:, blocks.index(source)], targets.index(target)
+                sums.add(sums.folds[fold], x, pairs.target[:, y])
+                for control, other in zip(sums.shuffled, wrong, strict=False):
+                    n = min(len(x), len(other))
+                    sums.add(control, x[:n], other[:n, y])
+            before.appendleft(pairs.target)
+        for sums in moments.values():
+            sums.finish()
+        return moments
+
+    def _write(self, moments: Moments, pair: BlockPair, folder: Path) -> MapInfo:
+        """Fit the map, and its controls by the same method, and write them."""
+        tried = cross_validated(moments.folds)
+        method = best(tried)
+        whole = Sums.total(moments.folds).covariances
+        fit = Fit(whole)
+        wrong = [fit.solve(method, control.covariance) for control in moments.shuffled]
+        info = MapInfo(
+            span=self.stream.span,
+            source_block=pair[0],
+            target_block=pair[1],
+            method=method,
+            r2=tried[method],
+            r2_shuffled=float(np.mean([r_squared(map_, whole) for map_ in wrong])),
+            r2_by_kind={
+                kind: max(r2 for method, r2 in tried.items() if method.kind == kind)
+                for kind in dict.fromkeys(method.kind for method in tried)
+            },
+            n_pairs=sum(sums.n for sums in moments.folds),
+            n_controls=len(wrong),
+        )
+        write_map(folder, info, moments.in_residuals(fit.solve(method)), [moments.in_residuals(map_) for map_ in wrong])
+        return info
+
+
+def sums_size(d: int, p: int) -> int:
+    """Bytes that the sums for one map from width d to width p take."""
+    return 4 * (FOLDS * (d * d + d * p + p * p) + N_SHUFFLED * d * p)
+
+
+def _told(
+    stream: Stream, source_blocks: Sequence[int], target_blocks: Sequence[int], advance: Callable[[int], None]
+) -> Iterator[Paired]:
+    """What the stream reads; `advance` is told how many more documents are done."""
+    done = 0
+    for pairs in stream.read(source_blocks, target_blocks):
+        advance(pairs.number + 1 - done)
+        done = pairs.number + 1
+        yield pairs
+    advance(len(stream.documents) - done)
+
+
+def _first(reading: Iterator[Paired], n_rows: int) -> Iterator[Paired]:
+    """As much of it as has so many rows; the rest is left in it."""
+    for pairs in reading:
+        yield pairs
+        n_rows -= len(pairs.source)
+        if n_rows <= 0:
+            return
+
+
+def _check_folds(folds: Sequence[int]) -> None:
+    empty = [fold for fold in range(FOLDS) if fold not in folds]
+    if empty:
+        raise SetupError(
+            "the text asks too few kinds of people, or questions: it can't be divided into what a map is fitted to and "
+            "what it is tried on"
+        )
