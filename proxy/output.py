@@ -54,7 +54,7 @@ def check_schema(engine: Engine, sampling: Sampling) -> None:
 
 
 def speller(engine: Engine) -> Speller:
-    """See Engine.speller. InvalidRequest where log-probabilities can't be told of. Blocks."""
+    """See Engine.speller. InvalidRequest where log-probabilities can't be told of."""
     try:
         return engine.speller()
     except InvalidRequest as error:

@@ -260,11 +260,11 @@ class Engine(Protocol):
 
     def check_schema(self, schema: str) -> None:
         """InvalidRequest for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that
-        `start` need not."""
+        `start` with the same schema does not."""
 
     def speller(self) -> Callable[[int], bytes]:
         """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. InvalidRequest
-        for a kind of tokenizer of which that can't be told. Blocks for up to a second."""
+        for a kind of tokenizer of which that can't be told."""
 
     def close(self) -> None:
         """Stop the worker and give the model's memory back. Generations under way end in a Failure."""

@@ -25,7 +25,8 @@ _KEPT_SCHEMAS = 64  # compiled
 class Lexicon:
     """One model's. Any thread may use it.
 
-    `make` is called once, for the first request that needs what this knows: with a large vocabulary it takes a second.
+    `make` is called at once, while the model loads: with a large vocabulary it takes a second or two, all the while
+    holding Python's lock, which would keep every other request waiting for the first that asks for JSON.
     `special` tokens spell nothing; `stops` are the end tokens. `n_tokens` are those the model has logits for.
     """
 
@@ -34,14 +35,16 @@ class Lexicon:
         self.special = special
         self.unspoken = _below(n_tokens, special - stops)
         self.stops = _below(n_tokens, stops)
-        self._make = make
-        self._tokenizer: LLTokenizer | None = None
         self._lock = threading.Lock()
+        try:
+            self._tokens: LLTokenizer | str = make()
+        except Exception as error:  # the model is of use without
+            self._tokens = str(error)
         self._compiled = lru_cache(_KEPT_SCHEMAS)(self._compile)
 
     def speller(self) -> Callable[[int], bytes]:
         """See Engine.speller."""
-        tokens = self._tokens()
+        tokens = self._known()
         return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
 
     def constraint(self, schema: str) -> "Constraint":
@@ -51,14 +54,10 @@ class Lexicon:
         with self._lock:
             return Constraint(compiled.deep_copy(), self)
 
-    def _tokens(self) -> LLTokenizer:
-        with self._lock:
-            if self._tokenizer is None:
-                try:
-                    self._tokenizer = self._make()
-                except Exception as error:
-                    raise InvalidRequest(f"what the model's tokens spell can't be told: {error}") from error
-            return self._tokenizer
+    def _known(self) -> LLTokenizer:
+        if isinstance(self._tokens, str):
+            raise InvalidRequest(f"what the model's tokens spell can't be told: {self._tokens}")
+        return self._tokens
 
     def _compile(self, schema: str) -> LLMatcher:
         try:
@@ -67,7 +66,7 @@ class Lexicon:
             )
         except ValueError as error:
             raise InvalidRequest(f"it is not a JSON schema: {error}", param="json_schema") from None
-        matcher = LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
+        matcher = LLMatcher(self._known(), grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise InvalidRequest(f"answers can't be kept to it: {_reason(matcher)}", param="json_schema")
         if not Constraint(matcher, self).allowed().any():

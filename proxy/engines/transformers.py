@@ -8,7 +8,6 @@ from typing import Any
 
 import jinja2
 import torch
-from llguidance import LLTokenizer
 from llguidance.hf import from_tokenizer
 
 from proxy.engines import loading
@@ -65,9 +64,10 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         self._special = speaker.special
         batch = DecodingBatch(runner, speaker.stops, info.context_length, max_batch)
         worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
+        n_tokens = runner.vocabulary
         lexicon = Lexicon(
-            partial(_to_bytes, tokenizer, self._encoding, runner.vocabulary, speaker.stops),
-            runner.vocabulary,
+            lambda: from_tokenizer(tokenizer, max(n_tokens, len(tokenizer)), sorted(speaker.stops)),
+            n_tokens,
             speaker.special,
             speaker.stops,
         )
@@ -105,9 +105,3 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             detokenizer = Detokenizer(self._tokenizer, self._special)
             return [detokenizer.add(token) for token in token_ids]
-
-
-def _to_bytes(tokenizer: Any, encoding: threading.Lock, n_tokens: int, stops: frozenset[int]) -> LLTokenizer:
-    """The tokenizer's tokens as the bytes they add to a text. ValueError for a kind that does not tell."""
-    with encoding:
-        return from_tokenizer(tokenizer, max(n_tokens, len(tokenizer)), sorted(stops))
