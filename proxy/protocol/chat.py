@@ -148,8 +148,9 @@ class TopLogprob(msgspec.Struct):
 class TokenLogprob(msgspec.Struct):
     """Of one token of the content, in the model's own distribution: the log-softmax of its logits at temperature 1,
     before penalties, bias, filters and response_format, steered as the answer is. `bytes` are UTF-8; where they are
-    only part of a character, `token` has them as `\\x..`. The bytes of all tokens are those of the content, except that
-    a stop string may cut off the end of the last. `top_logprobs`: the likeliest tokens, best first; no special ones.
+    only part of a character, `token` has them as `\\x..`. The bytes of all tokens are those of the content, but for
+    the end of the last where a stop string cut it off, and the space that some tokenizers put before the first word.
+    `top_logprobs`: the likeliest tokens, best first; no special ones.
     """
 
     token: str
