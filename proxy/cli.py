@@ -57,6 +57,7 @@ DEMO_EXAMPLES = """examples:
   persona-proxy demo evaluate                               what the demo models show, as tables; minutes
   persona-proxy demo judges                                 whether scores can be believed; many minutes
   persona-proxy demo blocks                                 the choice of places beside brute force; many minutes
+  persona-proxy demo thermostat                             a level held beside addition; many minutes
   persona-proxy demo train qwen2                            train one again, as it was; about an hour on two cores
   persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
   persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
@@ -172,6 +173,11 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     blocks.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
     _add_common(blocks)
     blocks.set_defaults(run=_compare_blocks)
+    thermostat = actions.add_parser("thermostat", help="compare holding and capping a level with adding")
+    thermostat.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    thermostat.add_argument("--questions", type=int, default=30, help="held-out questions to each arm (%(default)s)")
+    _add_common(thermostat)
+    thermostat.set_defaults(run=_compare_modes)
     judges = actions.add_parser(
         "judges", help="compare the likelihood ratio with the rules, on the same answers"
     )
@@ -293,6 +299,14 @@ def _compare_judges(args: argparse.Namespace) -> None:
 def _check_questions(count: int) -> None:
     if not 1 <= count <= 200:
         raise SetupError(f"--questions must be from 1 to 200, not {count}")
+
+
+def _compare_modes(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    _check_questions(args.questions)
+    from proxy.demo.report import compare_modes
+
+    compare_modes(models, settings, args.questions)
 
 
 def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:

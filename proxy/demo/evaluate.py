@@ -1,8 +1,8 @@
 """What the demo models show, by the world's own rules, on questions nothing was trained or chosen on.
 
 Each pole: asked for by system prompt, steered at several coefficients, and under random directions of the same dose.
-Two further arms say what the method's parts are worth: the direction pole minus pole, and a held level instead of an
-addition. The rules see the question and the answer, never the arm.
+A further arm says what the direction is worth: pole minus pole instead of pole minus neutral. The rules see the
+question and the answer, never the arm.
 """
 
 import dataclasses
@@ -101,19 +101,15 @@ def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[Arm]:
     for side in SIDES:
         pole = trait.pole(side)
 
-        def plan(
-            v: PersonaVector, coefficient: float, options: SteeringOptions, side: Side = side, pole: str = pole
-        ) -> Plan:
-            return build_plan({pole: coefficient}, {pole: (v, side)}, options, engine.info)[0]
+        def plan(v: PersonaVector, coefficient: float, side: Side = side, pole: str = pole) -> Plan:
+            return build_plan({pole: coefficient}, {pole: (v, side)}, SteeringOptions(), engine.info)[0]
 
-        add, hold = SteeringOptions(), SteeringOptions(mode="target")
-        randoms = [plan(with_random_direction(vector, side, 7, n), 1.0, add) for n in range(N_RANDOM)]
+        randoms = [plan(with_random_direction(vector, side, 7, n), 1.0) for n in range(N_RANDOM)]
         yield Arm(pole, "asked", [pair.side(side) for pair in trait.instructions], [Plan()])
         for coefficient in COEFFICIENTS:
-            yield Arm(pole, f"steered {coefficient:g}", [None], [plan(vector, coefficient, add)])
+            yield Arm(pole, f"steered {coefficient:g}", [None], [plan(vector, coefficient)])
         yield Arm(pole, "random", [None], randoms)
-        yield Arm(pole, "pole minus pole", [None], [plan(_pole_minus_pole(vector, side), 1.0, add)])
-        yield Arm(pole, "held level", [None], [plan(vector, 1.0, hold)])
+        yield Arm(pole, "pole minus pole", [None], [plan(_pole_minus_pole(vector, side), 1.0)])
 
 
 def _pole_minus_pole(vector: PersonaVector, side: Side) -> PersonaVector:

@@ -1,11 +1,11 @@
-"""What `persona-proxy demo train`, `demo evaluate`, `demo blocks` and `demo judges` do, told in plain lines."""
+"""What `persona-proxy demo train`, `evaluate`, `blocks`, `judges` and `thermostat` do, told in plain lines."""
 
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.demo import blocks, judging
+from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import ModelInfo
@@ -90,6 +90,26 @@ def compare_judges(models: Sequence[ModelSettings], settings: Settings, n_questi
             engine.close()
         print(f"\n{model.id}: by the rules / by the likelihood ratio, means of {n_questions} answers\n")
         print(*judging.tables(*found), sep="\n")
+
+
+def compare_modes(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
+    """Add to poles, hold and cap them in each model, with the vectors the server would use, and print what comes of
+    it."""
+    traits = load_traits()
+    questions = held_out_questions(traits, n_questions)
+    store = VectorStore(settings.vector_folders)
+    for model in models:
+        engine = load_engine(model, MAX_RUNNING)
+        try:
+            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
+            with ProgressBar(sys.stderr) as progress:
+                found = thermostat.measure(engine, traits, vectors, questions, progress)
+        finally:
+            engine.close()
+        print(f"\n{model.id}: adding and holding where they show a pole equally often, {n_questions} questions each\n")
+        print(*thermostat.equal_table(found), sep="\n")
+        print("\nbeside what a system prompt asks for: share of answers with the pole / with the fact right\n")
+        print(*thermostat.context_table(found), sep="\n")
 
 
 def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:
