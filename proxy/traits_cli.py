@@ -75,7 +75,7 @@ def _add_create(create: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--negative", metavar="PERSONA", help="the other's (its description, else not-NAME)")
     way = create.add_mutually_exclusive_group(required=True)
-    way.add_argument("--model", metavar="[ID=]NAME_OR_FOLDER", help="let this model write it: minutes on a GPU")
+    way.add_argument("--model", metavar="[ID=]NAME_OR_FOLDER", help="let this model write it")
     way.add_argument("--template", action="store_true", help="make it by fixed templates, at once; weaker")
     create.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
     create.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")

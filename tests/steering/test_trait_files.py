@@ -37,19 +37,33 @@ def traits(draw: st.DrawFn) -> Trait:
 
 
 @given(traits())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_encode_then_the_same_trait_is_read(trait: Trait) -> None:
     assert msgspec.toml.decode(encode(trait), type=Trait) == trait
 
 
 @given(traits(), traits())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_edited_then_what_was_changed_is_read_and_the_rest_is_as_it_was(before: Trait, after: Trait) -> None:
     changes = {"rubric": after.rubric, "instructions": after.instructions, "question_sets": after.question_sets}
     changed = msgspec.structs.replace(before, **changes)
     content = edited(b"# first line\n" + encode(before), changed, changes)
     assert msgspec.toml.decode(content, type=Trait) == changed
     assert content.startswith(b"# first line\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["one\r\ntwo", "one\ntwo\r\n", "\none", "\n", 'a """quoted"""\nword"', "back\\\nslash", "\x00\n\x7f\u2028"]
+)
+def test_encode_when_a_text_is_awkward_then_the_same_text_is_read(text: str) -> None:
+    trait = msgspec.structs.replace(GRUMPY, rubric=text)
+    assert msgspec.toml.decode(encode(trait), type=Trait) == trait
+
+
+def test_edited_when_a_field_is_emptied_then_it_is_gone() -> None:
+    silly = load_traits()["silly"]
+    without = msgspec.structs.replace(silly, question_sets={})
+    assert decode_trait(edited(encode(silly), without, ["question_sets"]), "file") == without
 
 
 def test_encode_then_a_person_can_read_it() -> None:
