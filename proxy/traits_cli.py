@@ -160,6 +160,9 @@ def _write(args: argparse.Namespace, settings: Settings, folder: "TraitFolder", 
         with ProgressBar(sys.stdout) as progress:
             folder.add(write_trait(engine, brief, Work(progress, parts)))
         parts.discard()
+    except KeyboardInterrupt:
+        print(f"{brief.id}: broken off; the same command goes on from here", flush=True)
+        raise
     finally:
         engine.close()
 

@@ -63,8 +63,8 @@ sentences. "positive_levels": how an answer looks that has nothing, a little, mu
 that order, a few words each. "negative_levels": the same for the second manner."""
 
 _OFFER = (
-    "Another model may do better. Fixed templates make a trait of the two descriptions without any, and a weaker one: "
-    '"template": true, or --template.'
+    "Another seed or model may do better. Fixed templates make a trait of the two descriptions without any, and a "
+    'weaker one: "template": true, or --template.'
 )
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}
