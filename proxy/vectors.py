@@ -99,7 +99,12 @@ def poles_of(header: VectorHeader) -> dict[str, PoleDetails]:
     """Where and how strongly each pole is steered, as clients are told, by side."""
     return {
         side: PoleDetails(
-            choice.block, choice.span, choice.positions, choice.relative_dose, choice.measured_range, choice.score
+            choice.block,
+            choice.span,
+            choice.positions,
+            choice.relative_dose,
+            choice.measured_range,
+            choice.score if header.scored else None,
         )
         for side, choice in header.poles.items()
     }

@@ -146,13 +146,15 @@ def described(header: "VectorHeader") -> list[str]:
     if header.counts:
         kept = ", ".join(f"{count.kept} of {count.made} {condition}" for condition, count in header.counts.items())
         lines.append(f"  answers used: {kept}")
+    if header.judge is not None:
+        lines.append(f"  judged by: {header.judge}")
     for side in SIDES:
         choice = header.poles.get(side)
         if choice is None:
             lines.append(f"  {header.pole(side)}: its strength was never measured")
             continue
         coherent = "" if choice.measured_range is None else f", coherent up to coefficient {choice.measured_range[1]:g}"
-        score = "" if choice.score is None else f", score {choice.score:.2f}"
+        score = "" if choice.score is None else f", score {choice.score:.2f}" if header.scored else ", unscored"
         lines.append(
             f"  {header.pole(side)}: block {choice.block}, taken from {choice.span}, added at {choice.positions}, "
             f"relative dose {choice.relative_dose:.2f} at coefficient 1{coherent}{score}"

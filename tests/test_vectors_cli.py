@@ -13,7 +13,7 @@ from proxy import cli
 from proxy.vectors_hub import push
 from tests.fakes import save_vector
 from tests.steering.pretend import PretendEngine, PretendJudge
-from vector_store import VectorStore
+from vector_store import JudgedBy, VectorStore
 from vector_store.exchange import directions, export_vector
 from vector_store.formats import FORMAT_NAMES
 
@@ -135,6 +135,18 @@ def test_import_when_it_is_measured_then_or_later_then_it_can_be_used(
     measured = next(header for header in store.list() if header.poles)
     assert (measured.fingerprint, measured.poles["positive"].block) == (native.fingerprint, 1)
     assert measured.id in capsys.readouterr().out and Pretended.closed
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_show_then_who_judged_and_no_score_of_a_judge_that_is_none(
+    scored: bool, id_: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = VectorStore([folder])
+    judge = JudgedBy(name="likelihood ratio", auroc=0.91 if scored else 0.75, n=80, scored=scored)
+    assert vectors("show", store.save(dataclasses.replace(store.get(id_), id="", judge=judge))) == 0
+    shown = capsys.readouterr().out
+    assert f"  judged by: likelihood ratio, AUROC {judge.auroc} on 80 held-out answers" in shown
+    assert ("score 0.50" in shown, "unscored" in shown) == (scored, not scored)
 
 
 def test_delete_then_the_version_or_all_of_them(id_: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

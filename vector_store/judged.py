@@ -12,3 +12,8 @@ class JudgedBy:
     auroc: float
     n: int
     scored: bool
+
+    def __str__(self) -> str:
+        """For a person."""
+        figure = f"{self.name}, AUROC {self.auroc:.2f} on {self.n} held-out answers"
+        return figure if self.scored else f"{figure}, which is too little to score by"

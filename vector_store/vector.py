@@ -146,9 +146,16 @@ class VectorHeader:
         """The persona's name on this side."""
         return self.positive if side == "positive" else self.negative
 
+    @property
+    def scored(self) -> bool:
+        """Whether its trait scores may be shown. One that nobody validated the judge of is taken at its word."""
+        return self.judge is None or self.judge.scored
+
     def effects(self, side: Side) -> list[float | None]:
         """Per block, how far the best of what was tried there took the pole's score above that of no steering, from -1
-        to 1; None where nothing was generated."""
+        to 1; None where nothing was generated, and everywhere where it is not `scored`."""
+        if not self.scored:
+            return [None] * self.n_layers
         points = [point for point in self.curve if point.side == side]
         base = _best(point.score for point in points if point.kind == "unsteered")
         best = [

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from vector_store import Sweep
+from vector_store import JudgedBy, Sweep
 
 
 class PoleDetails(msgspec.Struct):
@@ -21,7 +21,8 @@ class PoleDetails(msgspec.Struct):
 class VectorDetails(msgspec.Struct, kw_only=True):
     """A stored persona vector. `usable`: its model is served and has the weights it was taken from; null where they
     are unknown, the model having never been loaded. `fingerprint` is "" where nobody knows whose weights it is for, and
-    `poles` lacks what was never measured."""
+    `poles` lacks what was never measured. `judge` is who scored the answers it was made and placed by, null where that
+    is unknown; where it is not `scored`, the poles have no score."""
 
     id: str
     model: str
@@ -33,6 +34,7 @@ class VectorDetails(msgspec.Struct, kw_only=True):
     created: str
     fingerprint: str
     poles: dict[str, PoleDetails]
+    judge: JudgedBy | None
     usable: bool | None
 
 

@@ -210,6 +210,7 @@ def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
         "created": header.created,
         "fingerprint": header.fingerprint,
         "poles": poles_of(header),
+        "judge": header.judge,
         "usable": _usable(header, model),
     }
 

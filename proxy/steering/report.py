@@ -75,6 +75,8 @@ def summary(vector: PersonaVector) -> Iterator[str]:
     yield f"{vector.positive} / {vector.negative} in {vector.model_id}"
     kept = (f"{count.kept} of {count.made} {condition}" for condition, count in vector.counts.items())
     yield f"  answers kept: {', '.join(kept)}"
+    if vector.judge is not None:
+        yield f"  judged by: {vector.judge}"
     yield "  separation of the poles by block (AUROC on the other half of the questions; 0.5 is chance):"
     yield "    block" + "".join(f"{span:>14}" for span in vector.separation)
     for block in range(vector.n_layers):
@@ -97,13 +99,14 @@ def _pole_summary(vector: PersonaVector, side: Side, choice: PoleChoice) -> Iter
     points = {point.kind: point for point in vector.curve if point.side == side and _is_shown(point, choice)}
     for kind, name in (("steered", "steered"), ("unsteered", "not steered"), ("random", "random vector")):
         if kind in points:
+            trait = f"trait {points[kind].trait:5.1f}" if vector.scored else "trait unscored"
             yield (
-                f"    {name:14} trait {points[kind].trait:5.1f}  coherence {points[kind].coherence:5.1f}"
-                f"  (of 100; {points[kind].n} answers)"
+                f"    {name:14} {trait}  coherence {points[kind].coherence:5.1f}  (of 100; {points[kind].n} answers)"
             )
     if choice.measured_range is not None:
         yield f"    coherent up to coefficient {choice.measured_range[1]:g}"
-    if "steered" in points and "unsteered" in points and points["steered"].score <= points["unsteered"].score:
+    both = vector.scored and "steered" in points and "unsteered" in points
+    if both and points["steered"].score <= points["unsteered"].score:
         yield f"    steering shows no more of {pole!r} than no steering does"
 
 

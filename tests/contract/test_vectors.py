@@ -16,7 +16,7 @@ from proxy.settings import Settings
 from tests.contract.test_errors import check_shape
 from tests.fakes import FINGERPRINT, FakeEngine, save_vector, serving
 from tests.test_vectors_cli import FakeHub
-from vector_store import Count, PersonaVector, PlaceGain, VectorStore
+from vector_store import Count, JudgedBy, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
 from vector_store.formats import FORMAT_NAMES
@@ -80,6 +80,19 @@ def test_versions_then_all_of_one_trait_and_model_with_what_is_known_of_them(
     assert shown[0]["agreement"] == {"response": [0.5, 0.9, 1.0, 0.75]}
     (one,) = client.get(f"/api/vectors/fake/silly/{vector.id}").json()["data"]
     assert one == shown[1]
+
+
+def test_versions_when_the_judge_is_none_then_named_and_the_poles_have_no_score(
+    client: httpx.Client, store: VectorStore, settings: Settings
+) -> None:
+    id_ = save_vector(Path(settings.vectors_dir), "silly", "silly", "serious", model=HUB, score=0.8)
+    (told,) = client.get(f"/api/vectors/{HUB}/silly").json()["data"]
+    assert told["judge"] is None and told["poles"]["positive"]["score"] == 0.8
+    judge = JudgedBy(name="likelihood ratio", auroc=0.75, n=80, scored=False)
+    store.save(dataclasses.replace(store.get(id_), id="", created="2025-02-01T00:00:00Z", judge=judge))
+    told = client.get(f"/api/vectors/{HUB}/silly").json()["data"][0]
+    assert told["judge"] == {"name": "likelihood ratio", "auroc": 0.75, "n": 80, "scored": False}
+    assert told["poles"]["positive"]["score"] is None
 
 
 def test_versions_when_the_model_has_a_slash_then_three_and_four_parts_name_them(

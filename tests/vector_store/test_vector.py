@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vector_store import CONDITIONS, PersonaVector, PlaceGain, PoleChoice, opposite
+from vector_store import CONDITIONS, SIDES, JudgedBy, PersonaVector, PlaceGain, PoleChoice, opposite
 
 
 def make_vector() -> PersonaVector:
@@ -80,3 +80,11 @@ def test_missing_means_are_refused() -> None:
         dataclasses.replace(vector, means={"response": {"positive": vector.means["response"]["positive"]}})
     with pytest.raises(ValueError, match="same spans"):
         dataclasses.replace(vector, residual_norms={})
+
+
+def test_effects_when_the_judge_tells_the_poles_apart_too_badly_then_unscored() -> None:
+    judge = JudgedBy(name="guessing", auroc=0.61, n=80, scored=False)
+    vector = dataclasses.replace(make_vector(), judge=judge)
+    assert not vector.scored and all(vector.effects(side) == [None] * 2 for side in SIDES)
+    assert str(judge) == "guessing, AUROC 0.61 on 80 held-out answers, which is too little to score by"
+    assert dataclasses.replace(vector, judge=dataclasses.replace(judge, scored=True)).scored and make_vector().scored
