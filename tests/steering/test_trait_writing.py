@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy.errors import SetupError
@@ -131,6 +132,13 @@ def test_write_trait_when_the_model_can_not_do_it_then_the_part_and_what_came_ar
     assert len(engine.asked[part]) == MAX_ROUNDS * (9 if part == "questions" else 1)
 
 
+def test_write_trait_when_answers_are_kept_then_each_round_has_its_own(tmp_path: Path) -> None:
+    engine = Writer(spoil=only("questions", lambda value: {"questions": ["No question."]}, range(9)))
+    work = dataclasses.replace(WORK, parts=parts_of(tmp_path, engine, BRIEF))
+    assert write_trait(engine, BRIEF, work) == write_trait(Writer(), BRIEF, work)
+    assert len(engine.asked["questions"]) == 18
+
+
 def test_write_trait_when_the_model_has_no_room_then_it_says_so_and_templates_are_offered() -> None:
     with pytest.raises(SetupError, match=r"can't write the instructions: the request has \d+ tokens.*--template"):
         write_trait(Writer(context_length=500), BRIEF, WORK)
@@ -151,11 +159,7 @@ def test_write_trait_when_it_was_cut_off_then_it_goes_on_with_what_was_written(t
         write_trait(Writer(spoil=cut), BRIEF, dataclasses.replace(WORK, parts=parts))
     trait = write_trait(engine, BRIEF, dataclasses.replace(WORK, parts=parts))
     assert list(engine.asked) == ["rubric"] and trait == write_trait(Writer(), BRIEF, WORK)
-    assert parts_of(tmp_path, engine, dataclasses_seed(BRIEF, 8))._folder != parts._folder
-
-
-def dataclasses_seed(brief: Brief, seed: int) -> Brief:
-    return Brief(brief.id, brief.positive, brief.negative, brief.positive_trait, brief.negative_trait, seed)
+    assert parts.begun and not parts_of(tmp_path, engine, msgspec.structs.replace(BRIEF, seed=8)).begun
 
 
 def test_write_trait_then_progress_is_of_the_stages_it_announces_and_never_goes_back() -> None:
