@@ -2,7 +2,8 @@
 
 import pytest
 
-from proxy.demo import blocks
+from proxy import cli
+from proxy.demo import blocks, report
 from proxy.demo.blocks import Comparison, compare, findings, tables
 from proxy.steering.extract import extract
 from proxy.steering.trials import Place
@@ -66,3 +67,13 @@ def test_compare_when_the_choice_is_bad_then_it_missed_and_by_how_much(
     table = list(tables(found))
     assert len(table) == 4 and "| silly | block 0, response, 0.50 | block 1, last_prompt," in table[2]
     assert table[2].endswith(f"| {found[0].miss:.2f} |")
+
+
+def test_command_then_the_models_that_were_named_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(report, "compare_choices", lambda models, settings: compared.extend(m.id for m in models))
+    assert cli.main(["demo", "blocks", "--model", "demo-gpt-oss"]) == 0
+    assert cli.main(["demo", "blocks", "--model", "mine"]) == 2
+    assert compared == ["demo-gpt-oss"] and "there is no demo model 'mine'" in capsys.readouterr().err
