@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.demo import rules
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
 from proxy.engines.batch import generate_all
 from proxy.protocol.steering import SteeringOptions
@@ -55,14 +54,10 @@ class TraitResult:
 
 @dataclass(frozen=True)
 class PoleResult:
-    """What was made of a pole's answers, float32[arms, questions] each: whether it shows and whether the answer is
-    fluent, by the rules, and the likelihood ratio's scores, 0 to 100."""
+    """What was made of a pole's answers, by each kind of judge: float32[2, arms, questions], traits and coherences."""
 
     pole: str
-    shown: FloatArray
-    trait: FloatArray
-    fluent: FloatArray
-    coherence: FloatArray
+    scores: Mapping[str, FloatArray]
 
 
 def compare(
@@ -81,8 +76,10 @@ def compare(
         for side in SIDES:
             texts = _texts(engine, trait, side, vectors[trait.id], questions, progress)
             began_s = time.monotonic()
-            by_pole.append(_judged(judges["likelihood"].judge, trait, side, questions, texts))
+            likely = _scores(judges["likelihood"].judge, trait, side, questions, texts)
             spent_s += time.monotonic() - began_s
+            true = _scores(judges["rules"].judge, trait, side, questions, texts)
+            by_pole.append(PoleResult(trait.pole(side), {"rules": true, "likelihood": likely}))
         n_answers = len(SIDES) * len(ARMS) * len(questions)
         by_trait.append(TraitResult(trait.id, judges, 100 * spent_s / n_answers))
     return by_trait, by_pole
@@ -112,19 +109,12 @@ def _texts(
     return [completion.text for completion in completions]
 
 
-def _judged(judge: Judge, trait: Trait, side: Side, questions: Sequence[str], texts: Sequence[str]) -> PoleResult:
-    pole = trait.pole(side)
-    asked = list(zip(itertools.cycle(questions), texts, strict=False))
+def _scores(judge: Judge, trait: Trait, side: Side, questions: Sequence[str], texts: Sequence[str]) -> FloatArray:
+    """See PoleResult."""
+    asked = zip(itertools.cycle(questions), texts, strict=False)
     scores = judge.score([Answer(question, text, trait, side) for question, text in asked])
-    found = np.array(
-        [
-            (100.0 * rules.shows(pole, question, text), score.trait, 100.0 * rules.fluent(text), score.coherence)
-            for (question, text), score in zip(asked, scores, strict=True)
-            if score is not None
-        ],
-        np.float32,
-    )
-    return PoleResult(pole, *found.T.reshape(4, len(ARMS), len(questions)))
+    pairs = [(np.nan, np.nan) if score is None else (score.trait, score.coherence) for score in scores]
+    return np.array(pairs, np.float32).T.reshape(2, len(ARMS), len(questions))
 
 
 def tables(by_trait: Sequence[TraitResult], by_pole: Sequence[PoleResult]) -> Iterator[str]:
@@ -136,10 +126,9 @@ def tables(by_trait: Sequence[TraitResult], by_pole: Sequence[PoleResult]) -> It
         one, other = (result.judges[kind] for kind in KINDS)
         sense = "-" if other.coherence_auroc is None else f"{other.coherence_auroc:.2f}"
         yield (f"| {result.trait} | {_scored(one)} | {_scored(other)} | {sense} | {result.seconds_per_100:.1f} |")
-    yield ""
-    yield from _agreement("trait", [(result.pole, result.shown, result.trait) for result in by_pole])
-    yield ""
-    yield from _agreement("coherence", [(result.pole, result.fluent, result.coherence) for result in by_pole])
+    for number, what in enumerate(("trait", "coherence")):
+        yield ""
+        yield from _agreement(what, [(r.pole, *(r.scores[kind][number] for kind in KINDS)) for r in by_pole])
 
 
 def _scored(judge: Validated) -> str:

@@ -14,10 +14,10 @@ QUESTIONS = ["one?", "two?", "three?", "four?", "five?"]
 
 
 def pole_result(shown: float, trait: float) -> PoleResult:
-    def rows(value: float) -> np.ndarray:
-        return np.full((len(ARMS), 2), value, np.float32)
+    def both(trait: float, coherence: float) -> np.ndarray:
+        return np.stack([np.full((len(ARMS), 2), value, np.float32) for value in (trait, coherence)])
 
-    return PoleResult("silly", rows(shown), rows(trait), rows(100), rows(90))
+    return PoleResult("silly", {"rules": both(shown, 100), "likelihood": both(trait, 90)})
 
 
 def test_compare_then_steered_answers_score_higher_and_overdosed_ones_make_less_sense() -> None:
@@ -30,10 +30,11 @@ def test_compare_then_steered_answers_score_higher_and_overdosed_ones_make_less_
     assert of_trait.judges["likelihood"].scored and not of_trait.judges["rules"].scored  # it does not speak the world
     assert [result.pole for result in of_poles] == ["silly", "serious"]
     for result in of_poles:
-        assert result.trait.shape == (len(ARMS), len(QUESTIONS)) and not result.shown.any()
+        trait_scores, coherences = result.scores["likelihood"]
+        assert trait_scores.shape == (len(ARMS), len(QUESTIONS)) and not result.scores["rules"].any()
         unsteered, at_one, overdosed = ARMS.index("0"), ARMS.index("1"), len(ARMS) - 1
-        assert result.trait[at_one].mean() > result.trait[unsteered].mean() + 30
-        assert result.coherence[overdosed].mean() < result.coherence[unsteered].mean() - 30
+        assert trait_scores[at_one].mean() > trait_scores[unsteered].mean() + 30
+        assert coherences[overdosed].mean() < coherences[unsteered].mean() - 30
 
 
 def test_tables_then_truth_beside_score_and_unscored_where_it_is() -> None:
@@ -42,7 +43,7 @@ def test_tables_then_truth_beside_score_and_unscored_where_it_is() -> None:
         "likelihood": Validated(PretendJudge(), "l", 0.8, 80),
     }
     mixed = pole_result(0, 10)
-    mixed.shown[0], mixed.trait[0] = 100, 95
+    mixed.scores["rules"][0][0], mixed.scores["likelihood"][0][0] = 100, 95
     lines = list(tables([TraitResult("silly", judges, 1.25)], [mixed, pole_result(0, 10)]))
     assert "| silly | 0.97 | 0.80, unscored | - | 1.2 |" in lines
     assert f"| silly | 100 / 95 |{' 0 / 10 |' * (len(ARMS) - 1)} 1.00 | 1.00 |" in lines

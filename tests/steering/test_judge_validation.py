@@ -52,7 +52,17 @@ def test_validate_when_one_pole_alone_is_recognised_then_unscored(trait: Trait) 
             return [Score(0.0, 90.0) if a.side == "negative" else s for a, s in zip(answers, found, strict=True)]
 
     validated = validate(OneEyed(), SAMPLES, trait, WORK)
-    assert validated.auroc == 0.75 and not validated.scored
+    assert validated.auroc == 0.5 and not validated.scored
+
+
+def test_validate_when_a_pole_is_not_always_shown_then_both_scores_together_count(trait: Trait) -> None:
+    # A fifth of the answers asked to be silly are plain: no judge can tell by them alone.
+    samples = [
+        Sample(s.condition, s.question, "so so so so so") if s.condition == "positive" and n % 5 == 0 else s
+        for n, s in enumerate(SAMPLES)
+    ]
+    validated = validate(PretendJudge(), samples, trait, WORK)
+    assert validated.auroc == 1.0 and validated.scored
 
 
 def test_validate_then_coherence_is_tried_on_damaged_answers(trait: Trait) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 
 from proxy.engines.base import FloatArray
 from proxy.steering.judge.base import SCORES, Answer, Judge, NamedJudge, check_judged
@@ -16,19 +17,21 @@ from proxy.steering.judge.rollouts import Sample
 from proxy.steering.statistics import auroc
 from proxy.steering.traits import Trait
 from proxy.steering.work import Work
-from vector_store import SIDES, JudgedBy, opposite
+from vector_store import SIDES, JudgedBy
 from vector_store.store import slug
 
 MIN_AUROC = 0.9
+MIN_OF_A_POLE = 0.75  # AUROC of the score for one pole alone; below it the judge is blind to that pole
 N_DAMAGED = 20  # answers whose words are shuffled, and as many that go round in circles
 MIN_WORDS = 4  # of an answer that can be damaged
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A judge and how well it does. `auroc`: the chance that it scores an answer asked to show a pole above one asked
-    to show the opposite, for that pole, mean of both poles; of `n` answers. `coherence_auroc`: that it finds an answer
-    more coherent than a damaged one, None where none could be damaged.
+    """A judge and how well it does. `auroc`: the chance that it finds an answer asked to show the positive pole more
+    positive than one asked to show the negative pole, by the difference of its scores for the two; or, where it is
+    blind to a pole, the chance by the score for that one alone. Of `n` answers. `coherence_auroc`: the chance that it
+    finds an answer more coherent than a damaged one, None where none could be damaged.
 
     An answer counts to the pole it was asked for, so a model that does not follow its instructions makes a low AUROC
     as a judge without judgment does: neither tells anything of the trait.
@@ -63,22 +66,17 @@ def validate(judge: NamedJudge, samples: Sequence[Sample], trait: Trait, work: W
     traits = np.array([np.nan if score is None else score.trait for score in scores], np.float32)
     coherences = np.array([np.nan if score is None else score.coherence for score in scores], np.float32)
     conditions = np.array([sample.condition for sample in samples])
-    aurocs = []
-    whole = []
-    for number, side in enumerate(SIDES):
-        of_side = slice(number * len(samples), (number + 1) * len(samples))
-        for condition in SIDES:
-            check_judged(list(itertools.compress(scores[of_side], conditions == condition)), judge.name)
-        own, other = conditions == side, conditions == opposite(side)
-        aurocs.append(auroc(_known(traits[of_side][own]), _known(traits[of_side][other])))
-        whole.append(coherences[of_side][own])
+    of_side = {side: slice(at * len(samples), (at + 1) * len(samples)) for at, side in enumerate(SIDES)}
+    for side, condition in itertools.product(SIDES, SIDES):
+        check_judged(list(itertools.compress(scores[of_side[side]], conditions == condition)), judge.name)
+    whole = np.concatenate([coherences[of_side[side]][conditions == side] for side in SIDES])
     broken = _known(coherences[len(SIDES) * len(samples) :])
     return Validated(
         judge,
         judge.name,
-        float(np.mean(aurocs)),
+        _told_apart(traits[of_side["positive"]], traits[of_side["negative"]], conditions == "positive"),
         len(samples),
-        auroc(_known(np.concatenate(whole)), broken) if len(broken) else None,
+        auroc(_known(whole), broken) if len(broken) else None,
     )
 
 
@@ -98,6 +96,16 @@ def damage(samples: Sequence[Sample]) -> list[Sample]:
 
 def validation_label(trait: Trait) -> str:
     return f"{trait.id}: validating the judge"
+
+
+def _told_apart(for_positive: FloatArray, for_negative: FloatArray, is_positive: npt.NDArray[np.bool_]) -> float:
+    """See Validated.auroc; float32[n] each, nan where there is no score, and which answers were to be positive."""
+
+    def between(scores: FloatArray) -> float:
+        return auroc(_known(scores[is_positive]), _known(scores[~is_positive]))
+
+    weaker = min(between(for_positive), between(-for_negative))
+    return weaker if weaker < MIN_OF_A_POLE else between(for_positive - for_negative)
 
 
 def _known(values: FloatArray) -> FloatArray:
