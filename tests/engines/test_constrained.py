@@ -2,6 +2,7 @@
 
 import json
 import queue
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,15 +150,22 @@ def test_an_answer_when_cancelled_inside_the_value_then_is_silent_and_the_others
 ) -> None:
     engine = engine_for("qwen2")
     schema = '{"type": "array", "items": {"type": "integer"}, "minItems": 3000}'
-    heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    run = engine.start(ask(engine, "cancelled", Sampling(1500, seed=1, json_schema=schema)), heard.put)
-    for _ in range(3):
-        assert isinstance(heard.get(timeout=20), Token)
-    run.cancel()
+    heard: list[Event] = []
+    started, cancelled = threading.Event(), threading.Event()
+
+    def listen(event: Event) -> None:
+        heard.append(event)
+        if len(heard) == 3:
+            started.wait(20)
+            run.cancel()
+            cancelled.set()
+
+    run = engine.start(ask(engine, "cancelled", Sampling(1500, seed=1, json_schema=schema)), listen)
+    started.set()
+    assert cancelled.wait(20)
     kept = ask(engine, "kept", Sampling(200, seed=2, json_schema='{"enum": [true, false]}'))
     assert generate_all(engine, [kept])[0].text in ("true", "false")
-    while not heard.empty():
-        assert isinstance(heard.get(), Token)  # those made before it was noticed
+    assert len(heard) == 3
 
 
 @pytest.mark.parametrize(
