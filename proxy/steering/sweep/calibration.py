@@ -55,7 +55,7 @@ def measured(scores: Scores) -> Measured | None:
     known = ~np.isnan(scores).all(axis=1)
     if not known.any():
         return None
-    low, high = np.percentile(_redrawn(scores[known]), INTERVAL)
+    low, high = np.percentile(redrawn(scores[known]), INTERVAL)
     return Measured(mean=round(mean(scores), 4), low=round(float(low), 4), high=round(float(high), 4))
 
 
@@ -71,7 +71,7 @@ def difference(scores: Scores, base: Scores, share: float = 1.0, *, best_of: int
     if not known.any():
         return None
     outside = INTERVAL[0] / best_of
-    low, high = np.percentile(_redrawn(scores[known]) - share * _redrawn(base[known]), (outside, 100 - outside))
+    low, high = np.percentile(redrawn(scores[known]) - share * redrawn(base[known]), (outside, 100 - outside))
     return float(low), float(high)
 
 
@@ -151,7 +151,7 @@ def _mean_of_each(sums: Scores, counts: npt.NDArray[np.int_]) -> Scores:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _redrawn(scores: Scores) -> Scores:
+def redrawn(scores: Scores) -> Scores:
     """float64[N_DRAWS]: the mean of all scores of as many questions, drawn with replacement, and drawn alike for every
     table of as many questions. Each question has a score."""
     sums, counts = np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1)

@@ -1,0 +1,228 @@
+"""The ways to get a pole that are compared: each as generations, all from one list, so that they share every batch.
+
+All that add to the residuals do so at the same place and relative dose; they differ in the direction alone. The same
+question and sample has the same seed in every arm. Knows nothing of what the answers are worth.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from proxy.engines.base import Engine, FloatArray, Generation, Intervention, Plan, Rollout, Sampling, Span
+from proxy.errors import SetupError
+from proxy.steering import sampling
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.dose import unit
+from proxy.steering.layers import N_QUESTIONS
+from proxy.steering.traits import Trait
+from proxy.steering.transfer.matched import Pole, by_others
+from proxy.steering.transfer.pairs import prompt
+from proxy.steering.transfer.text import documents
+from proxy.steering.trials import TEMPERATURE
+from proxy.steering.work import Work
+from vector_store import SPANS
+
+ArmKind = Literal[
+    "none",
+    "native",
+    "transferred",
+    "random",
+    "random_covariance",
+    "shuffled",
+    "wrong_trait",
+    "sampling",
+    "prompt",
+    "native_by_others",
+    "transferred_by_others",
+]
+KINDS: tuple[ArmKind, ...] = get_args(ArmKind)
+N_RANDOM = 5  # directions of either kind, a sample each
+N_ACTIVATIONS = 256  # answers whose residuals say how activations vary
+N_DEMO_QUESTIONS = 20  # held-out ones of the demo world, besides each trait's
+OWN_SEEDS = 700_000  # from here on, so that no answer that anything was chosen by is made again
+ACTIVATIONS = "activations"
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """`samples`: answers to each question in each arm that has no variants of its own. The same `seed` makes the same
+    answers, on the same machine."""
+
+    samples: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """SetupError where a number is out of range."""
+        if not 1 <= self.samples <= 100:
+            raise SetupError(f"samples must be from 1 to 100, not {self.samples}")
+        if self.seed < 0:
+            raise SetupError(f"the seed must not be negative, as {self.seed} is")
+
+
+class Asked(NamedTuple):
+    """One answer: to get which pole (its index), in which way, to which question, and which sample."""
+
+    pole: int
+    kind: ArmKind
+    question: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Everything that is asked. `questions`: per trait, those nothing was chosen on. `activations`: per span,
+    float32[n, n_layers, hidden], what the target's residuals vary in."""
+
+    engine: Engine
+    poles: Sequence[Pole]
+    questions: Mapping[str, Sequence[str]]
+    activations: Mapping[Span, FloatArray]
+    options: EvaluationOptions
+
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """All of it, question by question. No steering is asked for once per trait, under its first pole."""
+        longest = max(map(len, self.questions.values()))
+        return [
+            Asked(index, kind, question, sample)
+            for question in range(longest)
+            for index, pole in enumerate(self.poles)
+            if question < self.n_questions(index)
+            for kind in KINDS
+            for sample in range(self.n_samples(index, kind))
+        ]
+
+    def n_samples(self, index: int, kind: ArmKind) -> int:
+        """Answers to each question; where an arm has variants, one of each."""
+        pole = self.poles[index]
+        if kind == "none":
+            return self.options.samples if self.base_of(index) == index else 0
+        if kind in ("random", "random_covariance"):
+            return N_RANDOM
+        if kind == "shuffled":
+            return len(pole.shuffled)
+        if kind == "wrong_trait":
+            return len(self.wrong(index))
+        if kind.endswith("by_others") and by_others(pole, self.poles) is None:
+            return 0
+        return self.options.samples
+
+    def n_questions(self, index: int) -> int:
+        return len(self.questions[self.poles[index].trait.id])
+
+    def base_of(self, index: int) -> int:
+        """The pole under which the unsteered answers to the same questions are."""
+        return next(i for i, pole in enumerate(self.poles) if pole.trait.id == self.poles[index].trait.id)
+
+    def wrong(self, index: int) -> list[Pole]:
+        """The other traits' poles of the same side, whose vectors the sample of the arm `wrong_trait` is steered by."""
+        pole = self.poles[index]
+        return [other for other in self.poles if other.side == pole.side and other.trait.id != pole.trait.id]
+
+    def question(self, asked: Asked) -> str:
+        return self.questions[self.poles[asked.pole].trait.id][asked.question]
+
+    def generations(self) -> list[Generation]:
+        """One for each that is asked."""
+
+        @cache
+        def prompt_of(instruction: str | None, question: str) -> list[int]:
+            return self.engine.render(messages(instruction, question))
+
+        @cache
+        def plan(pole: int, kind: ArmKind, sample: int) -> Plan:
+            return self.plan(pole, kind, sample)
+
+        made = []
+        for asked in self.asked:
+            tokens = prompt_of(self._instruction(asked), self.question(asked))
+            drawn = Sampling(answer_tokens(self.engine, tokens, MAX_TOKENS), temperature=TEMPERATURE)
+            if asked.kind == "sampling":
+                drawn = self._modulated(self.poles[asked.pole], drawn)
+            seed = self.options.seed * 1_000_000 + OWN_SEEDS + asked.sample * 1_000 + asked.question
+            drawn = dataclasses.replace(drawn, seed=seed)
+            made.append(Generation(tokens, drawn, plan(asked.pole, asked.kind, asked.sample)))
+        return made
+
+    def plan(self, index: int, kind: ArmKind, sample: int) -> Plan:
+        """What a pole's answers are steered by in an arm."""
+        if kind in ("none", "sampling", "prompt"):
+            return Plan()
+        pole = self.poles[index]
+        if kind.endswith("by_others"):
+            pole = dataclasses.replace(pole, choice=by_others(pole, self.poles) or pole.choice)
+        return added(self._direction(pole, index, kind, sample), pole)
+
+    def _direction(self, pole: Pole, index: int, kind: ArmKind, sample: int) -> FloatArray:
+        rng = np.random.default_rng((self.options.seed, index, sample))
+        if kind == "random":
+            return rng.standard_normal(pole.native.hidden_size).astype(np.float32)
+        if kind == "random_covariance":
+            return drawn_within(self.activations[pole.choice.span][:, pole.choice.block], rng)
+        if kind == "shuffled":
+            return pole.direction(pole.shuffled[sample])
+        if kind == "wrong_trait":
+            return pole.direction(self.wrong(index)[sample].transferred)
+        return pole.direction(pole.native if kind.startswith("native") else pole.transferred)
+
+    def _instruction(self, asked: Asked) -> str | None:
+        """The system prompt of those who are asked by one: the trait's instructions in turn."""
+        if asked.kind != "prompt":
+            return None
+        pole = self.poles[asked.pole]
+        pairs = pole.trait.instructions
+        return pairs[(asked.question + asked.sample) % len(pairs)].side(pole.side)
+
+    def _modulated(self, pole: Pole, drawn: Sampling) -> Sampling:
+        """As a server steers that has no vector for the model but the source's."""
+        change = sampling.modulation({pole.name: 1.0}, {pole.name: (pole.source, pole.side)})
+        return sampling.sample(drawn.max_tokens, {"temperature": drawn.temperature}, change)[0]
+
+
+def added(direction: FloatArray, pole: Pole) -> Plan:
+    """Adding along a direction, whatever its length, at the pole's place and relative dose. SetupError for none."""
+    along, choice = unit(direction), pole.choice
+    if along is None:
+        raise SetupError(f"a direction for {pole.name!r} at block {choice.block} is zero")
+    vector = along * np.float32(choice.relative_dose * pole.residual_norm)
+    return Plan((Intervention(choice.block, choice.positions, "add", vector=vector),))
+
+
+def drawn_within(rows: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """float32[hidden]: from the normal distribution that has the covariance of `rows`, float32[n, hidden]."""
+    weights = rng.standard_normal(len(rows)).astype(np.float32)
+    direction: FloatArray = weights @ (rows - rows.mean(axis=0)) / np.float32(len(rows) ** 0.5)
+    return direction
+
+
+def reported_questions(traits: Mapping[str, Trait], world: str | None) -> dict[str, list[str]]:
+    """Per trait the half of its evaluate questions that nothing is chosen on; in the demo world held-out ones too."""
+    more: list[str] = []
+    if world == "demo":
+        # Here, so that a server with other models never loads the demo world.
+        from proxy.demo.evaluate import held_out_questions
+
+        more = held_out_questions(traits, N_DEMO_QUESTIONS)
+    return {id_: [*trait.questions_for(world).evaluate[N_QUESTIONS:], *more] for id_, trait in traits.items()}
+
+
+def read_activations(engine: Engine, traits: Mapping[str, Trait], seed: int, work: Work) -> dict[Span, FloatArray]:
+    """Per span, float32[n, n_layers, hidden]: the model's residuals in its own answers to trait-free text, of many
+    kinds of people in many manners. Blocks."""
+    prompts = [prompt(engine, document) for document in documents(traits, engine.info.world, seed, N_ACTIVATIONS)]
+    generations = [
+        Generation(ids, Sampling(answer_tokens(engine, ids, MAX_TOKENS), temperature=TEMPERATURE, seed=number))
+        for number, ids in enumerate(prompts)
+    ]
+    answers = work.answers("activations", ACTIVATIONS, engine, generations)
+    rollouts = [
+        Rollout(ids, answer.token_ids) for ids, answer in zip(prompts, answers, strict=True) if answer.token_ids
+    ]
+    if len(rollouts) < 2:
+        raise SetupError(f"{engine.info.id} answers nothing to text that names no trait")
+    stats = engine.capture(rollouts, SPANS)
+    return {span: stats[span].means for span in SPANS}

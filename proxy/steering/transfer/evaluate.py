@@ -1,0 +1,106 @@
+"""What a transferred vector is worth: it steers beside the target's own vector and beside everything that might only
+look like a transfer, at the same place and relative dose, in one stream of batches.
+
+Nothing that is chosen sees what is reported. Maps, their pairing of blocks and their method were chosen on text that
+names no trait; place and dose are the native vector's own, found on the half of the evaluate questions that is not
+asked here, or those of the other traits' native vectors. A judge that knows no arm scores the answers.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from proxy.engines.base import Engine
+from proxy.steering import judge
+from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
+from proxy.steering.sweep.truth import truth_of
+from proxy.steering.traits import Trait
+from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, read_activations, reported_questions
+from proxy.steering.transfer.figures import Evaluation
+from proxy.steering.transfer.files import TransferInfo
+from proxy.steering.transfer.matched import Pole
+from proxy.steering.transfer.tables import Table, Tables, figures_of
+from proxy.steering.work import Parts, Work
+
+ANSWERING = "answering"
+# The arms whose answers are judged for the other traits too.
+SPECIFIC: tuple[ArmKind, ...] = ("none", "native", "transferred", "shuffled", "prompt")
+
+
+def evaluate(
+    engine: Engine,
+    traits: Mapping[str, Trait],
+    poles: Sequence[Pole],
+    transfer: TransferInfo,
+    kind: JudgeKind | None,
+    options: EvaluationOptions,
+    work: Work,
+) -> Evaluation:
+    """Measure the vectors that `transfer` carried to `engine`'s model: both `poles` of each of `traits`. Blocks for
+    minutes. Without `kind` each trait has its usual judge. SetupError where a judge can't judge."""
+    judges = {
+        trait.id: judge.prepare(
+            judge.default_kind(engine.info, trait) if kind is None else kind,
+            engine,
+            trait,
+            seed=options.seed,
+            work=dataclasses.replace(work, parts=_Within(work.parts, trait.id)),
+        )
+        for trait in traits.values()
+    }
+    activations = read_activations(engine, traits, options.seed, work)
+    arms = Arms(engine, poles, reported_questions(traits, engine.info.world), activations, options)
+    completions = work.answers("arms", ANSWERING, engine, arms.generations())
+    tables = _judged(arms, judges, [completion.text for completion in completions], work)
+    return figures_of(transfer, arms, judges, tables, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def parts_key(transfer: TransferInfo, options: EvaluationOptions, vector_ids: Sequence[str]) -> object:
+    """What the parts of an evaluation depend on, besides judge, model and traits; see making.parts_of."""
+    return "evaluation", transfer.id, options, vector_ids
+
+
+def judging_label(trait_id: str) -> str:
+    return f"{trait_id}: judging"
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Parts of one trait among those of all."""
+
+    parts: Parts
+    name: str
+
+    def read(self, name: str) -> bytes | None:
+        return self.parts.read(f"{self.name}-{name}")
+
+    def write(self, name: str, content: bytes) -> None:
+        self.parts.write(f"{self.name}-{name}", content)
+
+
+def _judged(arms: Arms, judges: Mapping[str, Validated], texts: Sequence[str], work: Work) -> Tables:
+    """Every answer judged for its own pole, those of some arms for all poles."""
+    truth = truth_of(arms.engine.info.world)
+    right = [truth(arms.question(asked), text) for asked, text in zip(arms.asked, texts, strict=True)]
+    tables: dict[tuple[int, ArmKind, int], Table] = {}
+    for id_, judged in judges.items():
+        wanted = [
+            (number, index)
+            for number, asked in enumerate(arms.asked)
+            for index, pole in enumerate(arms.poles)
+            if pole.trait.id == id_ and (index == asked.pole or asked.kind in SPECIFIC)
+        ]
+        answers = [
+            Answer(arms.question(arms.asked[number]), texts[number], arms.poles[index].trait, arms.poles[index].side)
+            for number, index in wanted
+        ]
+        parts = work.in_parts(f"{id_}-scores", judging_label(id_), answers, SCORES, judged.judge.score)
+        scores = [score for part in parts for score in part]
+        for (number, index), score in zip(wanted, scores, strict=True):
+            asked = arms.asked[number]
+            key = asked.pole, asked.kind, index
+            if key not in tables:
+                tables[key] = Table.empty(arms.n_questions(asked.pole), arms.n_samples(asked.pole, asked.kind))
+            tables[key].put(asked.question, asked.sample, score, right[number])
+    return tables
