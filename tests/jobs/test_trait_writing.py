@@ -1,0 +1,72 @@
+"""The job in which a model writes a trait: when names are looked at, and what happens when it is run again."""
+
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from proxy.errors import TraitConflict
+from proxy.jobs.kinds import Kind, Stopped, Task
+from proxy.jobs.trait_writing import trait_writing_kind
+from proxy.steering.trait_files import TraitFolder
+from proxy.steering.trait_parts import Brief, from_templates
+from proxy.steering.traits import Traits
+from tests.steering.trait_writer import Writer
+
+BRIEF = Brief("mood", "grumpy", "cheerful", "grumpy", "cheerful")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> TraitFolder:
+    return TraitFolder(Traits(tmp_path / "traits"), tmp_path / "traits", 10)
+
+
+@pytest.fixture
+def kind(folder: TraitFolder, tmp_path: Path) -> Kind:
+    return trait_writing_kind(folder, tmp_path / "parts", 4)
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(threading.Event(), lambda doing, fraction, left_s: None)
+
+
+def test_run_when_the_name_was_taken_since_it_was_asked_for_then_the_model_writes_nothing(
+    folder: TraitFolder, kind: Kind, task: Task
+) -> None:
+    folder.add(from_templates(BRIEF))
+    engine = Writer()
+    with pytest.raises(TraitConflict):
+        kind.run(engine, BRIEF, task)
+    assert engine.started == []
+
+
+def test_run_when_it_was_cut_off_after_its_trait_was_added_then_it_is_done_again_with_what_is_there(
+    folder: TraitFolder, kind: Kind, task: Task, tmp_path: Path
+) -> None:
+    kind.run(Writer(), BRIEF, task)
+    written, engine = folder.get("mood"), Writer()
+    done = kind.run(engine, BRIEF, task)
+    assert done.result == {"trait": "mood"} and folder.get("mood") == written and engine.started == []
+    done.clean_up()
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_run_when_somebody_else_took_the_name_meanwhile_then_theirs_stays(
+    folder: TraitFolder, kind: Kind, task: Task
+) -> None:
+    kind.run(Writer(), BRIEF, task)
+    theirs = msgspec.structs.replace(folder.delete("mood"), rubric="Count the sighs.")
+    folder.add(theirs)
+    with pytest.raises(TraitConflict):
+        kind.run(Writer(), BRIEF, task)
+    assert folder.get("mood") == theirs
+
+
+def test_run_when_it_is_to_stop_then_it_adds_nothing(folder: TraitFolder, kind: Kind) -> None:
+    stopped = threading.Event()
+    engine = Writer(spoil=lambda value, part, number: stopped.set() or value)
+    with pytest.raises(Stopped):
+        kind.run(engine, BRIEF, Task(stopped, lambda doing, fraction, left_s: None))
+    assert "mood" not in folder.traits.current and len(engine.started) == 1
