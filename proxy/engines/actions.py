@@ -78,29 +78,22 @@ class Hold:
 
 
 class Gauge:
-    """Notes what a block's probes read at some tokens; `size` is the most that one token has."""
+    """Notes what a block's probes read at the one token of every row; `size` is the most that a row has."""
 
     def __init__(
-        self,
-        sites: Sequence[tuple[int, int]],
-        probes: Sequence[Sequence[Probe]],
-        size: int,
-        hidden_size: int,
-        device: torch.device,
+        self, probes: Sequence[Sequence[Probe]], n_rows: int, size: int, hidden_size: int, device: torch.device
     ) -> None:
-        directions = np.zeros((len(sites), size, hidden_size), np.float32)
-        offsets = np.zeros((len(sites), size), np.float32)
+        directions = np.zeros((n_rows, size, hidden_size), np.float32)
+        starts = np.zeros((n_rows, size, 1), np.float32)
         for row, mine in enumerate(probes):
             for number, probe in enumerate(mine):
-                directions[row, number], offsets[row, number] = probe.direction, probe.offset
-        self._at = _index(sites, device)
-        self.buffers = [torch.from_numpy(array).to(device) for array in (directions, offsets)]
-        self.found = torch.zeros((len(sites), size), device=device)  # of the last forward
+                directions[row, number], starts[row, number] = probe.direction, -probe.offset
+        self.buffers = [torch.from_numpy(array).to(device) for array in (directions, starts)]
+        self.found = torch.zeros((n_rows, size, 1), device=device)  # of the last forward
 
     def __call__(self, hidden: torch.Tensor) -> None:
-        directions, offsets = self.buffers
-        states = hidden[self._at].float()[:, :, None]
-        self.found.copy_((directions @ states)[:, :, 0] - offsets)
+        directions, starts = self.buffers
+        torch.baddbmm(starts, directions, hidden[:, 0, :, None].float(), out=self.found)
 
 
 Action = Addition | RowAddition | Hold | Gauge

@@ -118,7 +118,7 @@ class SteeringTable:
             for order, round_ in enumerate(rounds):
                 if round_.read:
                     here = [[probe for probe in mine if probe.block == block] for mine in probes]
-                    actions[block].append(Gauge(everyone, here, round_.read, hidden_size, device))
+                    actions[block].append(Gauge(here, len(rows), round_.read, hidden_size, device))
                 items = [done[block][order] if len(done.get(block, ())) > order else None for done in steps]
                 if round_.adds:
                     vectors = [item.vector if item is not None and item.mode == "add" else None for item in items]
@@ -139,7 +139,7 @@ class SteeringTable:
     def read(self, probes: Sequence[Sequence[Probe]]) -> list[tuple[float, ...]]:
         """What each row's probes read in the last forward, of a table made `of_rows` with these, or refilled by one."""
         found = {
-            block: action.found.tolist()
+            block: action.found[:, :, 0].tolist()
             for block, actions in self.actions.items()
             for action in actions
             if isinstance(action, Gauge)
