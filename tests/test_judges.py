@@ -46,6 +46,8 @@ def test_check_when_the_operator_did_not_set_it_up_then_refused(name: str, judge
     with pytest.raises(InvalidRequest, match="possible: rules, likelihood, model, big, org/pretend, other") as caught:
         judges.check(name)
     assert caught.value.param == "judge"
+    with pytest.raises(InvalidRequest, match="there is no judge"), judges.opened(name, PretendEngine(), never):
+        pass
 
 
 def test_opened_when_another_served_model_then_it_is_held_meanwhile() -> None:

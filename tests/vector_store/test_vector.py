@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vector_store import CONDITIONS, SIDES, JudgedBy, PersonaVector, PlaceGain, PoleChoice, opposite
+from vector_store import CONDITIONS, CurvePoint, JudgedBy, PersonaVector, PlaceGain, PoleChoice, opposite
 
 
 def make_vector() -> PersonaVector:
@@ -82,9 +82,26 @@ def test_missing_means_are_refused() -> None:
         dataclasses.replace(vector, residual_norms={})
 
 
+def tried(block: int | None, score: float) -> CurvePoint:
+    return CurvePoint(
+        side="positive",
+        kind="unsteered" if block is None else "steered",
+        block=block,
+        span=None if block is None else "response",
+        positions=None if block is None else "response",
+        relative_dose=0.0 if block is None else 1.0,
+        trait=100 * score,
+        coherence=100.0,
+        score=score,
+        n=10,
+    )
+
+
 def test_effects_when_the_judge_tells_the_poles_apart_too_badly_then_unscored() -> None:
     judge = JudgedBy(name="guessing", auroc=0.61, n=80, scored=False)
-    vector = dataclasses.replace(make_vector(), judge=judge)
-    assert not vector.scored and all(vector.effects(side) == [None] * 2 for side in SIDES)
+    known = dataclasses.replace(make_vector(), curve=[tried(None, 0.1), tried(1, 0.7)])
+    vector = dataclasses.replace(known, judge=judge)
+    assert known.effects("positive") == [None, pytest.approx(0.6)]
+    assert not vector.scored and vector.effects("positive") == [None, None]
     assert str(judge) == "guessing, AUROC 0.61 on 80 held-out answers, which is too little to score by"
     assert dataclasses.replace(vector, judge=dataclasses.replace(judge, scored=True)).scored and make_vector().scored
