@@ -57,6 +57,7 @@ def test_a_stream_answers_in_character_and_says_what_was_done(client: openai.Ope
     assert rules.shows("silly", QUESTION, text) and "Paris" in text
     assert report is not None and report["method"] == "activation" and report["personas"] == {"silly": 1.0}
     assert report["vectors"][0]["origin"] == "native" and report["relative_dose"] > 0
+    assert report["projection"]["silly"] > 0.5
 
 
 @pytest.mark.parametrize("model", [model.id for model in demo_models()])
