@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def stages(trait: Trait, n_layers: int, options: ExtractionOptions) -> dict[str,
     return extract.stages(trait, options.rollouts, options.questions) | layers.stages(trait, n_layers)
 
 
-def parts_of(folder: Path, engine: Engine, trait: Trait, options: object) -> FolderParts:
-    """Where below `folder` the finished parts of this work are kept: of this model and trait as they are now, of
+def parts_of(folder: Path, engine: Engine, trait: Trait | Sequence[Trait], options: object) -> FolderParts:
+    """Where below `folder` the finished parts of this work are kept: of this model and trait(s) as they are now, of
     `options`, which say all else (msgspec encodes them), and of this version, so that no part of anything else is ever
     taken for one of its own."""
     everything = (proxy.__version__, extract.METHOD, engine.info, trait, options)

@@ -1,0 +1,213 @@
+"""A page of evaluations in Markdown: what was compared, tables of each, and what fell short.
+
+Knows nothing of how anything was measured.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from proxy.steering.transfer.arms import N_RANDOM, ArmKind
+from proxy.steering.transfer.figures import WANTED_LEAST, WANTED_MEAN, ArmFigures, Evaluation, PoleFigures, misses
+from vector_store import Measured, PoleChoice
+
+NAMES: dict[ArmKind, str] = {
+    "none": "none",
+    "native": "native",
+    "transferred": "transferred",
+    "random": "random",
+    "random_covariance": "random, within the covariance",
+    "shuffled": "shuffled maps",
+    "wrong_trait": "wrong trait",
+    "sampling": "sampling",
+    "prompt": "system prompt",
+}
+BESIDE: tuple[ArmKind, ...] = ("none", "native", "transferred", "shuffled", "prompt")  # where there is no room for all
+
+INTRODUCTION = f"""# Personas carried from one model to another
+
+How well a persona vector extracted from one model steers another one, after a linear map between their residuals.
+`persona-proxy transfer evaluate` measured this and wrote this page.
+
+Every arm answers the same questions, in one stream of batches, and a judge that is not told the arm scores the answers.
+All arms that add to the residuals do so at the same block and positions and with the same relative dose:
+
+- **none**: no steering.
+- **native**: the vector that was extracted from the target itself.
+- **transferred**: the source's vector, carried over.
+- **random**: {N_RANDOM} directions, any direction being as likely; **within the covariance**: {N_RANDOM} drawn from the
+  normal distribution with the covariance of the target's own residuals in answers to trait-free text.
+- **shuffled maps**: the source's vector, carried over by maps that were fitted to wrongly paired text.
+- **wrong trait**: the transferred vectors of the other traits.
+- **sampling**: changed sampling parameters instead of a vector, as a server steers that has none for the model.
+- **system prompt**: the pole asked for in words.
+
+Nothing was chosen on what is reported. The blocks that were paired, the way to fit and its strength were chosen by
+cross-validation on text that names no trait. Place and dose are those of the native vector, found on other questions,
+and by what the native vector does, not the transferred one. In the tables *placed by the other traits* they are the
+most common place of the other traits' native vectors and their median dose there, so that nothing at all was chosen on
+the trait itself.
+
+*Trait* and *coherence* are from 0 to 100. *Recovery* is (transferred - none) / (native - none) in trait. *Anti-steered*
+is the share of answers that show less of the pole than the same question's unsteered answers do on average. In brackets
+are 95 % intervals, by drawing the questions again, the same for all arms.
+"""
+
+
+def page(found: Sequence[Evaluation]) -> str:
+    """The whole page."""
+    return "\n".join([INTRODUCTION, *(line for each in found for line in section(each))])
+
+
+def section(found: Evaluation) -> Iterator[str]:
+    """One evaluation."""
+    yield f"## {found.source} to {found.target}"
+    yield ""
+    yield from _summary(found)
+    yield ""
+    yield from _table("Trait", found, _scores())
+    yield from _table("Recovery: of what the native vector adds to the trait", found, _recoveries())
+    yield from _table("Coherence / facts right, in percent", found, _kept())
+    yield from _table("Anti-steered, in percent of the answers", found, _against())
+    yield from _table("What happens to the other traits: mean size of the change of a pole's score", found, _moved())
+    yield from _table("Where, and how alike the directions are", found, _geometry())
+    yield from _table("Placed by the other traits", found, _by_others())
+
+
+def _summary(found: Evaluation) -> Iterator[str]:
+    judges = dict.fromkeys(pole.judge.name for pole in found.poles)
+    worst = min(pole.judge.auroc for pole in found.poles)
+    each = found.options.samples
+    yield (
+        f"{found.n_questions} questions for each pole, {each} answers to each in every arm that has no variants; "
+        f"judged by {', '.join(judges)}, AUROC {worst:.2f} or more. Maps `{found.transfer}`, fitted to {found.text}, "
+        f"{found.n_documents} documents."
+    )
+    known = [arm.recovery for pole in found.poles if (arm := pole.arm("transferred")) and arm.recovery]
+    if found.recovery is not None:
+        yield ""
+        yield (
+            f"**Mean recovery {_share(found.recovery)}** over {len(known)} poles, the least "
+            f"{min(each.mean for each in known):.2f}; placed by the other traits {_share(found.recovery_by_others)}. "
+            f"Transferred directions dealt out to the poles at random are as close to the native ones on average with "
+            f"p = {found.cosine_p:.4f}."
+        )
+    missed = misses(found)
+    yield ""
+    wanted = f"mean recovery {WANTED_MEAN}, none below {WANTED_LEAST}, above every control with intervals apart"
+    yield f"Wanted: {wanted}. " + ("It fell short:" if missed else "All of it came.")
+    if missed:
+        yield ""
+        yield from (f"- {line}" for line in missed)
+
+
+Columns = dict[str, Callable[[PoleFigures], str]]
+
+
+def _table(title: str, found: Evaluation, columns: Columns) -> Iterator[str]:
+    yield f"### {title}"
+    yield ""
+    yield "| pole | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for pole in found.poles:
+        yield f"| {pole.pole} | " + " | ".join(cell(pole) for cell in columns.values()) + " |"
+    yield ""
+
+
+def _scores() -> Columns:
+    return {name: _of(kind, _trait) for kind, name in NAMES.items()}
+
+
+def _recoveries() -> Columns:
+    kinds = [kind for kind in NAMES if kind not in ("none", "native")]
+    return {NAMES[kind]: _of(kind, lambda arm: _share(arm.recovery)) for kind in kinds}
+
+
+def _kept() -> Columns:
+    return {name: _of(kind, _coherence) for kind, name in NAMES.items()}
+
+
+def _against() -> Columns:
+    return {name: _of(kind, lambda arm: _percent(arm.anti_steered)) for kind, name in NAMES.items()}
+
+
+def _moved() -> Columns:
+    columns = {NAMES[kind]: _of(kind, _others) for kind in BESIDE if kind != "none"}
+    return columns | {"moved most by the transferred vector": _of("transferred", _most)}
+
+
+def _geometry() -> Columns:
+    return {
+        "place": lambda pole: _place(pole.choice),
+        "relative dose": lambda pole: f"{pole.choice.relative_dose:.2f}",
+        "map from block": lambda pole: str(pole.map.source_block),
+        "by": lambda pole: pole.map.method,
+        "paired tokens": lambda pole: str(pole.map.n_pairs),
+        "R² held out": lambda pole: f"{pole.map.r2:.2f}",
+        "R² shuffled": lambda pole: f"{pole.map.r2_shuffled:.2f}",
+        "cosine to native": lambda pole: f"{pole.cosine:.2f}",
+        "most to another trait's": _nearest,
+        "by shuffled maps": lambda pole: ", ".join(f"{value:.2f}" for value in pole.cosines_shuffled),
+    }
+
+
+def _by_others() -> Columns:
+    return {
+        "place": lambda pole: _place(pole.placed_by_others),
+        "relative dose": lambda pole: f"{pole.placed_by_others.relative_dose:.2f}" if pole.placed_by_others else "",
+        "native": _of("native_by_others", _trait),
+        "transferred": _of("transferred_by_others", _trait),
+        "recovery": lambda pole: _share(pole.recovery_by_others),
+        "coherence / facts right, transferred": _of("transferred_by_others", _coherence),
+    }
+
+
+def _of(kind: ArmKind, cell: Callable[[ArmFigures], str]) -> Callable[[PoleFigures], str]:
+    def of(pole: PoleFigures) -> str:
+        arm = pole.arm(kind)
+        return "" if arm is None else cell(arm)
+
+    return of
+
+
+def _trait(arm: ArmFigures) -> str:
+    known = [value for value in arm.variants if value is not None]
+    most = f", most {max(known):.0f}" if known else ""
+    return f"{_points(arm.trait)}{most}"
+
+
+def _coherence(arm: ArmFigures) -> str:
+    facts = "" if arm.correct is None else f" / {100 * arm.correct.mean:.0f}"
+    return ("unscored" if arm.coherence is None else f"{arm.coherence.mean:.0f}") + facts
+
+
+def _others(arm: ArmFigures) -> str:
+    return "unscored" if arm.moved is None else f"{arm.moved:.1f}"
+
+
+def _most(arm: ArmFigures) -> str:
+    if not arm.others:
+        return "unscored"
+    pole, change = max(arm.others.items(), key=lambda item: abs(item[1]))
+    return f"{pole} {change:+.0f}"
+
+
+def _nearest(pole: PoleFigures) -> str:
+    if not pole.cosines_of_others:
+        return ""
+    name, value = max(pole.cosines_of_others.items(), key=lambda item: item[1])
+    return f"{value:.2f} ({name})"
+
+
+def _place(choice: PoleChoice | None) -> str:
+    return "" if choice is None else f"block {choice.block}, {choice.positions}"
+
+
+def _points(measured: Measured | None) -> str:
+    return "unscored" if measured is None else f"{measured.mean:.0f} ({measured.low:.0f} to {measured.high:.0f})"
+
+
+def _percent(measured: Measured | None) -> str:
+    return "unscored" if measured is None else f"{100 * measured.mean:.0f}"
+
+
+def _share(measured: Measured | None) -> str:
+    return "unscored" if measured is None else f"{measured.mean:.2f} ({measured.low:.2f} to {measured.high:.2f})"
