@@ -103,17 +103,24 @@ class TraitFolder:
         """One trait. NotFound."""
         traits = self.traits.current
         if trait_id not in traits:
-            raise NotFound(f"There is no trait {trait_id!r}; possible: {', '.join(traits)}", param="trait_id")
+            raise self._unknown(trait_id)
         return traits[trait_id]
 
     def built_in(self, trait_id: str) -> bool:
-        """Whether a trait came with the package, and so stays as it is."""
-        return self.traits.files[trait_id].parent == BUILTIN_FOLDER
+        """Whether a trait came with the package, and so stays as it is. One that is gone by now did not."""
+        path = self.traits.files.get(trait_id)
+        return path is not None and path.parent == BUILTIN_FOLDER
 
     def path(self, trait_id: str) -> Path:
         """A trait's file. NotFound."""
         self.get(trait_id)
-        return self.traits.files[trait_id]
+        path = self.traits.files.get(trait_id)
+        if path is None:  # deleted in between
+            raise self._unknown(trait_id)
+        return path
+
+    def _unknown(self, trait_id: str) -> NotFound:
+        return NotFound(f"There is no trait {trait_id!r}; possible: {', '.join(self.traits.current)}", param="trait_id")
 
     def _check_new(self, trait_id: str, *poles: str) -> None:
         self._read()

@@ -197,6 +197,7 @@ def test_delete_then_it_is_gone_at_once(opened: Opened) -> None:
     opened.folder.add(GRUMPY)
     assert opened.folder.delete("mood") == GRUMPY
     assert "mood" not in opened.traits.current and opened.files() == []
+    assert not opened.folder.built_in("mood")  # asked by who had it listed a moment ago
     with pytest.raises(NotFound, match="no trait 'mood'; possible: dishonest"):
         opened.folder.delete("mood")
 
