@@ -16,6 +16,7 @@ from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.jobs.sweeping import sweeping_kind
 from proxy.jobs.trait_writing import trait_writing_kind
+from proxy.jobs.transferring import transferring_kind
 from proxy.jobs.vectors import Surroundings
 from proxy.judges import served_judges
 from proxy.preparation import Preparation
@@ -39,6 +40,7 @@ from proxy.routes.traits import (
     import_trait,
     list_traits,
 )
+from proxy.routes.transfers import fit_transfer, list_transfers
 from proxy.routes.vectors import (
     delete_versions,
     download_vector,
@@ -91,6 +93,8 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     pull_vectors,
                     generate_vector,
                     measure_vector,
+                    fit_transfer,
+                    list_transfers,
                     list_jobs,
                     get_job,
                     cancel_job,
@@ -155,6 +159,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
                 measuring_kind(around),
                 sweeping_kind(around),
                 trait_writing_kind(own_traits, around.parts_folder, around.max_running),
+                transferring_kind(around, settings.transfers_dir),
             ],
         ),
         monitor=Monitor(),

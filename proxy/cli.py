@@ -24,6 +24,7 @@ from proxy.settings import (
 )
 from proxy.sweep_cli import add_sweep
 from proxy.traits_cli import add_traits
+from proxy.transfer_cli import add_transfer
 from proxy.vectors_cli import add_vectors
 
 SERVE_EXAMPLES = """examples:
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     add_sweep(commands)
     add_vectors(commands)
     add_traits(commands)
+    add_transfer(commands)
     _add_pull(commands)
     _add_demo(commands)
     show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")

@@ -166,6 +166,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jobs_dir: Annotated[
         Path, Meta(description="Folder of jobs, and of what unfinished ones have done; one server's alone")
     ] = msgspec.field(default_factory=lambda: data_folder("jobs"))
+    transfers_dir: Annotated[
+        Path, Meta(description="Folder of the maps that carry vectors from one model to another")
+    ] = msgspec.field(default_factory=lambda: data_folder("transfers"))
 
     @property
     def parts_dir(self) -> Path:
@@ -264,7 +267,7 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
         values["judges"] = [_convert(item, JudgeSettings, f"{where}: judges[{i}]") for i, item in enumerate(judges)]
     checked = _convert(values, Settings, where, strict=not text, named=not text)
     layer = {name: getattr(checked, name) for name in values}
-    for name in ("traits_dir", "jobs_dir"):
+    for name in ("traits_dir", "jobs_dir", "transfers_dir"):
         if name in layer:
             layer[name] = base / layer[name]
     if "vectors_dir" in layer and "://" not in layer["vectors_dir"]:

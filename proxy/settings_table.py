@@ -11,6 +11,7 @@ _SHOWN_DEFAULTS = {
     "vectors_dir": "`vectors` in the user's data folder",
     "traits_dir": "`traits` in the user's data folder",
     "jobs_dir": "`jobs` in the user's data folder",
+    "transfers_dir": "`transfers` in the user's data folder",
     "id": "from the source",
     "source": "required",
     "judges": "none",

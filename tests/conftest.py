@@ -25,4 +25,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Default settings whose folders are empty ones of this test."""
-    return Settings(vectors_dir=str(tmp_path / "vectors"), traits_dir=tmp_path / "traits", jobs_dir=tmp_path / "jobs")
+    return Settings(
+        vectors_dir=str(tmp_path / "vectors"),
+        traits_dir=tmp_path / "traits",
+        jobs_dir=tmp_path / "jobs",
+        transfers_dir=tmp_path / "transfers",
+    )

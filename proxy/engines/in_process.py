@@ -44,7 +44,7 @@ class Tasks(Generic[M]):
 
 
 class InProcessEngine(ABC, Generic[M]):
-    """See Engine, of which `render` and `encode` are left to subclasses."""
+    """See Engine, of which `render`, `encode` and `pieces` are left to subclasses."""
 
     def __init__(self, info: ModelInfo, lexicon: Lexicon, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
         self._info = info

@@ -75,11 +75,10 @@ def carried(
 ) -> PersonaVector:
     """The vector in the target, `info`, with no places chosen yet: directions at the blocks that have a map, made with
     the maps or with one of their controls."""
-    means: dict[Span, dict[Condition, FloatArray]] = {}
+    means: dict[Span, dict[Condition, FloatArray]] = {
+        span: {"neutral": neutral, **{side: neutral.copy() for side in SIDES}} for span, neutral in own.means.items()
+    }
     used = [map_ for map_ in transfer.maps if map_.span in vector.means]
-    for span in dict.fromkeys(map_.span for map_ in used):
-        neutral = own.means[span]
-        means[span] = {"neutral": neutral, **{side: neutral.copy() for side in SIDES}}
     for map_ in used:
         array = read_map(folder / transfer.id, map_, control)
         for side in SIDES:
@@ -102,7 +101,7 @@ def carried(
         parent=vector.id,
         counts={"neutral": own.count},
         means=means,
-        residual_norms={span: own.norms[span] for span in means},
+        residual_norms=own.norms,
         transfer=Transferred(
             id=transfer.id,
             source_model=transfer.source.id,

@@ -22,8 +22,8 @@ from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_tra
 from proxy.steering.transfer.pairs import Document, prompt
 from proxy.steering.transfer.spans import SpanMaps, comparing_label, fitting_label
 from proxy.steering.transfer.stream import Stream
-from proxy.steering.transfer.text import Names, digest, words_of
-from proxy.steering.work import Work
+from proxy.steering.transfer.text import Names, digest, documents, neutral_documents, words_of
+from proxy.steering.work import FolderParts, Work
 from vector_store import SPANS, Span
 
 ANSWER_TOKENS = 128
@@ -46,6 +46,13 @@ class Corpus:
     documents: Sequence[Document]
     text: str
     seed: int = 0
+
+
+def corpus_of(text: str, traits: Mapping[str, Trait], world: str | None, seed: int, count: int) -> Corpus:
+    """So many documents for models of this world: the "built-in" roles and styles, or "neutral" questions."""
+    if text == "neutral":
+        return Corpus(neutral_documents(traits, world, seed, count), "neutral questions", seed)
+    return Corpus(documents(traits, world, seed, count), "built-in roles and styles", seed)
 
 
 def fit(
@@ -88,6 +95,14 @@ def check(source: Engine, target: Engine, corpus: Corpus, target_blocks: Sequenc
             f"{one.id} and {other.id} share no language of text: in {n_paired} of {len(tried)} documents there was a "
             "token that ends where one of the other model's does"
         )
+
+
+def fit_parts(
+    folder: Path, source: ModelInfo, target: ModelInfo, corpus: Corpus, target_blocks: Sequence[int] | None
+) -> FolderParts:
+    """Where below `folder` the finished parts of fitting this are kept."""
+    everything = (proxy.__version__, source, target, digest(corpus.documents), corpus.seed, target_blocks)
+    return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
 
 
 def pairs_needed(source: ModelInfo, target: ModelInfo) -> int:

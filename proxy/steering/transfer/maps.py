@@ -55,7 +55,7 @@ class Fit:
         xy = self._of.xy if xy is None else xy
         if method.kind == "procrustes":
             return self._procrustes(method.rank or 1, xy)
-        ridge = self._axes @ self._on_axes(method.strength, self._axes.T @ xy)
+        ridge: FloatArray = self._axes @ self._on_axes(method.strength, self._axes.T @ xy)
         if method.kind == "ridge":
             return ridge
         best = self._predicted(method.strength, self._axes.T @ xy)[:, : method.rank]
