@@ -112,12 +112,16 @@ def test_no_key_then_401_and_wrong_key_too(settings: Settings, path: str) -> Non
             assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_unforeseen_mistake_then_500_that_is_not_retried_and_tells_nothing(settings: Settings) -> None:
-    class Broken(Registry):
-        def models(self) -> Any:
-            raise ZeroDivisionError("secret detail")
+def test_unforeseen_mistake_then_500_that_is_not_retried_and_tells_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("secret detail")
 
-    with running(create_app(settings, Broken(model_settings("fake")))) as url:
+    registry = Registry(model_settings("fake"))
+    app = create_app(settings, registry)
+    monkeypatch.setattr(registry, "models", broken)
+    with running(app) as url:
         response = httpx.get(url + "/ready")
     check_shape(response, 500)
     assert response.headers["x-should-retry"] == "false" and "secret" not in response.text
