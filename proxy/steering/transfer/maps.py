@@ -68,12 +68,9 @@ class Fit:
         turned = self._axes.T @ self._of.xy
         half_turned: FloatArray = self._axes.T @ test.xx
         on_axes = Covariances(test.x, test.y, half_turned @ self._axes, self._axes.T @ test.xy, test.yy)
-        found = {Method("ridge", s): mean_error(self._on_axes(s, turned), on_axes) for s in STRENGTHS}
+        found = self._errors_by_strength(turned, on_axes)
         strength = min(found, key=lambda method: found[method]).strength
-        found |= self._errors_by_rank(strength, turned, on_axes)
-        for rank in self._ranks:
-            found[Method("procrustes", rank=rank)] = mean_error(self._procrustes(rank, self._of.xy), test)
-        return found
+        return found | self._errors_by_rank(strength, turned, on_axes) | self._procrustes_errors(turned, on_axes)
 
     @property
     def _ranks(self) -> list[int]:
@@ -88,6 +85,29 @@ class Fit:
         """float32[p, p]: the target's directions as columns, those that the ridge explains most of first."""
         return _eigen(turned.T @ self._on_axes(strength, turned))[1]
 
+    def _errors_by_strength(self, turned: FloatArray, on_axes: Covariances) -> dict[Method, float]:
+        """On its axes a ridge only shrinks rows: what is left for each strength are sums over rows and their pairs."""
+        across = (turned * on_axes.xy).sum(axis=1)  # [d]
+        within = on_axes.xx * (turned @ turned.T)  # [d, d]
+        found = {}
+        for strength in STRENGTHS:
+            shrink = 1 / (self._variances + np.float32(strength))
+            found[Method("ridge", strength)] = on_axes.spread - float(2 * across @ shrink - shrink @ within @ shrink)
+        return found
+
+    def _procrustes_errors(self, turned: FloatArray, on_axes: Covariances) -> dict[Method, float]:
+        """Everything takes place in the few components that are kept."""
+        found = {}
+        for rank in self._ranks:
+            x, y = _deviations(self._variances[:rank]), _deviations(self._target_axes[0][:rank])
+            axes = self._target_axes[1][:, :rank]
+            rotation = _rotation((turned[:rank] / x[:, None]) @ (axes / y))
+            across = (on_axes.xy[:rank] / x[:, None]) @ (axes * y)
+            within = on_axes.xx[:rank, :rank] / np.outer(x, x)
+            predicted = (rotation * (within @ rotation)).sum(axis=0) @ y**2
+            found[Method("procrustes", rank=rank)] = on_axes.spread - float(2 * np.vdot(rotation, across) - predicted)
+        return found
+
     def _errors_by_rank(self, strength: float, turned: FloatArray, on_axes: Covariances) -> dict[Method, float]:
         directions = self._predicted(strength, turned)
         ridge = self._on_axes(strength, turned) @ directions  # [d, p]: what it says of each direction
@@ -98,9 +118,8 @@ class Fit:
     def _procrustes(self, rank: int, xy: FloatArray) -> FloatArray:
         source, target = self._axes[:, :rank], self._target_axes[1][:, :rank]
         x_deviations, y_deviations = _deviations(self._variances[:rank]), _deviations(self._target_axes[0][:rank])
-        whitened = (source / x_deviations).T @ xy @ (target / y_deviations)
-        left, _, right = np.linalg.svd(whitened)
-        return ((source / x_deviations) @ (left @ right)) @ (target * y_deviations).T
+        rotation = _rotation((source / x_deviations).T @ xy @ (target / y_deviations))
+        return ((source / x_deviations) @ rotation) @ (target * y_deviations).T
 
     @cached_property
     def _target_axes(self) -> tuple[FloatArray, FloatArray]:
@@ -148,6 +167,12 @@ def _eigen(symmetric: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues, none below 0, and eigenvectors as columns, largest first."""
     values, vectors = np.linalg.eigh(symmetric)
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
+
+
+def _rotation(whitened: FloatArray) -> FloatArray:
+    """The rotation that is closest to a covariance between whitened components."""
+    left, _, right = np.linalg.svd(whitened)
+    return left @ right
 
 
 def _deviations(variances: FloatArray) -> FloatArray:
