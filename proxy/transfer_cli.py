@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
+from proxy.transfer_evaluate_cli import add_evaluate
 
 if TYPE_CHECKING:
     from proxy.engines.base import Engine
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   persona-proxy transfer fit --source demo-qwen2 --target demo-gpt-oss-gguf      minutes on a CPU
   persona-proxy transfer apply --source demo-qwen2 --target demo-gpt-oss-gguf --trait all
+  persona-proxy transfer evaluate --source demo-qwen2 --target demo-gpt-oss-gguf --out report
 """
 
 
@@ -28,7 +30,7 @@ def add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add `transfer` and its commands to the command line."""
     transfer = commands.add_parser(
         "transfer",
-        help="carry persona vectors from one model to another",
+        help="carry persona vectors from one model to another, and measure what they are worth there",
         description="Carry persona vectors from one model to another, of any architecture and engine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,6 +57,8 @@ def add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     apply.add_argument("--judge", help="who scores the answers; see `persona-proxy extract --help`")
     apply.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
     apply.set_defaults(run=_apply)
+
+    add_evaluate(actions)
 
 
 def _command(

@@ -94,7 +94,8 @@ def test_plan_then_each_arm_has_its_own_direction(arms: Arms) -> None:
         vector = added_vector(arms.plan(index, kind, sample))
         return float(vector @ direction / np.linalg.norm(vector) / np.linalg.norm(direction))
 
-    assert along("native", hidden_direction()) == pytest.approx(1) and along("transferred", hidden_direction()) > 0.98
+    assert along("native", hidden_direction()) == pytest.approx(1)
+    assert 0.98 < along("transferred", hidden_direction()) < 0.999  # the planted map is not exact
     assert along("transferred", hidden_direction(), index=1) < -0.98
     assert along("wrong_trait", NOWHERE) > 0.99 and along("wrong_trait", NOWHERE, index=1) < -0.99
     assert arms.n_samples(0, "shuffled") == 2 and arms.n_samples(0, "random") == N_RANDOM
