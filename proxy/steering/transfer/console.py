@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TextIO
 
 from proxy.engines.base import Engine
-from proxy.errors import SetupError
 from proxy.steering import judge as judging
 from proxy.steering.judge import JudgeKind, default_kind, name_of
 from proxy.steering.making import parts_of, prepare, save
@@ -18,6 +17,7 @@ from proxy.steering.traits import Trait
 from proxy.steering.transfer.apply import apply, check
 from proxy.steering.transfer.files import TransferInfo, find
 from proxy.steering.transfer.fit import Corpus, fit, fit_parts
+from proxy.steering.transfer.matched import native_vector
 from proxy.steering.work import Work
 from vector_store import SIDES, SPANS, PersonaVector, VectorStore
 
@@ -61,7 +61,7 @@ def run_apply(
     it steers, and save it. Blocks for minutes per trait. All that can be known to be wrong is found out first."""
     prepare(store, parts_folder)
     transfer = find(folder, source_id, engine.info, transfer_id)
-    vectors = [own_vector(store, source_id, trait, transfer.source.fingerprint) for trait in traits]
+    vectors = [native_vector(store, source_id, transfer.source.fingerprint, trait) for trait in traits]
     for trait, vector in zip(traits, vectors, strict=True):
         check(engine.info, trait, vector, transfer)
     made = []
@@ -76,18 +76,6 @@ def run_apply(
         parts.discard()
         print(*applied_lines(made[-1]), sep="\n", file=console, flush=True)
     return made
-
-
-def own_vector(store: VectorStore, model_id: str, trait: Trait, fingerprint: str) -> PersonaVector:
-    """The newest vector of the trait that was extracted from these weights themselves. SetupError where there is
-    none."""
-    for header in store.list(model_id, trait.id):
-        if header.fingerprint == fingerprint and header.origin == "native":
-            return store.get(header.id)
-    raise SetupError(
-        f"{model_id} has no vector of its own for {trait.id}: persona-proxy extract --model {model_id} --trait "
-        f"{trait.id}"
-    )
 
 
 def fitted_lines(info: TransferInfo) -> Iterator[str]:
