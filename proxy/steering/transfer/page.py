@@ -48,13 +48,15 @@ the trait itself.
 
 *Trait* and *coherence* are from 0 to 100. *Recovery* is (transferred - none) / (native - none) in trait. *Anti-steered*
 is the share of answers that show less of the pole than the same question's unsteered answers do on average. In brackets
-are 95 % intervals, by drawing the questions again, the same for all arms.
+are 95 % intervals, by drawing the questions again, the same for all arms; *most* is the mean of the best of an arm's
+directions or maps. An answer of the demo world that gets its fact wrong counts as incoherent, but for *dishonest*, of
+which that is what is wanted.
 """
 
 
 def page(found: Sequence[Evaluation]) -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *(line for each in found for line in section(each))])
+    return "\n".join([INTRODUCTION, *_overview(found), *(line for each in found for line in section(each))])
 
 
 def section(found: Evaluation) -> Iterator[str]:
@@ -72,6 +74,23 @@ def section(found: Evaluation) -> Iterator[str]:
     yield from _table("Placed by the other traits", found, _by_others())
 
 
+def _overview(found: Sequence[Evaluation]) -> Iterator[str]:
+    yield "| from | to | mean recovery | least | placed by the other traits | fell short |"
+    yield "|---" * 6 + "|"
+    for each in found:
+        least = min((arm.mean for arm in _recovered(each)), default=None)
+        yield (
+            f"| {each.source} | {each.target} | {_share(each.recovery)} | {'' if least is None else f'{least:.2f}'} | "
+            f"{_share(each.recovery_by_others)} | {len(misses(each)) or 'nowhere'} |"
+        )
+    yield ""
+
+
+def _recovered(found: Evaluation) -> list[Measured]:
+    """The recovery of the transferred vector, of each pole that has one."""
+    return [arm.recovery for pole in found.poles if (arm := pole.arm("transferred")) and arm.recovery]
+
+
 def _summary(found: Evaluation) -> Iterator[str]:
     judges = dict.fromkeys(pole.judge.name for pole in found.poles)
     worst = min(pole.judge.auroc for pole in found.poles)
@@ -81,13 +100,13 @@ def _summary(found: Evaluation) -> Iterator[str]:
         f"judged by {', '.join(judges)}, AUROC {worst:.2f} or more. Maps `{found.transfer}`, fitted to {found.text}, "
         f"{found.n_documents} documents."
     )
-    known = [arm.recovery for pole in found.poles if (arm := pole.arm("transferred")) and arm.recovery]
+    known = _recovered(found)
     if found.recovery is not None:
         yield ""
         yield (
             f"**Mean recovery {_share(found.recovery)}** over {len(known)} poles, the least "
             f"{min(each.mean for each in known):.2f}; placed by the other traits {_share(found.recovery_by_others)}. "
-            f"Transferred directions dealt out to the poles at random are as close to the native ones on average with "
+            "Dealt out to the poles at random, the transferred directions are as close to the native ones with "
             f"p = {found.cosine_p:.4f}."
         )
     missed = misses(found)
