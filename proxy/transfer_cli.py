@@ -47,6 +47,7 @@ def add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     fit.add_argument("--documents", type=int, default=1200, help="how many, of the first two (%(default)s)")
     fit.add_argument("--blocks", metavar="N,N", help="blocks of the target to fit maps to (all, or 8 from the middle)")
+    fit.add_argument("--estimate", action="store_true", help="say what it would take, by a few documents, and stop")
     fit.set_defaults(run=_fit)
 
     apply = _command(actions, "apply", "carry vectors across by fitted maps, and measure how strongly they steer")
@@ -117,11 +118,15 @@ def _fit(args: argparse.Namespace) -> None:
         raise SetupError(f"--target: {source.id} is the source itself; a transfer needs two models")
     from proxy.steering.traits import load_traits
     from proxy.steering.transfer.console import fitted_lines, run_fit
+    from proxy.steering.transfer.estimate import estimated_lines
 
     traits = load_traits(settings.traits_dir)
     own = None if args.text in ("built-in", "neutral") else _corpus(args, traits, None)
     with _loaded(source, target) as (one, other):
         corpus = own or _corpus(args, traits, other.info.world)
+        if args.estimate:
+            print(*estimated_lines(one, other, corpus, blocks), sep="\n")
+            return
         info = run_fit(
             one,
             other,

@@ -98,6 +98,16 @@ def test_fit_then_the_maps_are_told_about_and_kept(folder: Path, capsys: pytest.
     assert info.target_blocks == [0, 2] and list((folder / "jobs").rglob("*")) == [folder / "jobs" / "parts"]
 
 
+def test_fit_when_only_an_estimate_is_wanted_then_nothing_is_fitted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["transfer", "fit", *PAIR, "letters=a/b", "--documents", "90", "--estimate"]) == 0
+    shown = capsys.readouterr().out
+    assert "documents; 3 maps for each span, from width 24 to 16, in 1 passes" in shown
+    assert "memory beyond the models: 0.1 GiB" in shown and "reading residuals of both: about 0 minutes" in shown
+    assert not (folder / "transfers").exists()
+
+
 def test_apply_then_a_placed_vector_is_saved_that_says_where_it_is_from(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,8 @@ class Names:
         inside = [rf"\w*{re.escape(_base(part))}\w*" for part in parts if len(part) >= SHORTEST]
         whole = [re.escape(part) for part in parts if len(part) < SHORTEST]
         begin = [rf"{re.escape(word)}\w*" for pole in poles for word in SYNONYMS.get(pole, ())]
-        self._pattern = re.compile(rf"\b(?:{'|'.join(sorted({*inside, *whole, *begin}))})\b")
+        words = "|".join(sorted({*inside, *whole, *begin}))
+        self._pattern = re.compile(rf"\b(?:{words})\b" if words else "(?!)")  # of no traits, nothing
 
     def found(self, text: str) -> str | None:
         """The first of them in a text."""

@@ -83,6 +83,10 @@ def test_names_when_a_form_or_another_word_of_a_pole_occurs_then_it_is_found(tex
     assert Names(TRAITS).found(text) == named
 
 
+def test_names_when_there_are_no_traits_then_nothing_is_one() -> None:
+    assert Names({}).found("Silly or serious?") is None
+
+
 def test_names_when_a_pole_has_several_words_then_each_counts() -> None:
     names = Names(custom("risk-averse", "up"))
     assert [names.found(text) for text in ("A risky plan", "aversion", "going up", "upper")] == [

@@ -1,0 +1,91 @@
+"""What fitting a transfer will take: memory and disk from the shapes of the models, time from a few documents.
+
+Knows the steps of a fit and what each of them holds; chooses nothing.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from proxy.engines.base import Engine, Generation, Sampling
+from proxy.engines.batch import generate_all
+from proxy.steering.asking import answer_tokens
+from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check
+from proxy.steering.transfer.normal import FOLDS
+from proxy.steering.transfer.pairs import Document, prompt
+from proxy.steering.transfer.screen import SAMPLE
+from proxy.steering.transfer.spans import N_SHUFFLED, SUMS_MEMORY, sums_size
+from proxy.steering.transfer.stream import MEMORY, Stream
+from vector_store import SPANS
+
+T = TypeVar("T")
+
+TRIED = 16  # documents that are timed
+WIDTH = 1024  # of the matrices whose product is timed
+
+
+def estimated_lines(
+    source: Engine, target: Engine, corpus: Corpus, target_blocks: Sequence[int] | None = None
+) -> Iterator[str]:
+    """The estimate in words. Blocks while a few documents are answered and read. SetupError as `fit` raises it before
+    it begins."""
+    check(source, target, corpus, target_blocks)
+    d, p = source.info.hidden_size, target.info.hidden_size
+    n_blocks, n = len(blocks_of(target.info, target_blocks)), len(corpus.documents)
+    at_once = max(1, SUMS_MEMORY // sums_size(d, p))
+    passes = -(-n_blocks // at_once)
+    yield f"{n} documents; {n_blocks} maps for each span, from width {d} to {p}, in {passes} passes over the text"
+    sample = 4 * SAMPLE * (source.info.n_layers * d + n_blocks * p)
+    sums = min(at_once, n_blocks) * sums_size(d, p) + 4 * (5 * d * d + 4 * d * p + 3 * p * p)
+    disk = 4 * len(SPANS) * n_blocks * (1 + N_SHUFFLED) * d * p
+    yield f"memory beyond the models: {(max(sample, sums) + MEMORY) / 2**30:.1f} GiB; on disk {disk / 2**30:.1f} GiB"
+    few = list(corpus.documents[:TRIED])
+    missing = sum(document.answer is None for document in corpus.documents)
+    answering_s, texts = _timed(lambda: _answers(source, few)) if missing else (0.0, [d.answer or "" for d in few])
+    few = [replace(document, answer=text) for document, text in zip(few, texts, strict=True)]
+    reading_s = 0.0
+    for span in SPANS:
+        stream = Stream(source, target, few, span, lambda: None)
+        comparing_s, _ = _timed(partial(_read, stream, range(source.info.n_layers)))
+        passing_s, _ = _timed(partial(_read, stream, [0]))
+        reading_s += (comparing_s * min(n, SAMPLE) + passing_s * passes * n) / len(few)
+    fitting_s = len(SPANS) * n_blocks * _operations(d, p) * _timed(_product)[0] / (2 * WIDTH**3)
+    for what, seconds in (
+        ("answers of the source", answering_s * missing / len(few)),
+        ("reading residuals of both", reading_s),
+        ("fitting the maps", fitting_s),
+    ):
+        yield f"{what}: about {seconds / 60:.0f} minutes"
+
+
+def _answers(source: Engine, documents: Sequence[Document]) -> list[str]:
+    prompts = [prompt(source, document) for document in documents]
+    limits = [answer_tokens(source, ids, ANSWER_TOKENS) for ids in prompts]
+    drawn = [Sampling(limit, temperature=TEMPERATURE, seed=number) for number, limit in enumerate(limits)]
+    made = generate_all(source, [Generation(ids, how) for ids, how in zip(prompts, drawn, strict=True)])
+    return [completion.text or "." for completion in made]
+
+
+def _read(stream: Stream, source_blocks: Sequence[int]) -> int:
+    return sum(1 for _ in stream.read(source_blocks, [0]))
+
+
+def _operations(d: int, p: int) -> float:
+    """Of fitting one map: the decompositions and products of each fold and of the whole, additions and all."""
+    return (FOLDS + 1) * (9 * d**3 + 18 * p**3 + 4 * d**3 + 12 * d * d * p + 8 * d * p * p)
+
+
+def _product() -> None:
+    matrix = np.ones((WIDTH, WIDTH), np.float32)
+    matrix @ matrix
+
+
+def _timed(do: Callable[[], T]) -> tuple[float, T]:
+    """How many seconds it takes, and what comes of it."""
+    began = time.perf_counter()
+    result = do()
+    return time.perf_counter() - began, result
