@@ -45,7 +45,7 @@ class Remembered(dict[str, bytes]):
 
 @dataclass(frozen=True)
 class TraitResult:
-    """One trait's judges, by kind, and the seconds that the likelihood ratio takes for a hundred answers."""
+    """One trait's judges, by kind, and the processor seconds that the likelihood ratio takes for a hundred answers."""
 
     trait: str
     judges: Mapping[str, Validated]
@@ -75,9 +75,9 @@ def compare(
         spent_s = 0.0
         for side in SIDES:
             texts = _texts(engine, trait, side, vectors[trait.id], questions, progress)
-            began_s = time.monotonic()
+            began_s = time.process_time()
             likely = _scores(judges["likelihood"].judge, trait, side, questions, texts)
-            spent_s += time.monotonic() - began_s
+            spent_s += time.process_time() - began_s
             true = _scores(judges["rules"].judge, trait, side, questions, texts)
             by_pole.append(PoleResult(trait.pole(side), {"rules": true, "likelihood": likely}))
         n_answers = len(SIDES) * len(ARMS) * len(questions)
@@ -120,7 +120,7 @@ def _scores(judge: Judge, trait: Trait, side: Side, questions: Sequence[str], te
 def tables(by_trait: Sequence[TraitResult], by_pole: Sequence[PoleResult]) -> Iterator[str]:
     """Markdown: the judges' AUROCs; per pole and arm the mean trait by the rules / the likelihood ratio, and how well
     these agree; the same of coherence."""
-    yield "| trait | AUROC, rules | AUROC, likelihood ratio | of its coherence | seconds per 100 answers |"
+    yield "| trait | AUROC, rules | AUROC, likelihood ratio | of its coherence | processor seconds per 100 answers |"
     yield "|---|---|---|---|---|"
     for result in by_trait:
         one, other = (result.judges[kind] for kind in KINDS)
