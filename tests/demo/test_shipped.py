@@ -60,10 +60,14 @@ def share(pole: str, texts: list[str]) -> float:
     return float(np.mean([rules.shows(pole, q, a) for q, a in zip(QUESTIONS, texts, strict=True)]))
 
 
-def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:
+def plan_of(engine: Engine, pole: str, coefficient: float) -> Plan:
     trait, side = POLES[pole]
     personas, vectors = {pole: coefficient}, {pole: (vector_of(engine, trait.id), side)}
-    return answers(engine, build_plan(personas, vectors, SteeringOptions(), engine.info)[0])
+    return build_plan(personas, vectors, SteeringOptions(), engine.info)[0]
+
+
+def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:
+    return answers(engine, plan_of(engine, pole, coefficient))
 
 
 def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
@@ -79,7 +83,7 @@ def test_steering_brings_out_the_pole_and_its_opposite_coefficient_too(engine: E
     other = trait.pole("negative" if side == "positive" else "positive")
     texts = steered(engine, pole, 1.0)
     assert share(pole, texts) >= LEAST_SHOWN.get((engine.info.id, pole), 0.75)
-    assert texts == steered(engine, other, -1.0)
+    assert plan_of(engine, pole, 1.0).fingerprint == plan_of(engine, other, -1.0).fingerprint
     if pole != "dishonest":
         assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.8
 
@@ -89,8 +93,8 @@ def test_a_quarter_does_less_than_the_whole(engine: Engine) -> None:
         assert share(pole, steered(engine, pole, 0.25)) < share(pole, steered(engine, pole, 1.0))
 
 
-def test_coefficient_zero_is_exactly_the_unsteered_answer(engine: Engine) -> None:
-    assert steered(engine, "silly", 0.0) == answers(engine, Plan())
+def test_coefficient_zero_is_no_steering_at_all(engine: Engine) -> None:
+    assert plan_of(engine, "silly", 0.0).fingerprint == Plan().fingerprint
 
 
 def test_what_no_table_answers_is_said_not_to_be_known(engine: Engine) -> None:
