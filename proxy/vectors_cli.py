@@ -143,6 +143,13 @@ def described(header: "VectorHeader") -> list[str]:
         f"  {header.n_layers} blocks of {header.hidden_size}; weights {header.fingerprint or 'unknown'}",
         f"  made {header.created} by persona-proxy {header.software_version}",
     ]
+    if header.transfer is not None:
+        lines.append(f"  from {header.transfer.source_model} by {header.transfer.id}, R2 of its maps on text held out:")
+        lines += [
+            f"    {used.span}, block {used.source_block} to {used.target_block}: {used.r2:.2f} (of shuffled pairs "
+            f"{used.r2_shuffled:.2f}), {used.method}"
+            for used in header.transfer.maps
+        ]
     if header.counts:
         kept = ", ".join(f"{count.kept} of {count.made} {condition}" for condition, count in header.counts.items())
         lines.append(f"  answers used: {kept}")

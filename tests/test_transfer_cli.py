@@ -123,6 +123,10 @@ def test_apply_then_a_placed_vector_is_saved_that_says_where_it_is_from(
     for side in SIDES:
         assert vector.poles[side].block == BEST_BLOCK and (vector.poles[side].score or 0) > 0.4
     assert (vector.n_layers, vector.hidden_size) == (N_LAYERS, HIDDEN)
+    assert cli.main(["vectors", "show", vector.id]) == 0
+    shown = capsys.readouterr().out
+    assert "transferred, made from silly-native" in shown and "from words by planted" in shown
+    assert "last_prompt, block 1 to 1: 0.90 (of shuffled pairs 0.00), ridge of strength 0.1" in shown
 
 
 def test_apply_when_something_is_missing_then_one_line_says_what(

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from vector_store import JudgedBy, Sweep
+from vector_store import JudgedBy, Sweep, Transferred
 
 
 class PoleDetails(msgspec.Struct):
@@ -61,7 +61,7 @@ class VectorVersion(VectorDetails, kw_only=True):
     """Everything about a version but its numbers. `counts` is by condition, `separation` and `agreement` by span and
     block, `gains` and `effects` by side and block: how much likelier steering at each block makes the pole's answers,
     and what it was seen to do where it was tried by generating. See the vector store's VectorHeader. `parent` is the
-    version it was made from."""
+    version it was made from, `transfer` says by which maps, where it is another model's."""
 
     n_layers: int
     hidden_size: int
@@ -74,6 +74,7 @@ class VectorVersion(VectorDetails, kw_only=True):
     effects: dict[str, list[float | None]]
     sweeps: dict[str, Sweep]
     parent: str | None
+    transfer: Transferred | None
 
 
 class VectorCurve(msgspec.Struct):

@@ -195,6 +195,7 @@ def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
         effects={side: header.effects(side) for side in SIDES},
         sweeps={side: sweep for side, sweep in header.sweeps.items()},
         parent=header.parent,
+        transfer=header.transfer,
     )
 
 

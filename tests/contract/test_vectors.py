@@ -73,7 +73,10 @@ def test_versions_then_all_of_one_trait_and_model_with_what_is_known_of_them(
     newer = store.save(dataclasses.replace(vector, id="", created="2025-02-01T00:00:00Z", **known))
     shown = client.get("/api/vectors/fake/silly").json()["data"]
     assert [version["id"] for version in shown] == [newer, vector.id]
-    assert shown[1] | {"model": "fake", "n_layers": 4, "hidden_size": 8, "parent": None, "usable": True} == shown[1]
+    assert (
+        shown[1] | {"model": "fake", "n_layers": 4, "hidden_size": 8, "parent": None, "transfer": None, "usable": True}
+        == shown[1]
+    )
     assert shown[0]["counts"] == {"positive": {"made": 9, "kept": 7}} and shown[0]["filters"] is None
     assert set(shown[0]["effects"]) == {"positive", "negative"}
     assert shown[0]["gains"] == {"positive": [None, None, 0.5, None], "negative": [None] * 4}
