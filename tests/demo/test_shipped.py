@@ -70,6 +70,15 @@ def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:
     return answers(engine, plan_of(engine, pole, coefficient))
 
 
+def test_opening_then_what_an_answer_begins_with_before_its_text(engine: Engine) -> None:
+    prompt = engine.render([{"role": "user", "content": QUESTIONS[0]}])
+    (completion,) = generate_all(engine, [Generation(prompt, Sampling(20, temperature=0))])
+    n_opening = len(engine.opening)
+    assert completion.token_ids[:n_opening] == engine.opening
+    text = "".join(engine.pieces(completion.token_ids[n_opening:]))
+    assert text == completion.text and (n_opening > 0) == ("gpt-oss" in engine.info.id)
+
+
 def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
     texts = answers(engine, Plan())
     assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.9

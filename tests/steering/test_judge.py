@@ -65,6 +65,17 @@ def test_model_judge_asks_for_the_pole_by_the_rubric_and_scores_in_order(trait: 
     assert all("Why?" in prompt for prompt in engine.prompts)
 
 
+def test_model_judge_when_answers_have_a_header_then_the_digit_is_looked_for_behind_it(trait: Trait) -> None:
+    class Harmony(DigitEngine):
+        @property
+        def opening(self) -> list[int]:
+            return self.encode("<final>")
+
+    engine = Harmony()
+    ModelJudge(engine).score([answer("a great joke", trait)])
+    assert all(prompt.endswith("nothing else.\n<final>") for prompt in engine.prompts)
+
+
 def test_model_judge_leaves_an_answer_unscored_rather_than_guess(trait: Trait) -> None:
     scores = ModelJudge(DigitEngine()).score([answer("great", trait), answer("odd", trait)])
     assert scores[0] is not None and scores[1] is None
