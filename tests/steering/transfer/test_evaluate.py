@@ -1,7 +1,7 @@
 """Evaluating a transfer between planted models: what is asked, at which dose, and what is found."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from proxy.engines.base import Plan
 from proxy.errors import SetupError
+from proxy.steering.judge import Answer, Score
 from proxy.steering.transfer.arms import (
     N_RANDOM,
     ArmKind,
@@ -58,10 +59,17 @@ def arms(folder: Path) -> Arms:
     return Arms(engine, poles, reported_questions(TRAITS, None), activations, EvaluationOptions(samples=3))
 
 
+class Lenient(PretendJudge):
+    """Finds something of the pole in every answer."""
+
+    def score(self, answers: Sequence[Answer]) -> list[Score | None]:
+        return [score and Score(score.trait + 20, score.coherence) for score in super().score(answers)]
+
+
 def evaluated(engine: PretendEngine, folder: Path, work: Work = WORK) -> Evaluation:
     transfer = planted_transfer(folder / "transfers")
     poles = poles_of(engine.info, TRAITS, planted_store(folder / "vectors"), transfer, folder / "transfers")
-    return evaluate(engine, TRAITS, poles, transfer, PretendJudge(), EvaluationOptions(samples=3), work)
+    return evaluate(engine, TRAITS, poles, transfer, Lenient(), EvaluationOptions(samples=3), work)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +217,10 @@ def test_by_others_then_the_trait_itself_has_no_say(arms: Arms) -> None:
     strange = [dataclasses.replace(pole, choice=elsewhere) for pole in arms.poles[:2]]
     choice = by_others(strange[0], [*strange, *arms.poles[2:]])
     assert choice is not None and (choice.block, choice.relative_dose) == (BEST_BLOCK, 0.6)
+    choice = by_others(
+        arms.poles[2], [*strange, *arms.poles]
+    )  # two at either place: the first counts
+    assert choice is not None and (choice.block, choice.relative_dose) == (2, 9.0)
     assert by_others(strange[0], strange) is None
 
 
