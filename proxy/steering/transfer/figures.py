@@ -1,5 +1,7 @@
 """What an evaluation found, as it is written down, and what it falls short of. Knows no model and no judge."""
 
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 
@@ -76,24 +78,35 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 def misses(found: Evaluation) -> list[str]:
     """Each thing wanted of a transfer that did not come, in words; none when all did."""
-    missed = []
-    if found.recovery is not None and found.recovery.mean < WANTED_MEAN:
-        missed.append(f"mean recovery {found.recovery.mean:.2f}, wanted {WANTED_MEAN:.2f}")
-    for pole in found.poles:
-        arm = pole.arm("transferred")
-        if arm is None or arm.trait is None:
-            missed.append(f"{pole.pole}: unscored, the judge's AUROC is {pole.judge.auroc:.2f}")
-            continue
-        if arm.recovery is None:
-            missed.append(f"{pole.pole}: the native vector itself shows no more of it than no steering")
-        elif arm.recovery.mean < WANTED_LEAST:
-            missed.append(f"{pole.pole}: recovery {arm.recovery.mean:.2f}, wanted {WANTED_LEAST:.2f}")
-        for kind in CONTROLS:
-            control = pole.arm(kind)
-            if control is not None and control.trait is not None and control.trait.high >= arm.trait.low:
-                missed.append(
-                    f"{pole.pole}: {arm.trait.mean:.0f} ({arm.trait.low:.0f}-{arm.trait.high:.0f}) is not clear of "
-                    f"{kind.replace('_', ' ')}, {control.trait.mean:.0f} ({control.trait.low:.0f}-"
-                    f"{control.trait.high:.0f})"
-                )
-    return missed
+    means = {"": found.recovery, "placed by the other traits: ": found.recovery_by_others}
+    missed = [
+        f"{where}mean recovery {mean.mean:.3f}, wanted {WANTED_MEAN:g}"
+        for where, mean in means.items()
+        if mean is not None and mean.mean < WANTED_MEAN
+    ]
+    return missed + [f"{pole.pole}: {line}" for pole in found.poles for line in _misses_of(pole)]
+
+
+def _misses_of(pole: PoleFigures) -> Iterator[str]:
+    arm = pole.arm("transferred")
+    if arm is None or arm.trait is None:
+        yield f"unscored, the judge's AUROC is {pole.judge.auroc:.2f}"
+        return
+    if arm.recovery is None:
+        yield "the native vector itself shows no more of it than no steering"
+    elif arm.recovery.mean < WANTED_LEAST:
+        yield (
+            f"recovery {arm.recovery.mean:.3f}, wanted {WANTED_LEAST:g}; the map to block {pole.choice.block}, where "
+            f"the native vector steers, explains {pole.map.r2:.2f} of what it was not fitted to"
+        )
+    if pole.recovery_by_others is not None and pole.recovery_by_others.mean < WANTED_LEAST:
+        yield f"placed by the other traits: recovery {pole.recovery_by_others.mean:.3f}, wanted {WANTED_LEAST:g}"
+    for kind in CONTROLS:
+        control = pole.arm(kind)
+        if control is not None and control.trait is not None and control.trait.high >= arm.trait.low:
+            yield f"{points(arm.trait)} is not clear of {kind.replace('_', ' ')}, {points(control.trait)}"
+
+
+def points(measured: Measured) -> str:
+    """A score from 0 to 100 with its interval, as people read it."""
+    return f"{measured.mean:.0f} ({measured.low:.0f} to {measured.high:.0f})"

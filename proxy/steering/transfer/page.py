@@ -6,7 +6,15 @@ Knows nothing of how anything was measured.
 from collections.abc import Callable, Iterator, Sequence
 
 from proxy.steering.transfer.arms import N_RANDOM, ArmKind
-from proxy.steering.transfer.figures import WANTED_LEAST, WANTED_MEAN, ArmFigures, Evaluation, PoleFigures, misses
+from proxy.steering.transfer.figures import (
+    WANTED_LEAST,
+    WANTED_MEAN,
+    ArmFigures,
+    Evaluation,
+    PoleFigures,
+    misses,
+    points,
+)
 from vector_store import Measured, PoleChoice
 
 NAMES: dict[ArmKind, str] = {
@@ -75,20 +83,26 @@ def section(found: Evaluation) -> Iterator[str]:
 
 
 def _overview(found: Sequence[Evaluation]) -> Iterator[str]:
-    yield "| from | to | mean recovery | least | placed by the other traits | fell short |"
-    yield "|---" * 6 + "|"
+    yield "| from | to | mean recovery | least | placed by the other traits | least | fell short |"
+    yield "|---" * 7 + "|"
     for each in found:
-        least = min((arm.mean for arm in _recovered(each)), default=None)
+        own, by_others = (_least(measured) for measured in _recovered(each))
         yield (
-            f"| {each.source} | {each.target} | {_share(each.recovery)} | {'' if least is None else f'{least:.2f}'} | "
-            f"{_share(each.recovery_by_others)} | {len(misses(each)) or 'nowhere'} |"
+            f"| {each.source} | {each.target} | {_share(each.recovery)} | {own} | {_share(each.recovery_by_others)} | "
+            f"{by_others} | {len(misses(each)) or 'nowhere'} |"
         )
     yield ""
 
 
-def _recovered(found: Evaluation) -> list[Measured]:
-    """The recovery of the transferred vector, of each pole that has one."""
-    return [arm.recovery for pole in found.poles if (arm := pole.arm("transferred")) and arm.recovery]
+def _recovered(found: Evaluation) -> tuple[list[Measured], list[Measured]]:
+    """The recovery of the transferred vector, of each pole that has one: at the native place, and at that of the other
+    traits."""
+    own = [arm.recovery for pole in found.poles if (arm := pole.arm("transferred")) and arm.recovery]
+    return own, [pole.recovery_by_others for pole in found.poles if pole.recovery_by_others]
+
+
+def _least(measured: Sequence[Measured]) -> str:
+    return f"{min(each.mean for each in measured):.2f}" if measured else ""
 
 
 def _summary(found: Evaluation) -> Iterator[str]:
@@ -97,17 +111,16 @@ def _summary(found: Evaluation) -> Iterator[str]:
     each = found.options.samples
     yield (
         f"{found.n_questions} questions for each pole, {each} answers to each in every arm that has no variants; "
-        f"judged by {', '.join(judges)}, AUROC {worst:.2f} or more. Maps `{found.transfer}`, fitted to {found.text}, "
-        f"{found.n_documents} documents."
+        f"judged by {', '.join(judges)}, AUROC {worst:.2f} or more. Maps `{found.transfer}`, fitted to "
+        f"{found.n_documents} documents ({found.text})."
     )
-    known = _recovered(found)
-    if found.recovery is not None:
+    own, by_others = _recovered(found)
+    if own:
         yield ""
         yield (
-            f"**Mean recovery {_share(found.recovery)}** over {len(known)} poles, the least "
-            f"{min(each.mean for each in known):.2f}; placed by the other traits {_share(found.recovery_by_others)}. "
-            "Dealt out to the poles at random, the transferred directions are as close to the native ones with "
-            f"p = {found.cosine_p:.4f}."
+            f"**Mean recovery {_share(found.recovery)}** over {len(own)} poles, the least {_least(own)}; placed by the "
+            f"other traits {_share(found.recovery_by_others)}, the least {_least(by_others)}. Dealt out to the poles "
+            f"at random, the transferred directions are as close to the native ones with p = {found.cosine_p:.4f}."
         )
     missed = misses(found)
     yield ""
@@ -221,7 +234,7 @@ def _place(choice: PoleChoice | None) -> str:
 
 
 def _points(measured: Measured | None) -> str:
-    return "unscored" if measured is None else f"{measured.mean:.0f} ({measured.low:.0f} to {measured.high:.0f})"
+    return "unscored" if measured is None else points(measured)
 
 
 def _percent(measured: Measured | None) -> str:
