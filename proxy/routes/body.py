@@ -131,11 +131,13 @@ def _words(info: inspect.Type) -> list[str]:
 
 
 def _bounds(info: inspect.FloatType | inspect.IntType) -> str:
+    # Whole, since rounded bounds of seeds would be wrong: 4294967295, not 4.29497e+09.
+    ge, le, gt = (str(bound).removesuffix(".0") for bound in (info.ge, info.le, info.gt))
     if info.ge is not None and info.le is not None:
-        return f" from {info.ge:g} to {info.le:g}"
+        return f" from {ge} to {le}"
     if info.ge is not None:
-        return f" of at least {info.ge:g}"
-    return f" above {info.gt:g}" if info.gt is not None else ""
+        return f" of at least {ge}"
+    return f" above {gt}" if info.gt is not None else ""
 
 
 class StrictBody(AbstractDTO[T]):

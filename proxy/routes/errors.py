@@ -64,13 +64,22 @@ def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if error.status_code == 413:
         limit = request.route_handler.resolve_request_max_body_size()
         return _respond(BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
-    if isinstance(error, ValidationException):  # bodies that are there are checked by StrictBody
-        return _respond(InvalidRequest("The body is missing; possible: a JSON object.", code="invalid_json"))
+    if isinstance(error, ValidationException):
+        return _respond(_wrong_parameter(error))
     if error.status_code < 500:
         return _respond(InvalidRequest(error.detail))
     if "client disconnected" in error.detail:
         return _client_gone(request, ClientGone())
     return _unexpected(request, error)
+
+
+def _wrong_parameter(error: ValidationException) -> InvalidRequest:
+    """What Litestar checks itself: query parameters, and whether there is a body (what is in it, StrictBody does)."""
+    for wrong in error.extra or ():
+        if isinstance(wrong, dict) and wrong.get("source") == "query":
+            name, what = wrong["key"], wrong["message"].replace("`", "")
+            return InvalidRequest(f"{name}: {what[:1].lower()}{what[1:]}", param=name)
+    return InvalidRequest("The body is missing; possible: a JSON object.", code="invalid_json")
 
 
 def _vector_error(request: Request[Any, Any, Any], error: VectorStoreError) -> Response[dict[str, Any]]:

@@ -157,3 +157,15 @@ def test_a_field_of_ours_when_misspelled_then_400_names_the_possible_ones(
     messages = [{"role": "user", "content": "hi"}]
     error = check_shape(client.post(path, json={"messages": messages, **body} if "chat" in path else body), 400)
     assert error["param"] == param and "possible: " in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "seed", "largest"),
+    [("/v1/chat/completions", 2**63, "9223372036854775807"), ("/api/vectors/generate", 2**32, "4294967295")],
+)
+def test_a_number_beyond_a_large_bound_then_400_names_the_bound_to_the_last_digit(
+    client: httpx.Client, path: str, seed: int, largest: str
+) -> None:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]} if "chat" in path else {"trait": "silly"}
+    error = check_shape(client.post(path, json={**body, "seed": seed}), 400)
+    assert error["param"] == "seed" and f" to {largest}" in error["message"]

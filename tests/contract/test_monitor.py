@@ -143,7 +143,12 @@ def test_monitor_when_answers_change_then_tells_the_drift(client: httpx.Client) 
 
 @pytest.mark.parametrize(
     ("query", "status", "param"),
-    [({"model": "nobody"}, 404, "model"), ({"persona": "sily"}, 404, "persona"), ({"window": 0}, 400, "window")],
+    [
+        ({"model": "nobody"}, 404, "model"),
+        ({"persona": "sily"}, 404, "persona"),
+        ({"window": 0}, 400, "window"),
+        ({"window": "all"}, 400, "window"),
+    ],
 )
 def test_monitor_when_asked_wrongly_then_the_field_is_named(
     client: httpx.Client, query: dict[str, Any], status: int, param: str
