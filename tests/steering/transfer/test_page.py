@@ -1,0 +1,176 @@
+"""The page of evaluations: figures that were written down, as tables, with what fell short."""
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import proxy.demo
+from proxy.errors import SetupError
+from proxy.steering.transfer import reporting
+from proxy.steering.transfer.arms import ArmKind, EvaluationOptions
+from proxy.steering.transfer.figures import ArmFigures, Evaluation, PoleFigures, misses
+from proxy.steering.transfer.page import page, section
+from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
+
+DEMO = Path(proxy.demo.__file__).parent
+JUDGE = JudgedBy(name="counting", auroc=0.99, n=80, scored=True)
+
+
+def measured(mean: float, width: float = 0.0) -> Measured:
+    return Measured(mean=mean, low=mean - width, high=mean + width)
+
+
+def arm(kind: ArmKind, trait: float, recovery: float | None = None, width: float = 5.0, **more: object) -> ArmFigures:
+    known: dict = {"variants": [], "others": {}} | more
+    return ArmFigures(
+        kind=kind,
+        n=60,
+        trait=measured(trait, width),
+        coherence=measured(97.0),
+        correct=measured(0.9),
+        anti_steered=measured(0.02),
+        recovery=None if recovery is None else measured(recovery, 0.05),
+        **known,
+    )
+
+
+def pole(name: str, arms: list[ArmFigures], judge: JudgedBy = JUDGE) -> PoleFigures:
+    choice = PoleChoice(block=1, span="last_prompt", positions="last_prompt", relative_dose=1.25)
+    used = UsedMap(
+        span="last_prompt", source_block=3, target_block=1, method="ridge", r2=0.98, r2_shuffled=-0.09, n_pairs=1200
+    )
+    return PoleFigures(
+        pole=name,
+        trait="silly",
+        judge=judge,
+        choice=choice,
+        map=used,
+        arms=arms,
+        placed_by_others=dataclasses.replace(choice, block=2),
+        recovery_by_others=measured(0.91, 0.02),
+        cosine=0.94,
+        cosines_of_others={"honest": 0.31, "deep": -0.6},
+        cosines_shuffled=[0.12, -0.34],
+    )
+
+
+def evaluation(poles: list[PoleFigures], recovery: float = 0.95) -> Evaluation:
+    return Evaluation(
+        source="one",
+        target="two",
+        transfer="transfer-1",
+        text="made-up text",
+        n_documents=100,
+        created="2026-01-01T00:00:00+00:00",
+        software_version="1",
+        options=EvaluationOptions(),
+        n_questions=30,
+        poles=poles,
+        recovery=measured(recovery, 0.03),
+        recovery_by_others=measured(0.9, 0.04),
+        cosine_p=0.0001,
+    )
+
+
+GOOD = pole(
+    "silly",
+    [
+        arm("none", 2),
+        arm("native", 90),
+        arm("transferred", 88, 0.98, others={"honest": -4.0, "deep": 12.0}),
+        arm("random", 3, 0.01, variants=[0.0, 6.4]),
+        arm("transferred_by_others", 80, 0.9),
+    ],
+)
+
+
+def test_section_then_figures_stand_beside_their_controls_and_intervals() -> None:
+    text = "\n".join(section(evaluation([GOOD])))
+    for part in (
+        "## one to two",
+        "30 questions for each pole",
+        "**Mean recovery 0.95 (0.92 to 0.98)** over 1 poles, the least 0.98; placed by the other traits "
+        "0.90 (0.86 to 0.94), the least 0.91. ",
+        "p = 0.0001",
+        "| silly | 2 (-3 to 7) | 90 (85 to 95) | 88 (83 to 93) | 3 (-2 to 8), most 6 |",
+        "| silly | 0.98 (0.93 to 1.03) | 0.01 (-0.04 to 0.06) |",
+        "| silly | 97 / 90 | 97 / 90 |",
+        "8.0 |",
+        "deep +12",
+        "| block 1, last_prompt | 1.25 | 3 | ridge | 1200 | 0.98 | -0.09 | 0.94 | 0.31 (honest) | 0.12, -0.34 |",
+        "| block 2, last_prompt |",
+        "All of it came.",
+    ):
+        assert part in text, part
+    assert all(line.count("|") == text_columns(text, line) for line in text.splitlines() if line.startswith("| silly"))
+
+
+def text_columns(text: str, row: str) -> int:
+    """How many bars the head of the row's table has."""
+    lines = text.splitlines()
+    end = lines.index(row)
+    return next(line for line in reversed(lines[:end]) if line.startswith("| pole")).count("|")
+
+
+def test_misses_when_something_falls_short_then_it_is_said_which_and_how_far() -> None:
+    weak = pole("serious", [arm("none", 2), arm("native", 90), arm("transferred", 50, 0.55), arm("shuffled", 42)])
+    unscored = pole("honest", [arm("none", 2)], dataclasses.replace(JUDGE, auroc=0.7, scored=False))
+    nothing = pole("deep", [arm("none", 2), arm("native", 3), arm("transferred", 40)])
+    assert misses(evaluation([GOOD])) == []
+    found = evaluation([GOOD, weak, unscored, nothing], recovery=0.8)
+    assert misses(found) == [
+        "mean recovery 0.800, wanted 0.85",
+        "serious: recovery 0.550, wanted 0.6; the map to block 1, where the native vector steers, explains 0.98 of "
+        "what it was not fitted to",
+        "serious: 50 (45 to 55) is not clear of shuffled, 42 (37 to 47)",
+        "honest: unscored, the judge's AUROC is 0.70",
+        "deep: the native vector itself shows no more of it than no steering",
+    ]
+    text = "\n".join(section(found))
+    assert "It fell short:" in text and "- mean recovery 0.800" in text and "All of it came" not in text
+
+
+def test_misses_when_it_falls_short_placed_by_the_other_traits_then_that_is_said_too() -> None:
+    low = msgspec.structs.replace(GOOD, recovery_by_others=measured(0.4))
+    found = msgspec.structs.replace(evaluation([low]), recovery_by_others=measured(0.4))
+    assert misses(found) == [
+        "placed by the other traits: mean recovery 0.400, wanted 0.85",
+        "silly: placed by the other traits: recovery 0.400, wanted 0.6",
+    ]
+
+
+def test_write_then_the_page_is_of_all_that_is_in_the_folder(tmp_path: Path) -> None:
+    reporting.prepare(tmp_path)
+    one = evaluation([GOOD])
+    back = msgspec.structs.replace(one, source="two", target="one")
+    reporting.write(tmp_path, one)
+    path = reporting.write(tmp_path, back)
+    assert reporting.read(tmp_path) == [one, back]
+    assert path.read_text("utf-8") == page([one, back])
+    assert path.read_text("utf-8").count("\n## ") == 2
+    rows = "| one | two | 0.95 (0.92 to 0.98) | 0.98 | 0.90 (0.86 to 0.94) | 0.91 | nowhere |\n| two | one |"
+    assert rows in path.read_text("utf-8")
+
+
+def test_read_when_a_file_is_damaged_then_it_is_named(tmp_path: Path) -> None:
+    reporting.prepare(tmp_path)
+    (tmp_path / reporting.FIGURES / "a-to-b.json").write_text("{}", "utf-8")
+    with pytest.raises(SetupError, match="a-to-b.json: is no evaluation"):
+        reporting.read(tmp_path)
+
+
+def test_prepare_when_nothing_can_be_written_then_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(SetupError, match="no report can be written there"):
+        reporting.prepare(tmp_path / "file")
+
+
+def test_the_shipped_page_then_it_is_the_one_made_of_the_shipped_figures() -> None:
+    found = reporting.read(DEMO)
+    assert {(each.source, each.target) for each in found} >= {
+        ("demo-qwen2", "demo-gpt-oss-gguf"),
+        ("demo-gpt-oss-gguf", "demo-qwen2"),
+    }
+    assert (DEMO / reporting.PAGE).read_text("utf-8") == page(found)
