@@ -45,6 +45,16 @@ def test_sums_when_streamed_then_the_covariances_are_those_of_all_at_once() -> N
     np.testing.assert_allclose(found.yy, both[D:, D:], atol=1e-4)
 
 
+def test_sums_when_counted_from_other_points_then_are_as_if_these_were_taken_away_first() -> None:
+    x, y = RNG.normal(3, 1, (50, 4)).astype(np.float32), RNG.normal(-2, 1, (50, 3)).astype(np.float32)
+    sums = Sums(4, 3)
+    sums.add(x, y)
+    a, b = np.arange(4, dtype=np.float32), np.arange(3, dtype=np.float32)
+    found = sums.about(a, b)
+    np.testing.assert_allclose(found.xy, (x - a).T @ (y - b) / 50, rtol=1e-4)
+    np.testing.assert_allclose(found.xx, (x - a).T @ (x - a) / 50, rtol=1e-4)
+
+
 def test_ridge_when_fitted_from_sums_then_equals_least_squares_with_its_penalty() -> None:
     x, y, _ = pairs()
     moments = gathered(x, y)
