@@ -23,7 +23,7 @@ from vector_store import Span
 
 SAMPLED_AN_ANSWER = 3  # pairs of one answer in the sample that blocks are compared by
 N_SHUFFLED = 3  # controls of each map
-SUMS_MEMORY = 1024**3  # bytes: maps whose sums would need more are fitted in several passes over the text
+SUMS_MEMORY = 768 * 1024**2  # bytes: maps whose sums would need more are fitted in several passes over the text
 
 BlockPair = tuple[int, int]  # of the source, of the target
 
