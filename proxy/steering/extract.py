@@ -7,7 +7,6 @@ section 2, with the neutral condition added. Knows nothing of where the vector i
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import safetensors.numpy
@@ -20,7 +19,7 @@ from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score, check_judged
 from proxy.steering.statistics import auroc
 from proxy.steering.traits import Trait
-from proxy.steering.work import Codec, Work, packed
+from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 
 MIN_COHERENCE = 50.0
@@ -57,7 +56,7 @@ def extract(
     seed: int,
     work: Work,
 ) -> PersonaVector:
-    """A trait's persona vector in this model, with no poles chosen yet (see layers.py). Blocks for minutes.
+    """A trait's persona vector in this model, still without poles and time (see layers.py). Blocks for minutes.
 
     `rollouts` answers at temperature 1 to each of the first `questions` extract questions (1 to 20), under each of
     the five instruction pairs and as often without one. SetupError where too few answers were fit to be used, and
@@ -78,8 +77,7 @@ def extract(
         negative=trait.negative,
         n_layers=info.n_layers,
         hidden_size=info.hidden_size,
-        # A part, so that work taken up after the vector was saved makes the same vector once more, not a second one.
-        created=work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds")),
+        created="",
         software_version=proxy.__version__,
         method=METHOD,
         filters=Filters(

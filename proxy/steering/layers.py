@@ -8,6 +8,7 @@ beside the controls. Knows nothing of how the vector was made.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
@@ -17,7 +18,7 @@ from proxy.steering.gain import EVERY_PLACE, make_texts, measure_gains, texts_la
 from proxy.steering.judge import Judge
 from proxy.steering.traits import Trait
 from proxy.steering.trials import Outcome, Place, Trial, Trials, curve_point, label_of, pick
-from proxy.steering.work import Work
+from proxy.steering.work import Work, packed
 from vector_store import CONDITIONS, SIDES, SPANS, CurvePoint, PersonaVector, PlaceGain, PoleChoice, Side
 
 N_QUESTIONS = 10  # the first half of the evaluate questions
@@ -34,8 +35,8 @@ RANDOM_VECTORS, COEFFICIENTS = "random vectors", "coefficients"
 def choose(
     engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, *, seed: int, work: Work
 ) -> PersonaVector:
-    """The vector with both poles' choices, every place's gain and the whole curve filled in. Blocks for minutes.
-    SetupError where the instructions or the directions change nothing, or no answer could be judged."""
+    """The vector with both poles' choices, every place's gain, the whole curve and the time filled in. Blocks for
+    minutes. SetupError where the instructions or the directions change nothing, or no answer could be judged."""
     texts = make_texts(engine, trait, seed, work)
     questions = trait.questions_for(engine.info.world).evaluate[:N_QUESTIONS]
     poles: dict[Side, PoleChoice] = {}
@@ -47,7 +48,10 @@ def choose(
         poles[side], points = _measured(trials, confirm(trials, of_places))
         gains += of_places
         curve += points
-    return dataclasses.replace(vector, poles=poles, gains=gains, curve=curve)
+    # The time it is done at, since the newest vector is used: what else was saved meanwhile is older. A part, so that
+    # work taken up after the vector was saved makes the same vector once more, not a second one.
+    created = work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    return dataclasses.replace(vector, created=created, poles=poles, gains=gains, curve=curve)
 
 
 def stages(trait: Trait, n_layers: int) -> dict[str, float]:

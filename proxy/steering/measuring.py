@@ -7,7 +7,6 @@ norms; then the place and dose of both poles are chosen as for any other vector.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.extract import answering_label
 from proxy.steering.judge import Validated
 from proxy.steering.traits import Trait
-from proxy.steering.work import Work, packed
+from proxy.steering.work import Work
 from vector_store import SPANS, Count, PersonaVector, Span
 
 
@@ -49,7 +48,6 @@ def measure(
         parent=vector.id or None,
         model_id=info.id,
         fingerprint=info.fingerprint,
-        created=own.created,
         software_version=proxy.__version__,
         counts={"neutral": own.count},
         means={span: {"neutral": mean} for span, mean in own.means.items()},
@@ -62,12 +60,11 @@ def measure(
 @dataclass(frozen=True)
 class OwnResiduals:
     """A model's residuals in its own answers under no instruction, by span: mean, float32[n_layers, hidden_size], and
-    median norm, float32[n_layers]. `count`: of the answers; `created`: when, UTC, ISO 8601."""
+    median norm, float32[n_layers]. `count`: of the answers."""
 
     means: Mapping[Span, FloatArray]
     norms: Mapping[Span, FloatArray]
     count: Count
-    created: str
 
 
 def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> OwnResiduals:
@@ -90,6 +87,4 @@ def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> Own
         means={span: stats[span].means.mean(axis=0) for span in SPANS},
         norms={span: np.median(stats[span].norms, axis=0) for span in SPANS},
         count=Count(made=len(questions), kept=len(rollouts)),
-        # A part, so that work taken up after the vector was saved makes the same vector once more, not a second one.
-        created=work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds")),
     )

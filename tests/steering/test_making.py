@@ -102,12 +102,20 @@ def test_make_vector_when_killed_at_every_single_part_then_it_still_ends_in_the_
     assert_same(vector, uninterrupted)
 
 
+def test_make_vector_then_it_is_dated_when_it_is_done_so_that_nothing_saved_meanwhile_counts_as_newer(
+    tmp_path: Path,
+) -> None:
+    counting = CountingParts(tmp_path)
+    make(Work(WORK.progress, counting))
+    assert counting.written[-1].partition("-")[0] == "created"
+
+
 def test_make_vector_when_taken_up_after_it_was_done_then_it_is_the_same_to_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = FolderParts(tmp_path)
     first = make(Work(WORK.progress, parts))
-    monkeypatch.delattr(extract, "datetime")
+    monkeypatch.delattr(layers, "datetime")
     again = make(Work(WORK.progress, parts))
     assert again.created == first.created
     assert_same(again, first)

@@ -94,7 +94,7 @@ def carried(
         negative=vector.negative,
         n_layers=info.n_layers,
         hidden_size=info.hidden_size,
-        created=own.created,
+        created="",
         software_version=proxy.__version__,
         method=METHOD,
         origin="transferred",

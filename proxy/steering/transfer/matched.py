@@ -64,7 +64,6 @@ def poles_of(
             {span: means["neutral"] for span, means in native.means.items()},
             native.residual_norms,
             native.counts["neutral"],
-            native.created,
         )
         n_controls = min(map_.n_controls for map_ in transfer.maps)
         transferred, *shuffled = [
