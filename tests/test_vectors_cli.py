@@ -48,6 +48,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 NEWEST = ("--model", "org/one", "--trait", "silly")
 
 
+def test_list_when_there_are_none_then_says_of_what(id_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vectors("list", "--model", "org/two", "--trait", "silly") == 0
+    assert "There are none of org/two and silly;" in capsys.readouterr().out
+    assert vectors("list", "--model", "org/one") == 0
+    assert id_ in capsys.readouterr().out
+
+
 def test_show_then_everything_that_is_known(id_: str, capsys: pytest.CaptureFixture[str]) -> None:
     for asked in ((id_,), NEWEST):
         assert vectors("show", *asked) == 0
