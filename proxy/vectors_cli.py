@@ -117,10 +117,9 @@ def _picked(args: argparse.Namespace, store: "VectorStore") -> "PersonaVector":
 def _list(args: argparse.Namespace) -> None:
     headers = _store(args)[1].list(args.model, args.trait)
     if not headers:
-        asked = " and ".join(name for name in (args.model, args.trait) if name is not None)
-        print(
-            f"There are none {f'of {asked}' if asked else 'yet'}; `persona-proxy extract --help` shows how to make them."
-        )
+        named = " and ".join(name for name in (args.model, args.trait) if name is not None)
+        of = f"of {named}" if named else "yet"
+        print(f"There are none {of}; `persona-proxy extract --help` shows how to make them.")
     for header in headers:
         blocks = ", ".join(f"{header.pole(side)} at block {choice.block}" for side, choice in header.poles.items())
         print(
