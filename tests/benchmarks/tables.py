@@ -1,4 +1,4 @@
-"""The results as the README shows them, and what they fall short of. Pure: results in, Markdown out."""
+"""The results as SPEED.md shows them, and what they fall short of. Pure: results in, Markdown out."""
 
 from collections.abc import Iterator, Sequence
 

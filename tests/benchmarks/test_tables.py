@@ -1,4 +1,4 @@
-"""What is kept of a measurement, and how it is told: tables, what was missed, and the README's copy."""
+"""What is kept of a measurement, and how it is told: tables, what was missed, and the page's copy."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.benchmarks.results import Extraction, Load, Machine, ModelResult, Res
 from tests.benchmarks.servers import CONDITIONS, Condition
 from tests.benchmarks.tables import misses, render
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parent / "SPEED.md"
 MACHINE = Machine("Some CPU", 2, None)
 
 
@@ -147,6 +147,6 @@ def test_command_when_used_wrongly_then_exit_code_is_two(
 
 
 def test_readme_when_results_change_then_its_tables_are_theirs() -> None:
-    match = re.search(r"<!-- benchmark -->\n(.*?)\n<!-- /benchmark -->", README.read_text("utf-8"), re.DOTALL)
+    match = re.search(r"<!-- benchmark -->\n(.*?)\n<!-- /benchmark -->", PAGE.read_text("utf-8"), re.DOTALL)
     shown = match[1].strip() if match else ""
     assert shown == render(results.read_all()), "put the output of `python -m tests.benchmarks tables` between them"
