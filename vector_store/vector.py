@@ -206,6 +206,12 @@ class PersonaVector(VectorHeader):
             if side not in self.poles:
                 raise ValueError(f"the {side} pole was swept without a place to steer it")
 
+    @property
+    def knows_poles(self) -> bool:
+        """Whether its poles' means are where this model's own answers lie. Imported directions have none, and of
+        transferred ones only the direction is known: how far they reach was chosen, not seen."""
+        return self.difference is None and self.origin != "transferred"
+
     def direction(self, side: Side, span: Span, block: int) -> FloatArray:
         """float32[hidden_size], not normalised: the pole's mean minus the neutral mean, or the difference with the
         side's sign, which is the same for every span. KeyError for a span that was not captured."""

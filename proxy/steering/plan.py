@@ -128,7 +128,7 @@ def _pushes(
         if direction is None or norm <= 0:
             raise VectorUnavailable(f"persona: the vector for {name!r} is empty at block {block}", param="persona")
         neutral = float(vector.means[span]["neutral"][block] @ direction)
-        if held and vector.difference is None:
+        if held and vector.knows_poles:
             distance = size * float(np.linalg.norm(gap))
         else:
             distance = size * choice.relative_dose * norm * (1 if held else 1 / len(blocks))

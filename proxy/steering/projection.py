@@ -30,7 +30,7 @@ class Watched:
 def watch(pole: str, vector: PersonaVector, side: Side, deepest: int) -> Watched | None:
     """How to read a pole's projection at one of the blocks 0 to `deepest`. None where the vector doesn't tell where
     the pole's own answers lie: its means are unknown, or the same as the neutral ones."""
-    if vector.difference is not None or "response" not in vector.means:
+    if not vector.knows_poles or "response" not in vector.means:
         return None
     separation = vector.separation.get("response", ())
     block = block_to_watch(separation, deepest)

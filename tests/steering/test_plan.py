@@ -130,15 +130,15 @@ def test_level_1_then_is_the_pole_s_own_mean_over_the_kind_of_tokens_held(positi
 def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_takes_the_neutral_one() -> None:
     neutral = {span: {"neutral": means["neutral"]} for span, means in V.means.items()}
     difference = V.direction("positive", "response", 0)[None].repeat(N_LAYERS, axis=0)
-    imported: dict[str, tuple[PersonaVector, Side]] = {
-        "silly": (dataclasses.replace(V, means=neutral, difference=difference), "positive")
-    }
-    added, held = (
-        only(build_plan({"silly": 1.0}, imported, SteeringOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
-        for mode in ("add", "target")
-    )
-    moved = V.means["last_prompt"]["neutral"][1] + added.vector
-    np.testing.assert_allclose(held.basis @ moved, held.levels, rtol=1e-4)  # type: ignore[operator]
+    imported = dataclasses.replace(V, means=neutral, difference=difference)
+    for vector in (imported, dataclasses.replace(V, origin="transferred")):
+        used: dict[str, tuple[PersonaVector, Side]] = {"silly": (vector, "positive")}
+        added, held = (
+            only(build_plan({"silly": 1.0}, used, SteeringOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
+            for mode in ("add", "target")
+        )
+        moved = V.means["last_prompt"]["neutral"][1] + added.vector
+        np.testing.assert_allclose(held.basis @ moved, held.levels, rtol=1e-4)  # type: ignore[operator]
 
 
 def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> None:

@@ -64,5 +64,6 @@ def test_a_vector_when_it_does_not_tell_where_answers_lie_then_there_is_no_proje
         dataclasses.replace(v, **only_prompts, **norms),
         dataclasses.replace(v, means={**v.means, "response": same}),
         dataclasses.replace(v, means=neutral, difference=np.ones((v.n_layers, HIDDEN), np.float32)),
+        dataclasses.replace(v, origin="transferred"),
     ):
         assert watch("silly", changed, "positive", deepest=3) is None
