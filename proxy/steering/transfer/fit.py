@@ -32,7 +32,7 @@ MAX_TARGET_BLOCKS = 8  # of deeper models, so many from the middle
 MIDDLE = 0.2, 0.8  # of the depth
 PAIRS_A_DIMENSION = 0.25  # of the wider model; with fewer a map is mostly made up
 FEWEST_PAIRS = 60
-PAIRS_AN_ANSWER = 16  # at least, as a rule
+PAIRS_AN_ANSWER = 16  # of one that is still to be made, at least, as a rule; else one in four characters at most
 TRIED = 32  # documents that show whether tokens can be paired at all
 MIN_PAIRED = 0.5  # share of them in which some are
 ANSWERING = "answering"
@@ -86,7 +86,8 @@ def check(source: Engine, target: Engine, corpus: Corpus, target_blocks: Sequenc
         if not 0 <= block < other.n_layers:
             raise SetupError(f"{other.id} has no block {block}; possible: 0 to {other.n_layers - 1}")
     n_documents, needed = len(corpus.documents), pairs_needed(one, other)
-    if n_documents * PAIRS_AN_ANSWER < needed:
+    longest = sum(max(PAIRS_AN_ANSWER, len(document.answer or "") // 4) for document in corpus.documents)
+    if longest < needed:
         raise SetupError(_too_few(n_documents, "documents", one, other))
     tried = [replace(document, answer=document.answer or document.question) for document in corpus.documents[:TRIED]]
     n_paired = sum(1 for _ in Stream(source, target, tried, "response", lambda: None).pairings())
