@@ -97,6 +97,8 @@ async def generate_trait(request: Request[Any, Any, Any], data: Annotated[TraitR
         return _details(services, trait)
 
     if data.template:
+        if data.model is not None:
+            raise InvalidRequest("model: with template no model writes the trait; give one of the two", param="model")
         return Response(await anyio.to_thread.run_sync(made), status_code=200)
     model = model_alone(services, data.model)
     await anyio.to_thread.run_sync(check_new, brief, services.own_traits, services.store)

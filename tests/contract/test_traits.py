@@ -238,6 +238,7 @@ def test_generate_when_descriptions_are_long_then_the_personas_are_called_after_
     ("fields", "status", "param"),
     [
         ({"trait_name": "!"}, 400, "trait_name"),
+        ({"template": True, "model": "fake"}, 400, "model"),
         ({"trait_name": "silly"}, 409, None),
         ({"positive_trait": "honest"}, 409, None),
         ({"positive_trait": " "}, 400, "positive_trait"),
