@@ -180,9 +180,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     thermostat.add_argument("--questions", type=int, default=30, help="held-out questions to each arm (%(default)s)")
     _add_common(thermostat)
     thermostat.set_defaults(run=_compare_modes)
-    judges = actions.add_parser(
-        "judges", help="compare the likelihood ratio with the rules, on the same answers"
-    )
+    judges = actions.add_parser("judges", help="compare the likelihood ratio with the rules, on the same answers")
     judges.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
     judges.add_argument("--questions", type=int, default=20, help="held-out questions to each arm (%(default)s)")
     _add_common(judges)
@@ -221,13 +219,13 @@ def _extract(args: argparse.Namespace) -> None:
     settings = load_settings(args.config)
     model = _model_to_extract_from(args, settings)
 
-    from proxy.steering.traits import Trait, load_traits
+    from proxy.steering.traits import Trait, load_traits, no_trait
 
     known = load_traits(settings.traits_dir)
     traits: list[Trait] = []
     for name in args.trait:
         if name != "all" and name not in known:
-            raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
+            raise SetupError(f"--trait: {no_trait(name, known, 'all')}")
         traits += [trait for id_, trait in known.items() if name in ("all", id_) and trait not in traits]
 
     from proxy.judges import judge_meant

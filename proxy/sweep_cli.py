@@ -56,12 +56,12 @@ def _sweep(args: argparse.Namespace) -> None:
     served = next((model for model in settings.models if model.id == args.model), None)
     model = override_models([served or model_settings(args.model)], device=args.device, dtype=args.dtype)[0]
 
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import load_traits, no_trait
 
     known = load_traits(settings.traits_dir)
     for name in args.trait:
         if name != "all" and name not in known:
-            raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
+            raise SetupError(f"--trait: {no_trait(name, known, 'all')}")
     traits = [trait for id_, trait in known.items() if {id_, "all"} & set(args.trait)]
 
     import msgspec

@@ -84,12 +84,12 @@ def _model(name: str, settings: Settings, args: argparse.Namespace) -> ModelSett
 
 
 def _traits(args: argparse.Namespace, settings: Settings) -> "list[Trait]":
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import load_traits, no_trait
 
     known = load_traits(settings.traits_dir)
     for name in args.trait:
         if name != "all" and name not in known:
-            raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}, all")
+            raise SetupError(f"--trait: {no_trait(name, known, 'all')}")
     return [trait for id_, trait in known.items() if {id_, "all"} & set(args.trait)]
 
 

@@ -74,12 +74,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     source, target = (served.get(name) or model_settings(name) for name in (args.source, args.target))
     target = override_models([target], device=args.device, dtype=args.dtype)[0]
 
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import load_traits, no_trait
 
     known = load_traits(settings.traits_dir)
     for name in args.trait or ():
         if name not in known:
-            raise SetupError(f"--trait: there is no trait {name!r}; possible: {', '.join(known)}")
+            raise SetupError(f"--trait: {no_trait(name, known)}")
     traits = {id_: known[id_] for id_ in args.trait or load_traits()}
 
     from proxy.engines.batch import MAX_RUNNING

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import proxy
 from proxy.errors import InvalidRequest, NotFound
 from proxy.protocol.vectors import PoleDetails, VectorCurve
-from proxy.steering.traits import Trait
+from proxy.steering.traits import Trait, no_trait
 from vector_store import PersonaVector, Side, VectorHeader, VectorStore
 from vector_store.exchange import Subject, import_vector
 from vector_store.files import is_vector_file
@@ -67,8 +67,11 @@ def versions(store: VectorStore, model: str, trait: str, version: str | None = N
     headers = [header for header in store.list(model, trait) if version in (None, header.id)]
     if not headers:
         what = f"vector {version!r}" if version else "vector"
+        owners = (header.trait for header in store.list(model) if trait in (header.positive, header.negative))
+        owner = next(owners, trait)
+        hint = "" if owner == trait else f" It is a pole of {owner!r}."
         raise NotFound(
-            f"There is no {what} of {trait!r} for the model {model!r}.", param="version" if version else None
+            f"There is no {what} of {trait!r} for the model {model!r}.{hint}", param="version" if version else "trait"
         )
     return headers
 
@@ -140,7 +143,7 @@ def _trait(name: str | None, traits: Mapping[str, Trait], pole: str | None) -> t
     if name is None:
         raise InvalidRequest(f"trait: name the vector's trait; possible: {', '.join(traits)}", param="trait")
     if name not in traits:
-        raise NotFound(f"trait: there is no trait {name!r}; possible: {', '.join(traits)}", param="trait")
+        raise NotFound(f"trait: {no_trait(name, traits)}", param="trait")
     trait = traits[name]
     if pole not in (None, trait.positive, trait.negative):
         raise InvalidRequest(

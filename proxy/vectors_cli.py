@@ -235,11 +235,11 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore", vector: "PersonaVector") -> None:
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import load_traits, no_trait
 
     traits = load_traits(settings.traits_dir)
     if vector.trait not in traits:
-        raise SetupError(f"there is no trait {vector.trait!r}; possible: {', '.join(traits)}")
+        raise SetupError(no_trait(vector.trait, traits))
     model = _model(args, settings, vector.model_id)
     store.prepare()
     print(f"Loading {model.source} ...", flush=True)

@@ -66,6 +66,8 @@ def test_show_then_everything_that_is_known(id_: str, capsys: pytest.CaptureFixt
     assert "no vector of 'silly' for the model 'other'" in refused(
         capsys, "show", "--model", "other", "--trait", "silly"
     )
+    poles_name = refused(capsys, "show", "--model", "org/one", "--trait", "serious")
+    assert "no vector of 'serious' for the model 'org/one'. It is a pole of 'silly'." in poles_name
     assert "by its id, or the newest by --model" in refused(capsys, "show", "--model", "org/one")
 
 

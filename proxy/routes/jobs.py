@@ -12,7 +12,7 @@ from litestar.params import Body, FromPath, FromQuery
 from litestar.types import ASGIApp
 from sse_starlette.sse import EventSourceResponse
 
-from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, NotFound
+from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, ModelNotFound, NotFound
 from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.measuring import MEASURING, MeasuringParameters
 from proxy.jobs.store import Job
@@ -25,6 +25,7 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.vectors import vector_details
 from proxy.services import Services, services_of
+from proxy.steering.traits import no_trait
 from proxy.vectors import versions
 
 VECTOR_OR_JOB = {
@@ -49,8 +50,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
     name = _one_of(data.trait, data.trait_id, "trait")
     if name is None:
         raise InvalidRequest("trait: it is required; possible: text", param="trait")
-    if name not in services.traits:
-        raise NotFound(f"There is no trait {name!r}; possible: {', '.join(services.traits)}", param="trait")
+    check_trait(services, name)
     model = model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
     services.judges.check(data.judge)
@@ -72,6 +72,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
 async def measure_vector(request: Request[Any, Any, Any], data: Annotated[MeasureRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     model = model_alone(services, data.model)
+    check_trait(services, data.trait)
     found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version)
     if found[0].origin != "imported":
         reason = "was not imported: it was measured where it was made"
@@ -114,11 +115,21 @@ async def answered(
     return Response(await anyio.to_thread.run_sync(shown, result), status_code=200)
 
 
-def model_alone(services: Services, name: str | None) -> str:
-    model, suffix = services.asked_model(name)
+def model_alone(services: Services, name: str | None, field: str = "model") -> str:
+    """The id of the model that `field` names. ModelNotFound, InvalidRequest for one with a persona."""
+    try:
+        model, suffix = services.asked_model(name)
+    except ModelNotFound as error:
+        raise ModelNotFound(error.message, param=field) from None
     if suffix.persona is not None:
-        raise InvalidRequest("model: name the model alone, without a persona", param="model")
+        raise InvalidRequest(f"{field}: name the model alone, without a persona", param=field)
     return model
+
+
+def check_trait(services: Services, name: str) -> None:
+    """NotFound where there is no such trait."""
+    if name not in services.traits:
+        raise NotFound(f"trait: {no_trait(name, services.traits)}", param="trait")
 
 
 def _one_of(value: str | None, other: str | None, field: str) -> str | None:

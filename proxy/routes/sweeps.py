@@ -13,7 +13,7 @@ from proxy.protocol.jobs import SweepRequest
 from proxy.protocol.vectors import VectorCurve
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
-from proxy.routes.jobs import VECTOR_OR_JOB, made, model_alone
+from proxy.routes.jobs import VECTOR_OR_JOB, check_trait, made, model_alone
 from proxy.routes.vectors import PATHS, meant
 from proxy.services import services_of
 from proxy.steering.sweep.svg import curve_svg
@@ -34,6 +34,7 @@ from vector_store import VectorHeader
 async def sweep_vector(request: Request[Any, Any, Any], data: Annotated[SweepRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     model = model_alone(services, data.model)
+    check_trait(services, data.trait)
     found = (await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version))[0]
     if data.coefficients is not None and not any(data.coefficients):
         raise InvalidRequest("coefficients: at least one must not be 0", param="coefficients")

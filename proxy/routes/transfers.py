@@ -34,7 +34,7 @@ from proxy.steering.transfer.files import Side, TransferInfo, transfers
 )
 async def fit_transfer(request: Request[Any, Any, Any], data: Annotated[TransferRequest, Body()]) -> Response[Any]:
     services = services_of(request)
-    source, target = (model_alone(services, name) for name in (data.source, data.target))
+    source, target = model_alone(services, data.source, "source"), model_alone(services, data.target, "target")
     if source == target:
         raise InvalidRequest(f"target: {target!r} is the source itself; a transfer needs two models", param="target")
     info = services.registry.state(target).info

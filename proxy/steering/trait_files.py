@@ -17,7 +17,7 @@ from tomlkit.items import AoT, Item, Table
 
 from proxy.errors import InvalidRequest, NotFound, SetupError, TraitConflict, TraitsUnavailable
 from proxy.steering.trait_names import check_names
-from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, problems
+from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, no_trait, problems
 
 HEADER = (
     "A trait: two opposite personas. Edit it as you like; a running server sees the change within a second.",
@@ -120,7 +120,8 @@ class TraitFolder:
         return path
 
     def _unknown(self, trait_id: str) -> NotFound:
-        return NotFound(f"There is no trait {trait_id!r}; possible: {', '.join(self.traits.current)}", param="trait_id")
+        message = no_trait(trait_id, self.traits.current)
+        return NotFound(f"{message[0].upper()}{message[1:]}", param="trait_id")
 
     def _check_new(self, trait_id: str, *poles: str) -> None:
         self._read()

@@ -235,6 +235,14 @@ def poles(traits: Mapping[str, Trait]) -> dict[str, tuple[Trait, Side]]:
     return names
 
 
+def no_trait(name: str, traits: Mapping[str, Trait], *others: str) -> str:
+    """That none of the traits has this id, and which would do, `others` too; of a pole's name, which trait it is of."""
+    pole = poles(traits).get(name)
+    if pole is not None:
+        return f"there is no trait {name!r}, it is a pole of {pole[0].id!r}"
+    return f"there is no trait {name!r}; possible: {', '.join([*traits, *others])}"
+
+
 def problems(trait: Trait) -> Iterator[str]:
     """What is wrong with a trait, each in words its author can act on; nothing for a good one."""
     yield from name_problems(trait.id, trait.positive, trait.negative)

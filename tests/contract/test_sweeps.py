@@ -74,7 +74,8 @@ def test_sweep_when_coefficients_are_left_out_then_the_usual_ones(served: Served
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [
-        ({"trait": "sily"}, 404, None),
+        ({"trait": "sily"}, 404, "trait"),
+        ({"trait": "dishonest"}, 404, "trait"),
         ({"version": "nope"}, 404, "version"),
         ({"model": "other"}, 404, "model"),
         ({"model": f"{MODEL}:silly"}, 400, "model"),
@@ -93,6 +94,13 @@ def test_sweep_when_wrong_then_the_field_is_named_and_there_is_no_job(
     answer = sweep(served, **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
     assert served.client.get("/api/jobs").json() == {"data": []}
+
+
+def test_sweep_when_a_poles_name_is_given_then_its_trait_is_named(served: Served) -> None:
+    error = sweep(served, trait="serious").json()["error"]
+    assert error["message"] == "trait: there is no trait 'serious', it is a pole of 'silly'"
+    error = served.client.get(f"/api/vectors/{MODEL}/serious/curve").json()["error"]
+    assert error["message"].endswith("no vector of 'serious' for the model 'org/pretend'. It is a pole of 'silly'.")
 
 
 def test_sweep_when_the_vector_was_never_placed_then_400(settings: Settings) -> None:

@@ -69,8 +69,9 @@ def test_fit_when_the_models_share_no_language_then_the_job_says_so(client: http
     ("change", "status", "param"),
     [
         ({"target": "words"}, 400, "target"),
-        ({"target": "nobody"}, 404, "model"),
-        ({"source": "words:silly"}, 400, "model"),
+        ({"target": "nobody"}, 404, "target"),
+        ({"source": "nobody"}, 404, "source"),
+        ({"source": "words:silly"}, 400, "source"),
         ({"blocks": [0, 3]}, 400, "blocks"),
         ({"blocks": [-1]}, 400, "blocks"),
         ({"documents": 0}, 400, "documents"),

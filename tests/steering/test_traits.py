@@ -7,7 +7,7 @@ import pytest
 
 from proxy.errors import SetupError
 from proxy.steering import traits as traits_module
-from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, load_traits, poles, problems
+from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, load_traits, no_trait, poles, problems
 
 BUILTIN_POLES = {
     "silly": "serious",
@@ -186,6 +186,12 @@ def test_an_id_is_defined_once_in_a_folder(tmp_path: Path) -> None:
     write(tmp_path, "two.toml")
     with pytest.raises(SetupError, match=r"two.toml: the trait 'pirate' is already defined by one.toml"):
         load_traits(tmp_path)
+
+
+def test_no_trait_when_the_name_is_a_poles_then_its_trait_is_named_else_what_there_is() -> None:
+    traits = load_traits()
+    assert no_trait("deep", traits) == "there is no trait 'deep', it is a pole of 'superficial'"
+    assert no_trait("depe", traits, "all").endswith("'depe'; possible: dishonest, inattentive, silly, superficial, all")
 
 
 def test_a_good_trait_has_no_problems(trait: Trait) -> None:
