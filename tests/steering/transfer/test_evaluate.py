@@ -217,9 +217,7 @@ def test_by_others_then_the_trait_itself_has_no_say(arms: Arms) -> None:
     strange = [dataclasses.replace(pole, choice=elsewhere) for pole in arms.poles[:2]]
     choice = by_others(strange[0], [*strange, *arms.poles[2:]])
     assert choice is not None and (choice.block, choice.relative_dose) == (BEST_BLOCK, 0.6)
-    choice = by_others(
-        arms.poles[2], [*strange, *arms.poles]
-    )  # two at either place: the first counts
+    choice = by_others(arms.poles[2], [*strange, *arms.poles])  # two at either place: the first counts
     assert choice is not None and (choice.block, choice.relative_dose) == (2, 9.0)
     assert by_others(strange[0], strange) is None
 
