@@ -83,7 +83,7 @@ def test_model_judge_leaves_an_answer_unscored_rather_than_guess(trait: Trait) -
 
 def test_a_model_that_has_no_digits_ready_is_no_judge(trait: Trait) -> None:
     scores = ModelJudge(DigitEngine()).score([answer(text, trait) for text in ("great", "odd", "odd one")])
-    with pytest.raises(SetupError, match=r"org/pretend can't judge.*only 1 of 3.*unscored"):
+    with pytest.raises(SetupError, match=r"org/pretend can't judge.*only 1 of 3.*unscored.*digit.*rules.*likelihood"):
         check_judged(scores, "org/pretend")
     check_judged(scores[:2], "org/pretend")
     check_judged([], "org/pretend")

@@ -57,9 +57,12 @@ def name_of(kind: JudgeKind) -> str:
 
 
 def check_judged(scores: Sequence[Score | None], name: str) -> None:
-    """SetupError where the judge of this name could score less than half of the answers."""
+    """SetupError where the judge of this name could score less than half of the answers. Only a language model that is
+    asked for a digit leaves any unscored."""
     n_scored = sum(score is not None for score in scores)
     if n_scored < MIN_SCORED * len(scores):
         raise SetupError(
-            f"{name} can't judge: it had a score for only {n_scored} of {len(scores)} answers, the others are unscored"
+            f"{name} can't judge: it had a score for only {n_scored} of {len(scores)} answers, the others are unscored, "
+            "as it was not about to reply with the digit it was asked for. Let another judge: rules for a demo model, "
+            "else likelihood"
         )
