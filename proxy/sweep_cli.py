@@ -4,6 +4,7 @@ Everything heavy is imported by the command itself.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def add_sweep(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     command.add_argument(
         "--trait", action="append", required=True, help="a trait's id, or `all`; may be given several times"
     )
+    # As later Pythons have it, where -1e-3 is no option but a number.
+    command._negative_number_matcher = re.compile(r"-\.?\d")
     command.add_argument("--from", type=float, default=-2.0, dest="start", help="the first coefficient (%(default)g)")
     command.add_argument("--to", type=float, default=2.0, dest="end", help="the last coefficient (%(default)g)")
     command.add_argument("--step", type=float, default=0.25, help="between two coefficients (%(default)g)")

@@ -107,6 +107,7 @@ def test_sweep_when_flags_are_given_then_they_count(
     [
         (["--trait", "sily"], "--trait: there is no trait 'sily'; possible: merry, silly, all"),
         (["--trait", "silly", "--step", "0"], "no range of coefficients"),
+        (["--trait", "silly", "--from", "-1e9"], "-1e+09 to 2 in steps of 0.25 is no range of coefficients"),
         (["--trait", "silly", "--samples", "0"], "samples must be from 1"),
         (["--trait", "silly", "--model", "./nowhere"], "--model: no such model folder"),
     ],

@@ -103,7 +103,7 @@ def test_fit_when_only_an_estimate_is_wanted_then_nothing_is_fitted(
 ) -> None:
     assert cli.main(["transfer", "fit", *PAIR, "letters=a/b", "--documents", "90", "--estimate"]) == 0
     shown = capsys.readouterr().out
-    assert "documents; 3 maps for each span, from width 24 to 16, in 1 passes" in shown
+    assert "documents; 3 maps for each span, from width 24 to 16, in 1 pass over the text" in shown
     assert "memory beyond the models: 0.1 GiB" in shown and "reading residuals of both: about 0 minutes" in shown
     assert not (folder / "transfers").exists()
 

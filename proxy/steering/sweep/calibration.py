@@ -120,7 +120,7 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool) -> tuple[floa
         why += "; more may come of larger coefficients, which another sweep would try"
     if abs(found - 1) < AS_IT_IS and reached >= 1:
         return 1.0, f"coefficient 1 was right: {why}"
-    return found, f"what was {found:.2f} is 1 now: {why}"
+    return found, f"what was {found:.2f} is 1 now; in coefficients as they were, {why}"
 
 
 def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:

@@ -38,7 +38,8 @@ def estimated_lines(
     n_blocks, n = len(blocks_of(target.info, target_blocks)), len(corpus.documents)
     at_once = max(1, SUMS_MEMORY // sums_size(d, p))
     passes = -(-n_blocks // at_once)
-    yield f"{n} documents; {n_blocks} maps for each span, from width {d} to {p}, in {passes} passes over the text"
+    over = f"in {_count(passes, 'pass', 'passes')} over the text"
+    yield f"{n} documents; {n_blocks} maps for each span, from width {d} to {p}, {over}"
     sample = 4 * SAMPLE * (source.info.n_layers * d + n_blocks * p)
     sums = min(at_once, n_blocks) * sums_size(d, p) + 4 * (5 * d * d + 4 * d * p + 3 * p * p)
     disk = 4 * len(SPANS) * n_blocks * (1 + N_SHUFFLED) * d * p
@@ -59,7 +60,11 @@ def estimated_lines(
         ("reading residuals of both", reading_s),
         ("fitting the maps", fitting_s),
     ):
-        yield f"{what}: about {seconds / 60:.0f} minutes"
+        yield f"{what}: about {_count(round(seconds / 60), 'minute', 'minutes')}"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _answers(source: Engine, documents: Sequence[Document]) -> list[str]:
