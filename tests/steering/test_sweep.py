@@ -83,6 +83,28 @@ def test_sweep_when_swept_again_then_coefficient_1_stays(measured: PersonaVector
         assert again.poles[side].relative_dose == measured.poles[side].relative_dose
 
 
+@pytest.mark.parametrize(
+    ("before", "coefficients", "expected"),
+    [
+        (1.5, (0.5,), 1.5),  # not tried further
+        (0.25, (0.5,), 0.5),
+        (1.5, (0.5, 1.9), 1.5),  # gibberish only beyond
+        (1.9, (0.5, 1.9), 0.5),
+    ],
+)
+def test_sweep_when_a_range_was_measured_before_then_it_shrinks_only_where_answers_fell_apart(
+    before: float, coefficients: tuple[float, ...], expected: float
+) -> None:
+    vector = placed(0.9)
+    choice = dataclasses.replace(vector.poles["positive"], measured_range=(0.0, before))
+    vector = dataclasses.replace(vector, poles={"positive": choice})
+    options = SweepOptions(coefficients, samples=2, seed=3)
+    found = measure(PretendEngine(), make_trait(), vector, PERFECT, options, WORK)
+    reach, factor = found.poles["positive"].measured_range, found.sweeps["positive"].factor
+    assert reach is not None and factor is not None and factor != 1
+    assert reach == (0.0, pytest.approx(expected / factor, abs=1e-3))
+
+
 def test_sweep_then_the_curve_is_in_the_coefficients_of_the_calibrated_vector(measured: PersonaVector) -> None:
     for side in SIDES:
         sweep, dose = measured.sweeps[side], measured.poles[side].relative_dose

@@ -69,9 +69,17 @@ def pole_curve(
     return dataclasses.replace(
         choice,
         relative_dose=choice.relative_dose * unit,
-        measured_range=(0.0, sweep.coherent_to),
+        measured_range=(0.0, _coherent_to(sweep, choice.measured_range, unit)),
         score=_score_at_1(sweep, choice.score),
     ), sweep
+
+
+def _coherent_to(sweep: Sweep, before: tuple[float, float] | None, unit: float) -> float:
+    """How far answers are known to hold together: as far as the sweep went and they did, or as was known `before`, in
+    the coefficients of then, unless the sweep saw them fall apart there."""
+    known = 0.0 if before is None else _rounded(before[1] / unit)
+    fell_apart = sweep.collapse is not None and sweep.collapse <= known
+    return sweep.coherent_to if fell_apart else max(sweep.coherent_to, known)
 
 
 def _rows(level: Level, rows: slice) -> Level:
