@@ -15,7 +15,8 @@ class Readings:
         self._names = names
         self._traced = traced
         self._sums = [0.0] * len(names)
-        self._texts: list[str] = []
+        self._text = ""  # of the token before
+        self._says_something = False
         self._untold: list[TracedToken] = []
         self.n_tokens = 0  # that were read
 
@@ -23,15 +24,17 @@ class Readings:
         """An event carries the readings of the token before it."""
         if event.readings:
             if self._traced:
-                self._untold.append(TracedToken(self._texts[self.n_tokens], self._named(event.readings)))
+                self._untold.append(TracedToken(self._text, self._named(event.readings)))
             self._sums = [total + value for total, value in zip(self._sums, event.readings, strict=True)]
+            self._says_something |= self._text != ""
             self.n_tokens += 1
-        if self._traced and isinstance(event, Token):
-            self._texts.append(event.text)
+        if isinstance(event, Token):
+            self._text = event.text
 
     def means(self) -> dict[str, float]:
-        """Each probe's mean over the answer's tokens; empty where none was read."""
-        return self._named([total / self.n_tokens for total in self._sums]) if self.n_tokens else {}
+        """Each probe's mean over the answer's tokens, those of headers too, as it is in the answers that the scale is
+        from; empty where no token with a text was read."""
+        return self._named([total / self.n_tokens for total in self._sums]) if self._says_something else {}
 
     def trace(self) -> list[TracedToken]:
         """The tokens that were read since the last call, in their order."""

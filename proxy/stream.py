@@ -170,11 +170,10 @@ def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
 def reported(report: SteeringReport, answers: Sequence[Answer]) -> SteeringReport:
     """The report of these answers, with what was read of them."""
     means = [means for answer in answers if (means := answer.readings.means())]
-    if not means:
-        return report
+    mean = {name: round(sum(each[name] for each in means) / len(means), DECIMALS) for name in (means or [{}])[0]}
     return msgspec.structs.replace(
         report,
-        projection={name: round(sum(each[name] for each in means) / len(means), DECIMALS) for name in means[0]},
+        projection=mean or None,
         trace=[token for answer in answers for token in answer.readings.trace()] or None,
     )
 
