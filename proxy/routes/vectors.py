@@ -1,7 +1,7 @@
 """GET, DELETE, import and download of /api/vectors, and to and from the hub: what `persona-proxy vectors` does.
 
 A path names a model, a trait and perhaps a version. A model's id is one part of the path or, as hub names are, two;
-where three parts may mean either, a version that is there counts.
+where three parts may mean either, a version that is there counts, then which of the two models is known.
 """
 
 import dataclasses
@@ -239,5 +239,12 @@ def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
         return first, second, None
     if len(more) == 2:
         return f"{first}/{second}", more[0], more[1]
-    known = {header.id for header in services_of(request).store.list(first, second)}
-    return (first, second, more[0]) if more[0] in known else (f"{first}/{second}", more[0], None)
+    services, hub_name = services_of(request), f"{first}/{second}"
+    is_version = more[0] in {header.id for header in services.store.list(first, second)}
+
+    def known(model: str) -> bool:
+        return model in services.model_ids or bool(services.store.list(model))
+
+    if is_version or (known(first) and not known(hub_name)):
+        return first, second, more[0]
+    return hub_name, more[0], None

@@ -123,6 +123,22 @@ def test_versions_when_there_are_none_of_the_name_then_404_and_nothing_is_touche
     assert len(client.get("/api/vectors/fake/silly").json()["data"]) == 1
 
 
+@pytest.mark.parametrize("suffix", ["", "/download", "/curve"])
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [
+        ("fake/silly/nothing", "vector 'nothing' of 'silly' for the model 'fake'"),
+        (f"{HUB}/silly", "vector of 'silly' for the model 'owner/fake'"),
+        ("owner/other/silly", "vector of 'silly' for the model 'owner/other'"),
+    ],
+)
+def test_versions_when_a_path_may_mean_two_models_then_what_is_missing_is_told_of_the_one_that_is_known(
+    reader: tuple[httpx.Client, PersonaVector], path: str, missing: str, suffix: str
+) -> None:
+    error = check_shape(reader[0].get(f"/api/vectors/{path}{suffix}"), 404)
+    assert error["message"] == f"There is no {missing}."
+
+
 def test_delete_when_one_version_then_it_is_gone_at_once_and_the_rest_is_not(
     client: httpx.Client, store: VectorStore, vector: PersonaVector
 ) -> None:
