@@ -133,12 +133,15 @@ def test_delete_then_it_is_gone_and_vectors_are_told_of(folder: Path, capsys: py
     assert "no trait 'mood'; possible: dishonest" in refused(capsys, "show", "mood")
 
 
-def test_any_command_when_a_file_is_wrong_then_one_line_names_it(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+def test_any_command_when_a_file_is_damaged_then_it_is_named_and_the_others_are_there(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir()
     (folder / "bad.toml").write_text("id = 3")
-    assert "bad.toml: id: must be text" in refused(capsys, "list")
+    assert traits("list") == 0 and "silly / serious" in capsys.readouterr().out
+    (record,) = caplog.records
+    assert f"passed over: {folder / 'bad.toml'}: id: must be text" in record.getMessage()
+    assert "'bad' is damaged. bad.toml: id: must be text" in refused(capsys, "show", "bad")
 
 
 def test_help_then_it_teaches(capsys: pytest.CaptureFixture[str]) -> None:

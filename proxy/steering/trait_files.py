@@ -5,6 +5,7 @@ Knows the folder and the format; nothing of models, vectors or requests.
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ HEADER = (
     "A trait: two opposite personas. Edit it as you like; a running server sees the change within a second.",
     "Vectors keep what they were made from: make them again after a change of instructions or questions.",
 )
+NAMES = re.compile(r"""^(?:id|positive|negative)\s*=\s*["']([^"']*)""", re.MULTILINE)
 FIELDS = (
     *("id", "positive", "negative", "source", "source_model", "description", "rubric"),
     *("instructions", "questions", "question_sets"),  # tables come last in TOML
@@ -120,6 +122,9 @@ class TraitFolder:
         return path
 
     def _unknown(self, trait_id: str) -> NotFound:
+        problem = self.traits.damaged.get(self._folder / f"{trait_id}.toml")
+        if problem is not None:
+            return NotFound(f"The file of {trait_id!r} is damaged. {self._told(problem)}", param="trait_id")
         message = no_trait(trait_id, self.traits.current)
         return NotFound(f"{message[0].upper()}{message[1:]}", param="trait_id")
 
@@ -132,6 +137,9 @@ class TraitFolder:
             owner = next((trait.id for trait in known.values() if pole in (trait.positive, trait.negative)), None)
             if owner is not None:
                 raise _taken(f"The trait {owner!r} has a pole {pole!r} already; choose another name for this one.")
+        for path, problem in self.traits.damaged.items():
+            if {trait_id, *poles} & _names_in(path):
+                raise _taken(f"A damaged file has one of these names; put it right first. {self._told(problem)}")
         n_own = sum(not self.built_in(known_id) for known_id in known)
         if n_own >= self._limit:
             message = f"There are {n_own} traits already, and max_traits is {self._limit}; delete one, or raise it."
@@ -148,14 +156,30 @@ class TraitFolder:
                 param="trait_id",
                 code="trait_built_in",
             )
-        return trait, self.path(trait_id)
+        path = self.path(trait_id)
+        if path in self.traits.damaged:
+            problem = self._told(self.traits.damaged[path])
+            raise TraitConflict(f"Put the file of {trait_id!r} right first. {problem}", code="traits_damaged")
+        return trait, path
 
     def _read(self) -> None:
         try:
             self.traits.read()
         except SetupError as error:
-            message = error.message.replace(f"{self._folder}{os.sep}", "")
-            raise TraitConflict(f"Put the folder of traits right first. {message}", code="traits_damaged") from None
+            message = f"Put the folder of traits right first. {self._told(error.message)}"
+            raise TraitConflict(message, code="traits_damaged") from None
+
+    def _told(self, problem: str) -> str:
+        """A file's problem without the folder, which is nobody's business who asks over HTTP."""
+        return problem.replace(f"{self._folder}{os.sep}", "")
+
+
+def _names_in(path: Path) -> set[str]:
+    """The names a damaged file would take, as far as they can be made out."""
+    try:
+        return set(NAMES.findall(path.read_text(errors="replace")))
+    except OSError:
+        return set()
 
 
 def _check_parts(trait: Trait) -> None:

@@ -112,13 +112,24 @@ def load_traits(*folders: Path) -> dict[str, Trait]:
     return _load(folders)[0]
 
 
-def _load(folders: tuple[Path, ...]) -> tuple[dict[str, Trait], dict[str, Path]]:
-    """See `load_traits`; also the file of each."""
+def _load(
+    folders: tuple[Path, ...], before: Mapping[Path, Trait] | None = None, damaged: dict[Path, str] | None = None
+) -> tuple[dict[str, Trait], dict[str, Path]]:
+    """See `load_traits`; also the file of each. What is wrong with a file of no trait is told of in `damaged` where
+    there is one, and the file counts as what it was `before`, if anything."""
     traits: dict[str, Trait] = {}
     sources: dict[str, Path] = {}
     for folder in (BUILTIN_FOLDER, *folders):
         for path in sorted(folder.glob("*.toml")):
-            trait = read_trait(path)
+            try:
+                trait = read_trait(path)
+            except SetupError as error:
+                if damaged is None or before is None:
+                    raise
+                damaged[path] = error.message
+                if path not in before:
+                    continue
+                trait = before[path]
             if trait.id in sources and sources[trait.id].parent == folder:
                 raise SetupError(f"{path}: the trait {trait.id!r} is already defined by {sources[trait.id].name}")
             traits[trait.id], sources[trait.id] = trait, path
@@ -129,16 +140,20 @@ def _load(folders: tuple[Path, ...]) -> tuple[dict[str, Trait], dict[str, Path]]
 class Traits:
     """The traits of some folders as their files are: one that is added, changed or removed counts within a second.
 
-    While a file is wrong, the traits stay what they were, and the log says what is wrong. Safe from any thread.
+    While a file is damaged its trait stays what it was, if there was one, and while two files want the same name all
+    traits do; the log says what is wrong. Safe from any thread.
     """
 
     def __init__(self, *folders: Path) -> None:
-        """SetupError as in `load_traits`."""
+        """SetupError where two files want the same name."""
         self._folders = folders
         self._lock = threading.Lock()
-        self._stamps = self._look()
-        self._current, self._files = _load(folders)
-        self._looked_s = time.monotonic()
+        self._current: dict[str, Trait] = {}
+        self._files: dict[str, Path] = {}
+        self._damaged: dict[Path, str] = {}
+        self._stamps: list[tuple[Path, int, int]] = []
+        self._looked_s = 0.0
+        self.read()
 
     @property
     def current(self) -> dict[str, Trait]:
@@ -159,15 +174,21 @@ class Traits:
             return self._files
 
     @property
+    def damaged(self) -> dict[Path, str]:
+        """What is wrong with the files that hold no trait, when they were last read, by file."""
+        with self._lock:
+            return self._damaged
+
+    @property
     def poles(self) -> "LivePoles":
         """Every persona name, now and later."""
         return LivePoles(self)
 
     def read(self) -> None:
-        """Read the files now, whenever that was done last. SetupError while one is wrong."""
+        """Read the files now, whenever that was done last. SetupError while two want the same name."""
         with self._lock:
             stamps = self._look()
-            self._current, self._files = _load(self._folders)
+            self._load()
             self._stamps, self._looked_s = stamps, time.monotonic()
 
     def _look(self) -> list[tuple[Path, int, int]]:
@@ -180,9 +201,18 @@ class Traits:
                     found.append((path, status.st_mtime_ns, status.st_size))
         return found
 
+    def _load(self) -> None:
+        damaged: dict[Path, str] = {}
+        before = {path: self._current[id_] for id_, path in self._files.items()}
+        self._current, self._files = _load(self._folders, before, damaged)
+        for path, problem in damaged.items():
+            if self._damaged.get(path) != problem:
+                logger.warning("a damaged trait is passed over: %s", problem)
+        self._damaged = damaged
+
     def _reload(self) -> None:
         try:
-            self._current, self._files = _load(self._folders)
+            self._load()
         except SetupError as error:
             logger.warning("the traits stay as they were: %s", error.message)
 

@@ -211,14 +211,40 @@ def test_built_in_traits_then_they_are_read_and_not_written(opened: Opened) -> N
         assert caught.value.code == "trait_built_in"
 
 
-def test_any_change_when_another_file_is_wrong_then_it_is_named_and_nothing_is_done(opened: Opened) -> None:
+def test_any_change_when_another_file_is_damaged_then_it_is_done(opened: Opened) -> None:
     opened.folder.add(GRUMPY)
     (opened.path / "bad.toml").write_text("id = 3")
-    for change in (lambda: opened.folder.add(named("x", "hot", "cold")), lambda: opened.folder.delete("mood")):
-        with pytest.raises(TraitConflict, match=r"right first. bad.toml: ") as caught:
+    opened.folder.add(named("x", "hot", "cold"))
+    assert opened.folder.change("mood", {"rubric": "Count."}).rubric == "Count."
+    assert opened.folder.delete("mood").id == "mood"
+    assert opened.files() == ["bad.toml", "x.toml"] and "x" in opened.traits.current
+
+
+def test_any_change_when_the_traits_own_file_is_damaged_then_it_is_named_and_nothing_is_done(opened: Opened) -> None:
+    opened.folder.add(GRUMPY)
+    damaged = encode(GRUMPY) + b"["
+    (opened.path / "mood.toml").write_bytes(damaged)
+    for change in (lambda: opened.folder.change("mood", {"rubric": "x"}), lambda: opened.folder.delete("mood")):
+        with pytest.raises(TraitConflict, match=r"'mood' right first. mood.toml: is not valid TOML") as caught:
             change()
         assert caught.value.code == "traits_damaged"
-    assert opened.files() == ["bad.toml", "mood.toml"]
+    assert opened.folder.get("mood") == GRUMPY and opened.folder.content("mood") == damaged
+    late = Opened(opened.path)  # that never saw the trait
+    with pytest.raises(NotFound, match=r"'mood' is damaged. mood.toml: "):
+        late.folder.get("mood")
+    for name in (named("mood", "hot", "cold"), named("x", "grumpy", "cold"), named("x", "hot", "cheerful")):
+        with pytest.raises(TraitConflict, match=r"put it right first. mood.toml: ") as caught:
+            late.folder.add(name)
+        assert caught.value.code == "trait_exists"
+    assert opened.files() == ["mood.toml"]
+
+
+def test_any_change_when_two_files_want_a_name_then_it_is_told_and_nothing_is_done(opened: Opened) -> None:
+    opened.folder.add(GRUMPY)
+    (opened.path / "other.toml").write_bytes(encode(named("other", "grumpy", "cold")))
+    with pytest.raises(TraitConflict, match=r"right first. other.toml: .* already has a pole 'grumpy'") as caught:
+        opened.folder.delete("mood")
+    assert caught.value.code == "traits_damaged" and opened.files() == ["mood.toml", "other.toml"]
 
 
 def test_add_when_the_folder_can_not_be_made_then_it_says_why(tmp_path: Path) -> None:
