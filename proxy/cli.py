@@ -219,9 +219,9 @@ def _extract(args: argparse.Namespace) -> None:
     settings = load_settings(args.config)
     model = _model_to_extract_from(args, settings)
 
-    from proxy.steering.traits import Trait, load_traits, no_trait
+    from proxy.steering.traits import Trait, Traits, no_trait
 
-    known = load_traits(settings.traits_dir)
+    known = Traits(settings.traits_dir).current
     traits: list[Trait] = []
     for name in args.trait:
         if name != "all" and name not in known:

@@ -59,9 +59,9 @@ def _sweep(args: argparse.Namespace) -> None:
     served = next((model for model in settings.models if model.id == args.model), None)
     model = override_models([served or model_settings(args.model)], device=args.device, dtype=args.dtype)[0]
 
-    from proxy.steering.traits import load_traits, no_trait
+    from proxy.steering.traits import Traits, no_trait
 
-    known = load_traits(settings.traits_dir)
+    known = Traits(settings.traits_dir).current
     for name in args.trait:
         if name != "all" and name not in known:
             raise SetupError(f"--trait: {no_trait(name, known, 'all')}")

@@ -84,9 +84,9 @@ def _model(name: str, settings: Settings, args: argparse.Namespace) -> ModelSett
 
 
 def _traits(args: argparse.Namespace, settings: Settings) -> "list[Trait]":
-    from proxy.steering.traits import load_traits, no_trait
+    from proxy.steering.traits import Traits, no_trait
 
-    known = load_traits(settings.traits_dir)
+    known = Traits(settings.traits_dir).current
     for name in args.trait:
         if name != "all" and name not in known:
             raise SetupError(f"--trait: {no_trait(name, known, 'all')}")
@@ -116,11 +116,11 @@ def _fit(args: argparse.Namespace) -> None:
     source, target = _model(args.source, settings, args), _model(args.target, settings, args)
     if source.id == target.id:
         raise SetupError(f"--target: {source.id} is the source itself; a transfer needs two models")
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import Traits
     from proxy.steering.transfer.console import fitted_lines, run_fit
     from proxy.steering.transfer.estimate import estimated_lines
 
-    traits = load_traits(settings.traits_dir)
+    traits = Traits(settings.traits_dir).current
     own = None if args.text in ("built-in", "neutral") else _corpus(args, traits, None)
     with _loaded(source, target) as (one, other):
         corpus = own or _corpus(args, traits, other.info.world)

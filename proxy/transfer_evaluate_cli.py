@@ -74,9 +74,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     source, target = (served.get(name) or model_settings(name) for name in (args.source, args.target))
     target = override_models([target], device=args.device, dtype=args.dtype)[0]
 
-    from proxy.steering.traits import load_traits, no_trait
+    from proxy.steering.traits import Traits, load_traits, no_trait
 
-    known = load_traits(settings.traits_dir)
+    known = Traits(settings.traits_dir).current
     for name in args.trait or ():
         if name not in known:
             raise SetupError(f"--trait: {no_trait(name, known)}")

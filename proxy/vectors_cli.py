@@ -198,7 +198,7 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from proxy.steering.traits import load_traits
+    from proxy.steering.traits import Traits
     from proxy.vectors import take
 
     settings, store = _store(args)
@@ -212,7 +212,7 @@ def _import(args: argparse.Namespace) -> None:
     vector = take(
         content,
         store,
-        load_traits(settings.traits_dir),
+        Traits(settings.traits_dir).current,
         model=args.model,
         trait=args.trait,
         format=args.format,
@@ -235,9 +235,9 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore", vector: "PersonaVector") -> None:
-    from proxy.steering.traits import load_traits, no_trait
+    from proxy.steering.traits import Traits, no_trait
 
-    traits = load_traits(settings.traits_dir)
+    traits = Traits(settings.traits_dir).current
     if vector.trait not in traits:
         raise SetupError(no_trait(vector.trait, traits))
     model = _model(args, settings, vector.model_id)

@@ -254,6 +254,15 @@ def test_extract_when_a_flag_is_wrong_then_nothing_is_loaded(
     assert extraction.model is None
 
 
+def test_extract_when_another_trait_is_damaged_then_it_is_named_and_passed_over(
+    extraction: Extraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PERSONA_PROXY_TRAITS_DIR", str(tmp_path))
+    (tmp_path / "bad.toml").write_text("id = 3")
+    assert cli.main(["extract", "--trait", "silly"]) == 0
+    assert extraction.traits == ["silly"] and "bad.toml: id: must be text" in caplog.text
+
+
 def test_extract_when_it_fails_then_the_model_is_closed_all_the_same(
     extraction: Extraction, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> VectorStore:
     for name in ("VECTORS", "TRAITS", "JOBS"):
         monkeypatch.setenv(f"PERSONA_PROXY_{name}_DIR", str(tmp_path / name.lower()))
     traits = {"merry": make_trait("merry", "merry", "glum"), "silly": make_trait()}
-    monkeypatch.setattr("proxy.steering.traits.load_traits", lambda folder: traits)
+    monkeypatch.setattr("proxy.steering.traits.Traits.current", traits)
     monkeypatch.setattr("proxy.steering.judge.prepare", lambda *args, **how: PERFECT)
     monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: Pretended())
     monkeypatch.setattr(Pretended, "closed", 0)

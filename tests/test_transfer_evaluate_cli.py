@@ -20,7 +20,8 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """With a transfer and the vectors of both models."""
     for name in ("vectors", "traits", "jobs", "transfers"):
         monkeypatch.setenv(f"PERSONA_PROXY_{name.upper()}_DIR", str(tmp_path / name))
-    monkeypatch.setattr("proxy.steering.traits.load_traits", lambda folder=None: TRAITS)
+    monkeypatch.setattr("proxy.steering.traits.Traits.current", TRAITS)
+    monkeypatch.setattr("proxy.steering.traits.load_traits", lambda: TRAITS)
     monkeypatch.setattr(
         "proxy.steering.judge.prepare", lambda *args, **how: Validated(PretendJudge(), "counting", 1.0, 80)
     )

@@ -130,7 +130,7 @@ def test_import_when_it_is_measured_then_or_later_then_it_can_be_used(
 
     monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: Pretended())
     monkeypatch.setattr("proxy.steering.judge.default_kind", lambda info, trait: PretendJudge())
-    monkeypatch.setattr("proxy.steering.traits.load_traits", lambda folder: {"silly": make_trait()})
+    monkeypatch.setattr("proxy.steering.traits.Traits.current", {"silly": make_trait()})
     native = extract(PretendEngine(), make_trait(), PretendJudge(), rollouts=2, questions=4, seed=3, work=WORK)
     Path("silly.pt").write_bytes(export_vector(native, "hotwire"))
     asked = ("--model", "org/pretend", "--trait", "silly")
