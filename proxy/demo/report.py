@@ -2,21 +2,26 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
-from proxy.engines.base import ModelInfo
+from proxy.engines.base import Engine, ModelInfo
 from proxy.engines.batch import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.judge import RulesJudge
 from proxy.steering.report import ProgressBar
-from proxy.steering.traits import load_traits
+from proxy.steering.traits import Trait, load_traits
+from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 def train_family(name: str, seed: int, out: Path | None) -> None:
@@ -41,18 +46,8 @@ def train_family(name: str, seed: int, out: Path | None) -> None:
 
 def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
     """Measure each model with the vectors the server would use, and print tables and what was missed."""
-    traits = load_traits()
-    questions = held_out_questions(traits, n_questions)
-    store = VectorStore(settings.vector_folders)
-    for model in models:
-        engine = load_engine(model, MAX_RUNNING)
-        try:
-            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
-            with ProgressBar(sys.stderr) as progress:
-                results = evaluate(engine, traits, vectors, questions, progress)
-        finally:
-            engine.close()
-        print(f"\n{model.id}: share of {n_questions} answers with the pole / with the fact right\n")
+    for model_id, results in _of_each(models, settings, evaluate, _questions(n_questions)):
+        print(f"\n{model_id}: share of {n_questions} answers with the pole / with the fact right\n")
         print("\n".join(tables(results)))
         missed = list(misses(results))
         print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
@@ -61,55 +56,50 @@ def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_quest
 def compare_choices(models: Sequence[ModelSettings], settings: Settings) -> None:
     """Choose each pole's place anew in each model, with the vectors the server would use, and print how that does
     beside brute force."""
-    traits = load_traits()
-    store = VectorStore(settings.vector_folders)
-    for model in models:
-        engine = load_engine(model, MAX_RUNNING)
-        try:
-            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
-            with ProgressBar(sys.stderr) as progress:
-                found = blocks.compare(engine, traits, vectors, RulesJudge(), progress)
-        finally:
-            engine.close()
-        print(f"\n{model.id}: score (trait x coherence) on questions that nothing was chosen by\n")
+    for model_id, found in _of_each(models, settings, blocks.compare, RulesJudge()):
+        print(f"\n{model_id}: score (trait x coherence) on questions that nothing was chosen by\n")
         print(*blocks.tables(found), "", *(f"- {line}" for line in blocks.findings(found)), sep="\n")
 
 
 def compare_judges(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
     """Let the judges of the demo world score the same answers of each model, and print how far they agree."""
-    traits = load_traits()
-    questions = held_out_questions(traits, n_questions)
-    store = VectorStore(settings.vector_folders)
-    for model in models:
-        engine = load_engine(model, MAX_RUNNING)
-        try:
-            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
-            with ProgressBar(sys.stderr) as progress:
-                found = judging.compare(engine, traits, vectors, questions, progress)
-        finally:
-            engine.close()
-        print(f"\n{model.id}: by the rules / by the likelihood ratio, means of {n_questions} answers\n")
+    for model_id, found in _of_each(models, settings, judging.compare, _questions(n_questions)):
+        print(f"\n{model_id}: by the rules / by the likelihood ratio, means of {n_questions} answers\n")
         print(*judging.tables(*found), sep="\n")
 
 
 def compare_modes(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
     """Add to poles, hold and cap them in each model, with the vectors the server would use, and print what comes of
     it."""
+    for model_id, found in _of_each(models, settings, thermostat.measure, _questions(n_questions)):
+        print(f"\n{model_id}: adding and holding where they show a pole equally often, {n_questions} questions each\n")
+        print(*thermostat.equal_table(found), sep="\n")
+        print("\nbeside what a system prompt asks for: share of answers with the pole / with the fact right\n")
+        print(*thermostat.context_table(found), sep="\n")
+
+
+def _questions(n_questions: int) -> list[str]:
+    return held_out_questions(load_traits(), n_questions)
+
+
+def _of_each(
+    models: Sequence[ModelSettings],
+    settings: Settings,
+    measure: Callable[[Engine, Mapping[str, Trait], Mapping[str, PersonaVector], Given, Progress], Found],
+    given: Given,
+) -> Iterator[tuple[str, Found]]:
+    """Each model's id with what `measure` finds in it, by the vectors the server would use."""
     traits = load_traits()
-    questions = held_out_questions(traits, n_questions)
     store = VectorStore(settings.vector_folders)
     for model in models:
         engine = load_engine(model, MAX_RUNNING)
         try:
             vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
             with ProgressBar(sys.stderr) as progress:
-                found = thermostat.measure(engine, traits, vectors, questions, progress)
+                found = measure(engine, traits, vectors, given, progress)
         finally:
             engine.close()
-        print(f"\n{model.id}: adding and holding where they show a pole equally often, {n_questions} questions each\n")
-        print(*thermostat.equal_table(found), sep="\n")
-        print("\nbeside what a system prompt asks for: share of answers with the pole / with the fact right\n")
-        print(*thermostat.context_table(found), sep="\n")
+        yield model.id, found
 
 
 def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:
