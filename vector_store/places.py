@@ -8,7 +8,6 @@ followed nor written through. Knows nothing of what is in the files.
 import contextlib
 import logging
 import os
-import secrets
 import stat
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from vector_store.errors import StoreUnreachable
+from vector_store.whole import write_new
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,9 @@ class LocalFolder:
             folder.mkdir(parents=True, exist_ok=True)
             if folder.resolve() != self.path.resolve() / model / trait:
                 raise StoreUnreachable(f"{folder} is a link that leads elsewhere; vectors are not written through it")
-            _write(folder / file, content)
+            write_new(folder / file, content)
+            for changed in (folder, *folder.parents[:2]):
+                _sync_folder(changed)
         except FileExistsError:
             raise
         except OSError as error:
@@ -151,27 +153,6 @@ class LocalFolder:
         if path not in self._warned:
             self._warned.add(path)
             logger.warning("skipped %s: a link or no ordinary file", path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links: the best that is left
-            if path.exists():
-                raise FileExistsError(f"{path} is already there") from None
-            temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    for folder in path.parents[:3]:
-        _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

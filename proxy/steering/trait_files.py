@@ -3,12 +3,10 @@
 Knows the folder and the format; nothing of models, vectors or requests.
 """
 
-import contextlib
 import os
 import re
-import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tomlkit.items import AoT, Item, Table
 from proxy.errors import InvalidRequest, NotFound, SetupError, TraitConflict, TraitsUnavailable
 from proxy.steering.trait_names import check_names
 from proxy.steering.traits import BUILTIN_FOLDER, Trait, Traits, no_trait, problems
+from vector_store.whole import write_new, write_over
 
 HEADER = (
     "A trait: two opposite personas. Edit it as you like; a running server sees the change within a second.",
@@ -57,7 +56,8 @@ class TraitFolder:
             self._check_new(trait.id, trait.positive, trait.negative)
             path = self._folder / f"{trait.id}.toml"
             try:
-                _write_new(path, encode(trait) if content is None else content)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_new(path, encode(trait) if content is None else content)
             except FileExistsError:
                 raise _taken(f"The file {path.name} is there already, and holds another trait.") from None
             except OSError as error:
@@ -77,7 +77,7 @@ class TraitFolder:
             trait = msgspec.structs.replace(trait, **changes)
             _check_parts(trait)
             try:
-                _write(path, edited(path.read_bytes(), trait, changes))
+                write_over(path, edited(path.read_bytes(), trait, changes))
             except OSError as error:
                 raise _unwritable(error) from error
             self._read()
@@ -240,39 +240,6 @@ def _text(text: str) -> Item:
     # TOML does not count a line's end right after the quotes, so that all lines begin at the margin.
     quotes = '"""'
     return tomlkit.value(f"{quotes}\n{tomlkit.string(text, multiline=True).as_string().removeprefix(quotes)}")
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """FileExistsError where there is such a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path, content) as temporary:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links: the best that is left
-            if path.exists():
-                raise FileExistsError(path) from None
-            temporary.rename(path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with _temporary(path, content) as temporary:
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    """A whole file beside `path`, of a name that is no trait's; gone at the end unless it was renamed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _taken(message: str) -> TraitConflict:

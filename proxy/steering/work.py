@@ -7,8 +7,6 @@ Knows nothing of what the work is about.
 
 import contextlib
 import hashlib
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import msgspec
 from proxy.engines.base import Engine, Generation
 from proxy.engines.batch import MAX_RUNNING, Completion, each_answer
 from proxy.errors import SetupError
+from vector_store.whole import write_over
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 Item = TypeVar("Item")
@@ -73,17 +72,10 @@ class FolderParts:
 
     def write(self, name: str, content: bytes) -> None:
         """See Parts.write."""
-        temporary = self._folder / f".{name}.{secrets.token_hex(4)}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / name)
+            write_over(self._folder / name, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise SetupError(f"{self._folder}: unfinished work can't be kept there: {error.strerror}") from error
 
     def discard(self) -> None:

@@ -158,7 +158,7 @@ def test_add_when_something_is_wrong_with_it_then_the_field_is_named_and_nothing
 def test_add_when_two_at_once_want_a_name_then_one_gets_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of one process, and two processes that both find the name free before either has written."""
     together = threading.Barrier(2)
-    write = trait_files._write_new
+    write = trait_files.write_new
 
     def write_together(path: Path, content: bytes) -> None:
         together.wait(5)
@@ -175,7 +175,7 @@ def test_add_when_two_at_once_want_a_name_then_one_gets_it(opened: Opened, monke
         outcomes = list(threads.map(lambda _: tried(opened.folder, GRUMPY), range(8)))
         assert sorted(outcomes) == ["added"] + ["trait_exists"] * 7
         others = (opened.folder, Opened(opened.path).folder)
-        monkeypatch.setattr(trait_files, "_write_new", write_together)
+        monkeypatch.setattr(trait_files, "write_new", write_together)
         same = list(threads.map(tried, others, [named("other", "hot", "cold")] * 2))
         assert sorted(same) == ["added", "trait_exists"]
         poles = list(threads.map(tried, others, [named("one", "wet", "dry"), named("two", "dry", "wet")]))

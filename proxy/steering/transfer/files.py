@@ -6,8 +6,6 @@
 Files are written whole or not at all. Knows nothing of models, and nothing of how a map is fitted.
 """
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from proxy.engines.base import FloatArray, ModelInfo
 from proxy.errors import NotFound, SetupError
 from proxy.steering.transfer.maps import Method
 from vector_store import Span
+from vector_store.whole import write_over
 
 HEADER = "transfer.json"
 METADATA_KEY = "map"
@@ -152,14 +151,8 @@ def find(folder: Path, source: ModelInfo | str, target: ModelInfo, id_: str | No
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_over(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise SetupError(f"{path}: can't be written: {error.strerror}") from error
