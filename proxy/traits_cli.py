@@ -7,11 +7,11 @@ print. Everything heavy is imported by the command that needs it.
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.errors import InvalidRequest, NotFound, SetupError, TraitConflict, TraitsUnavailable
+from proxy.commands import Command, explained
+from proxy.errors import SetupError
 from proxy.settings import Settings, load_settings, model_settings, override_models
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ A trait is a TOML file in traits_dir. Edit it there at any time; a running serve
 """
 SOURCES = {"written": "written by hand", "template": "made by fixed templates"}
 
-Command = Callable[[argparse.Namespace], None]
-
 
 def add_traits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `traits` and its commands to the command line."""
@@ -52,7 +50,7 @@ def add_traits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     def add(name: str, summary: str, run: Command) -> argparse.ArgumentParser:
         command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-        command.set_defaults(run=lambda args: _explained(run, args))
+        command.set_defaults(run=lambda args: explained(run, args))
         return command
 
     add("list", "list them, and where they come from", _list)
@@ -80,18 +78,6 @@ def _add_create(create: argparse.ArgumentParser) -> None:
     create.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
     create.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
     create.add_argument("--seed", type=int, default=0, help="another one makes another trait (%(default)s)")
-
-
-def _explained(run: Command, args: argparse.Namespace) -> None:
-    """What is wrong with a trait, a file or a name is the operator's to put right, in one line."""
-    from vector_store import VectorStoreError
-
-    try:
-        run(args)
-    except (InvalidRequest, NotFound, TraitConflict, TraitsUnavailable) as error:
-        raise SetupError(error.message) from error
-    except VectorStoreError as error:
-        raise SetupError(str(error)) from error
 
 
 def _opened(args: argparse.Namespace) -> "tuple[Settings, TraitFolder, VectorStore]":

@@ -7,11 +7,12 @@ is imported by the command that needs it.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.errors import InvalidRequest, NotFound, SetupError
+from proxy.commands import Command, explained
+from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ EXAMPLES = """examples:
   persona-proxy vectors import evil.pt --model Qwen/Qwen2.5-7B-Instruct --trait evil --measure
   persona-proxy vectors push OWNER/REPO --model demo-qwen2             to the Hugging Face hub
 """
-
-Command = Callable[[argparse.Namespace], None]
 
 
 def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,7 +45,7 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         command.add_argument("--model", metavar="ID", help="the model, by the id it is served by")
         command.add_argument("--trait", metavar="TRAIT", help="the trait's id")
         command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-        command.set_defaults(run=lambda args: _explained(run, args))
+        command.set_defaults(run=lambda args: explained(run, args))
         return command
 
     add("list", "list them, newest first", _list)
@@ -82,18 +81,6 @@ def _add_measuring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
     command.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
     command.add_argument("--seed", type=int, default=0, help="of the answers that are measured (%(default)s)")
-
-
-def _explained(run: Command, args: argparse.Namespace) -> None:
-    """What is wrong with a vector, a file or the store is the operator's to put right, in one line."""
-    from vector_store import VectorStoreError
-
-    try:
-        run(args)
-    except (InvalidRequest, NotFound) as error:
-        raise SetupError(error.message) from error
-    except VectorStoreError as error:
-        raise SetupError(str(error)) from error
 
 
 def _store(args: argparse.Namespace) -> "tuple[Settings, VectorStore]":

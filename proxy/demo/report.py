@@ -9,13 +9,14 @@ from typing import TypeVar
 from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
-from proxy.engines.base import Engine, ModelInfo
+from proxy.engines.base import Engine
 from proxy.engines.batch import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.judge import RulesJudge
 from proxy.steering.report import ProgressBar
+from proxy.steering.sweep.console import newest
 from proxy.steering.traits import Trait, load_traits
 from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore
@@ -94,18 +95,9 @@ def _of_each(
     for model in models:
         engine = load_engine(model, MAX_RUNNING)
         try:
-            vectors = {trait: _vector(store, engine.info, trait) for trait in traits}
+            vectors = {id_: newest(store, engine, trait) for id_, trait in traits.items()}
             with ProgressBar(sys.stderr) as progress:
                 found = measure(engine, traits, vectors, given, progress)
         finally:
             engine.close()
         yield model.id, found
-
-
-def _vector(store: VectorStore, info: ModelInfo, trait: str) -> PersonaVector:
-    vector = store.latest(info.id, trait, info.fingerprint)
-    if vector is None:
-        raise SetupError(
-            f"{info.id} has no vector for {trait}: persona-proxy extract --model {info.id} --trait {trait}"
-        )
-    return vector
