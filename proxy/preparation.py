@@ -59,6 +59,7 @@ class _Steering:
     plan: Plan = field(default_factory=Plan)
     modulation: Modulation | None = None
     instruction: str | None = None  # to go before the system prompt
+    vectors: Mapping[str, PersonaVector] = field(default_factory=dict)  # the model's own that steer, by trait
 
 
 class Preparation:
@@ -91,7 +92,7 @@ class Preparation:
         free = room(len(prompt), max_tokens, engine.info.context_length, max_tokens_field)
         drawn, clamped = sample(free, sampling, steering.modulation)
         steered_to = self._steered_to(personas)
-        watched = self._watched(steered_to, options, steering.plan, engine.info)
+        watched = self._watched(steered_to, options, steering, engine.info)
         report = msgspec.structs.replace(
             steering.report,
             clamped=steering.report.clamped or clamped,
@@ -129,7 +130,7 @@ class Preparation:
             if None not in own.values():
                 vectors = {name: (vector, self._poles[name][1]) for name, vector in own.items() if vector is not None}
                 plan, report = build_plan(personas, vectors, options, info)
-                return _Steering(report, plan)
+                return _Steering(report, plan, vectors={vector.trait: vector for vector, _ in vectors.values()})
             missing = [name for name, vector in own.items() if vector is None]
             unmeasured = next((name for name in missing if self._is_unmeasured(name, info)), None)
             if options.method == "activation" or unmeasured:
@@ -153,15 +154,15 @@ class Preparation:
         return found
 
     def _watched(
-        self, steered_to: Mapping[str, float], options: SteeringOptions, plan: Plan, info: ModelInfo
+        self, steered_to: Mapping[str, float], options: SteeringOptions, steering: _Steering, info: ModelInfo
     ) -> tuple[Watched, ...]:
         """The poles whose projections are read: those asked for, else those steered to as far as that is possible, at
         blocks that see the text alone. PersonaNotFound, and VectorUnavailable for one asked for that can't be read."""
-        deepest = min((item.block for item in plan.interventions), default=info.n_layers - 1)
+        deepest = min((item.block for item in steering.plan.interventions), default=info.n_layers - 1)
         found = []
         for pole in dict.fromkeys(steered_to if options.projection is None else options.projection):
             check_known(pole, self._poles, "steering.projection")
-            vector = self._own_vector(pole, info)
+            vector = steering.vectors.get(self._poles[pole][0].id) or self._own_vector(pole, info)
             watched = None if vector is None else watch(pole, vector, self._poles[pole][1], deepest)
             if watched is not None:
                 found.append(watched)
