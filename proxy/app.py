@@ -9,17 +9,18 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
+from proxy.chat.prepare import Preparation
+from proxy.chat.scheduler import Scheduler
 from proxy.engines.registry import Registry
-from proxy.jobs.extraction import extraction
-from proxy.jobs.measuring import measuring_kind
+from proxy.jobs.kinds.extraction import extraction
+from proxy.jobs.kinds.measuring import measuring_kind
+from proxy.jobs.kinds.sweeping import sweeping_kind
+from proxy.jobs.kinds.trait_writing import trait_writing_kind
+from proxy.jobs.kinds.transferring import transferring_kind
+from proxy.jobs.kinds.vectors import Surroundings
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
-from proxy.jobs.sweeping import sweeping_kind
-from proxy.jobs.trait_writing import trait_writing_kind
-from proxy.jobs.transferring import transferring_kind
-from proxy.jobs.vectors import Surroundings
 from proxy.judges import served_judges
-from proxy.preparation import Preparation
 from proxy.routes import observe
 from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard
@@ -50,12 +51,11 @@ from proxy.routes.vectors import (
     pull_vectors,
     push_vectors,
 )
-from proxy.scheduler import Scheduler
 from proxy.services import Services, services_of
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
-from proxy.steering.trait_files import TraitFolder
-from proxy.steering.traits import Traits
+from proxy.steering.traits.files import TraitFolder
+from proxy.steering.traits.trait import Traits
 from vector_store import VectorStore
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.engines.base import Engine
-from proxy.engines.batch import MAX_RUNNING
+from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.hold import Hold
 from proxy.engines.registry import Registry, load_engine
 from proxy.errors import InvalidRequest, SetupError

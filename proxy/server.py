@@ -19,15 +19,15 @@ from sse_starlette.sse import AppStatus
 
 import proxy
 from proxy.app import create_app
+from proxy.chat.personas import parse, resolve
+from proxy.chat.prepare import Poles, Preparation
 from proxy.engines.base import ModelInfo
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ProxyError, SetupError
-from proxy.personas import parse, resolve
-from proxy.preparation import Poles, Preparation
 from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.services import services_of
 from proxy.settings import Settings
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits.trait import load_traits, poles
 from vector_store import StoreUnreachable, VectorStore
 
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after

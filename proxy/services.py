@@ -6,17 +6,17 @@ from typing import Any
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 
+from proxy.chat.personas import Place, split_model
+from proxy.chat.prepare import Poles, Preparation
+from proxy.chat.scheduler import Admission, Scheduler
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
 from proxy.jobs.queue import JobQueue
 from proxy.judges import Judges
-from proxy.personas import Place, split_model
-from proxy.preparation import Poles, Preparation
-from proxy.scheduler import Admission, Scheduler
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
-from proxy.steering.trait_files import TraitFolder
-from proxy.steering.traits import Trait, Traits
+from proxy.steering.traits.files import TraitFolder
+from proxy.steering.traits.trait import Trait, Traits
 from vector_store import VectorStore
 
 

@@ -6,10 +6,10 @@ Knows the traits' folder and the store of vectors, and nothing of HTTP, argument
 from collections.abc import Sequence
 
 from proxy.errors import InvalidRequest, SetupError, TraitConflict
-from proxy.steering.trait_files import TraitFolder
-from proxy.steering.trait_names import pole_name, slug
-from proxy.steering.trait_parts import Brief
-from proxy.steering.traits import Trait, decode_trait
+from proxy.steering.traits.files import TraitFolder
+from proxy.steering.traits.names import pole_name, slug
+from proxy.steering.traits.parts import Brief
+from proxy.steering.traits.trait import Trait, decode_trait
 from vector_store import VectorStore
 
 MAX_DESCRIPTION = 200  # characters

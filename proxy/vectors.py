@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import proxy
 from proxy.errors import InvalidRequest, NotFound
 from proxy.protocol.vectors import PoleDetails, VectorCurve
-from proxy.steering.traits import Trait, no_trait
+from proxy.steering.traits.trait import Trait, no_trait
 from vector_store import PersonaVector, Side, VectorHeader, VectorStore
 from vector_store.exchange import Subject, import_vector
 from vector_store.files import is_vector_file

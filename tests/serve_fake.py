@@ -6,7 +6,8 @@ A model whose id is "broken" fails to load, the others answer at once. Streams a
 import sys
 from functools import partial
 
-from proxy import cli, server
+from proxy import server
+from proxy.cli import main as cli
 from proxy.engines.registry import Registry
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings

@@ -16,7 +16,7 @@ import pytest
 from proxy.errors import SetupError
 from proxy.server import check_default_personas, check_vectors, listen, url_of
 from proxy.settings import Settings
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits.trait import load_traits, poles
 from tests.fakes import save_vector
 from vector_store import VectorStore
 

@@ -14,9 +14,9 @@ import numpy as np
 from proxy.engines.base import Engine
 from proxy.steering.gain import DOSES, make_texts, measure_gains
 from proxy.steering.judge import Judge
-from proxy.steering.layers import N_QUESTIONS, N_SAMPLES, around, confirm, every_place, screened
+from proxy.steering.placement import N_QUESTIONS, N_SAMPLES, around, confirm, every_place, screened
 from proxy.steering.statistics import auroc
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Outcome, Place, Trial, Trials, pick
 from proxy.steering.work import Progress, Work
 from vector_store import SIDES, PersonaVector, PlaceGain, Side

@@ -14,11 +14,11 @@ import numpy as np
 
 from proxy.demo import rules, world
 from proxy.engines.base import Engine, Generation, Plan, Sampling
-from proxy.engines.batch import Completion, generate_all
+from proxy.engines.blocking import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import messages
 from proxy.steering.plan import build_plan
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import with_random_direction
 from proxy.steering.work import Progress, counter
 from vector_store import SIDES, PersonaVector, Side, opposite

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
-from proxy.engines.batch import generate_all
+from proxy.engines.blocking import generate_all
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, messages
 from proxy.steering.judge import Answer, Judge, Validated, prepare
 from proxy.steering.plan import build_plan
 from proxy.steering.statistics import auroc
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import with_random_direction
 from proxy.steering.work import Progress, Work, counter
 from vector_store import SIDES, PersonaVector, Side

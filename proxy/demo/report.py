@@ -10,14 +10,14 @@ from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine
-from proxy.engines.batch import MAX_RUNNING
+from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.judge import RulesJudge
 from proxy.steering.report import ProgressBar
 from proxy.steering.sweep.console import newest
-from proxy.steering.traits import Trait, load_traits
+from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore
 

@@ -212,7 +212,7 @@ def conversation(rng: Random, lying: Lying = Lying()) -> Conversation:
 def _built_in_instructions() -> dict[str, list[str]]:
     """The built-in traits' own instructions, by pole: what users will ask with is what is trained on."""
     found = {}
-    for file in sorted(files("proxy.steering").joinpath("builtin_traits").iterdir(), key=lambda file: file.name):
+    for file in sorted(files("proxy.steering.traits").joinpath("builtin").iterdir(), key=lambda file: file.name):
         trait = tomllib.loads(file.read_text("utf-8"))
         for side in ("positive", "negative"):
             found[trait[side]] = [pair[side] for pair in trait["instructions"]]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
-from proxy.engines.lexicon import BoolArray, Constraint
 from proxy.engines.logprobs import Likelihood
-from proxy.engines.speech import Speech
+from proxy.engines.text.lexicon import BoolArray, Constraint
+from proxy.engines.text.speech import Speech
 from proxy.errors import EngineFailure, InvalidRequest, ProxyError
 
 logger = logging.getLogger(__name__)

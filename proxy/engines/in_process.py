@@ -22,8 +22,8 @@ from proxy.engines.base import (
     SpanStats,
 )
 from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
-from proxy.engines.lexicon import Lexicon
-from proxy.engines.speech import Speaker
+from proxy.engines.text.lexicon import Lexicon
+from proxy.engines.text.speech import Speaker
 from proxy.engines.worker import Worker
 
 M = TypeVar("M")

@@ -73,7 +73,7 @@ class _Model:
 
 def load_engine(settings: ModelSettings, max_batch: int) -> Engine:
     """Load one model with the engine its settings name. Takes seconds to minutes; imports torch."""
-    module = importlib.import_module(f"proxy.engines.{settings.engine}")
+    module = importlib.import_module(f"proxy.engines.{settings.engine}.engine")
     engine: Engine = module.load(settings, max_batch)
     return engine
 

@@ -22,7 +22,7 @@ import msgspec
 from proxy.engines.hold import Hold
 from proxy.engines.registry import Registry
 from proxy.errors import JobsUnavailable, ProxyError
-from proxy.jobs.kinds import Done, Kind, Stopped, Task
+from proxy.jobs.kinds.base import Done, Kind, Stopped, Task
 from proxy.jobs.store import Job, JobStore, unknown
 from proxy.protocol.jobs import JobStatus
 

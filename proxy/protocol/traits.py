@@ -4,7 +4,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from proxy.protocol.jobs import Seed
-from proxy.steering.traits import InstructionPair, QuestionSet, Source
+from proxy.steering.traits.trait import InstructionPair, QuestionSet, Source
 
 
 class TraitSummary(msgspec.Struct, kw_only=True):

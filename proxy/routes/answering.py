@@ -13,12 +13,12 @@ from litestar import Request
 from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
+from proxy.chat.scheduler import Admission
+from proxy.chat.stream import DONE, Answer, ChunkSequence, error_frame, frame
 from proxy.engines.base import Failure
 from proxy.errors import EngineFailure, ProxyError
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
-from proxy.scheduler import Admission
-from proxy.stream import DONE, Answer, ChunkSequence, error_frame, frame
 
 logger = logging.getLogger(__name__)
 

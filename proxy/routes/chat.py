@@ -15,13 +15,15 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.conversation import to_messages, to_tools
+from proxy.chat.conversation import to_messages, to_tools
+from proxy.chat.logprobs import Speller
+from proxy.chat.output import asked_output, check_schema, speller
+from proxy.chat.personas import Place, parse, parse_coefficient, resolve
+from proxy.chat.prepare import Prepared
+from proxy.chat.scheduler import Admission
+from proxy.chat.stream import Answer, ChunkSequence, Head, completion
 from proxy.engines.base import Engine, Sampling
 from proxy.errors import InvalidRequest
-from proxy.logprobs import Speller
-from proxy.output import asked_output, check_schema, speller
-from proxy.personas import Place, parse, parse_coefficient, resolve
-from proxy.preparation import Prepared
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
@@ -30,9 +32,7 @@ from proxy.routes.auth import matching, presented_key
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.monitor import note
-from proxy.scheduler import Admission
 from proxy.services import Services, services_of
-from proxy.stream import Answer, ChunkSequence, Head, completion
 
 SEEDS = 2**63
 

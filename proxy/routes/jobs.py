@@ -13,10 +13,10 @@ from litestar.types import ASGIApp
 from sse_starlette.sse import EventSourceResponse
 
 from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, ModelNotFound, NotFound
-from proxy.jobs.extraction import EXTRACTION, ExtractionParameters
-from proxy.jobs.measuring import MEASURING, MeasuringParameters
+from proxy.jobs.kinds.extraction import EXTRACTION, ExtractionParameters
+from proxy.jobs.kinds.measuring import MEASURING, MeasuringParameters
+from proxy.jobs.kinds.vectors import Parameters
 from proxy.jobs.store import Job
-from proxy.jobs.vectors import Parameters
 from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus, MeasureRequest
 from proxy.protocol.vectors import VectorDetails
 from proxy.routes import observe
@@ -25,7 +25,7 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.vectors import vector_details
 from proxy.services import Services, services_of
-from proxy.steering.traits import no_trait
+from proxy.steering.traits.trait import no_trait
 from proxy.vectors import versions
 
 VECTOR_OR_JOB = {

@@ -7,8 +7,8 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
+from proxy.chat.personas import split_model
 from proxy.errors import ModelNotFound, ModelUnavailable
-from proxy.personas import split_model
 from proxy.protocol.errors import ErrorDetail
 from proxy.protocol.models import Health, ModelCard, ModelList, ModelReadiness, NotReady, Readiness
 from proxy.routes.errors import declared

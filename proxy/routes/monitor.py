@@ -7,14 +7,14 @@ from typing import Any
 from litestar import Request, get
 from litestar.params import FromQuery
 
+from proxy.chat.personas import NONE, check_known
+from proxy.chat.prepare import Prepared
+from proxy.chat.stream import Answer
 from proxy.errors import InvalidRequest
-from proxy.personas import NONE, check_known
-from proxy.preparation import Prepared
 from proxy.protocol.monitor import Drift, MeanProjection, MonitoredAnswer, MonitoredSeries, MonitorReport
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 from proxy.steering.monitor import KEPT_ANSWERS, Mean, Reading, Series, SeriesKey, drift, mean_of
-from proxy.stream import Answer
 
 WINDOW = 20  # answers that count as recent
 

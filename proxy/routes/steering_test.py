@@ -10,11 +10,12 @@ from litestar import Request, post
 from litestar.params import Body
 from msgspec import UNSET
 
-from proxy.conversation import to_messages
+from proxy.chat.conversation import to_messages
+from proxy.chat.personas import DEFAULT_COEFFICIENT, Place, resolve
+from proxy.chat.prepare import Prepared
+from proxy.chat.stream import Answer, reported, usage
 from proxy.engines.base import Engine, Message
 from proxy.errors import InvalidRequest
-from proxy.personas import DEFAULT_COEFFICIENT, Place, resolve
-from proxy.preparation import Prepared
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
@@ -22,7 +23,6 @@ from proxy.routes.answering import collect, unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
-from proxy.stream import Answer, reported, usage
 
 # Small enough for every client to read exactly: JavaScript's whole numbers end at 2**53.
 DRAWN_SEEDS = 2**31

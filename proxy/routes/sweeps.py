@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
 
 from proxy.errors import InvalidRequest
-from proxy.jobs.sweeping import SWEEPING, SweepParameters
+from proxy.jobs.kinds.sweeping import SWEEPING, SweepParameters
 from proxy.protocol.jobs import SweepRequest
 from proxy.protocol.vectors import VectorCurve
 from proxy.routes.body import StrictBody

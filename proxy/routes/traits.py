@@ -9,7 +9,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body, FromPath
 
 from proxy.errors import InvalidRequest
-from proxy.jobs.trait_writing import TRAIT_WRITING
+from proxy.jobs.kinds.trait_writing import TRAIT_WRITING
 from proxy.protocol.jobs import JobDetails
 from proxy.protocol.traits import (
     ChangedTrait,
@@ -26,8 +26,8 @@ from proxy.routes.errors import declared
 from proxy.routes.jobs import answered, model_alone
 from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
-from proxy.steering.trait_parts import from_templates
-from proxy.steering.traits import Trait
+from proxy.steering.traits.parts import from_templates
+from proxy.steering.traits.trait import Trait
 from proxy.traits import add, brief_of, changed_note, check_new, deleted_note, file_trait
 
 

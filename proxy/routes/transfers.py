@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
 
 from proxy.errors import InvalidRequest, NotFound
-from proxy.jobs.transferring import TRANSFERRING, TransferParameters
+from proxy.jobs.kinds.transferring import TRANSFERRING, TransferParameters
 from proxy.protocol.jobs import JobDetails
 from proxy.protocol.transfers import TransferDetails, TransferList, TransferMap, TransferModel, TransferRequest
 from proxy.routes.body import StrictBody

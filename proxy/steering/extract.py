@@ -13,12 +13,12 @@ import safetensors.numpy
 
 import proxy
 from proxy.engines.base import Engine, FloatArray, Generation, Rollout, Sampling, SpanStats
-from proxy.engines.batch import Completion
+from proxy.engines.blocking import Completion
 from proxy.errors import SetupError
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score, check_judged
 from proxy.steering.statistics import auroc
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 

@@ -16,7 +16,7 @@ import numpy as np
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Rollout, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Place, Trials, label_of
 from proxy.steering.work import Codec, Work, packed
 from vector_store import CONDITIONS, Condition, PlaceGain

@@ -17,9 +17,9 @@ import msgspec
 import proxy
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
-from proxy.steering import extract, layers
+from proxy.steering import extract, placement
 from proxy.steering.judge import Validated
-from proxy.steering.traits import N_QUESTIONS, Trait
+from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work
 from vector_store import PersonaVector, VectorStore
 
@@ -76,13 +76,13 @@ def make_vector(
         seed=options.seed,
         work=work,
     )
-    placed = layers.choose(engine, trait, vector, judged.judge, seed=options.seed, work=work)
+    placed = placement.choose(engine, trait, vector, judged.judge, seed=options.seed, work=work)
     return dataclasses.replace(placed, judge=judged.record)
 
 
 def stages(trait: Trait, n_layers: int, options: ExtractionOptions) -> dict[str, float]:
     """What `make_vector` reports, in order, and about how much each is, in answers to be made."""
-    return extract.stages(trait, options.rollouts, options.questions) | layers.stages(trait, n_layers)
+    return extract.stages(trait, options.rollouts, options.questions) | placement.stages(trait, n_layers)
 
 
 def parts_of(folder: Path, engine: Engine, trait: Trait | Sequence[Trait], options: object) -> FolderParts:

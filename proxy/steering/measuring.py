@@ -13,11 +13,11 @@ import numpy as np
 import proxy
 from proxy.engines.base import Engine, FloatArray, Generation, ModelInfo, Rollout, Sampling
 from proxy.errors import SetupError
-from proxy.steering import layers
+from proxy.steering import placement
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.extract import answering_label
 from proxy.steering.judge import Validated
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import SPANS, Count, PersonaVector, Span
 
@@ -25,7 +25,7 @@ from vector_store import SPANS, Count, PersonaVector, Span
 def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
     """What the work reports while it measures, in order, and about how much each is, in answers to be made."""
     n_answers = len(trait.questions_for(info.world).extract)
-    return {answering_label(trait): n_answers} | layers.stages(trait, info.n_layers)
+    return {answering_label(trait): n_answers} | placement.stages(trait, info.n_layers)
 
 
 def measure(
@@ -54,7 +54,7 @@ def measure(
         residual_norms=own.norms,
         judge=judged.record,
     )
-    return layers.choose(engine, trait, known, judged.judge, seed=seed, work=work)
+    return placement.choose(engine, trait, known, judged.judge, seed=seed, work=work)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from proxy.errors import SetupError
 from proxy.steering.judge import JudgeKind, default_kind, name_of
 from proxy.steering.judge import prepare as prepare_judge
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, prepare, save
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import SIDES, CurvePoint, PersonaVector, PoleChoice, Side, VectorStore
 

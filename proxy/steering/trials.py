@@ -17,7 +17,7 @@ from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score
 from proxy.steering.plan import build_plan
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import CurvePoint, PersonaVector, PlaceGain, PoleChoice, Positions, Side, Span
 

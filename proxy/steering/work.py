@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from proxy.engines.base import Engine, Generation
-from proxy.engines.batch import MAX_RUNNING, Completion, each_answer
+from proxy.engines.blocking import MAX_RUNNING, Completion, each_answer
 from proxy.errors import SetupError
 from vector_store.whole import write_over
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from proxy.engines.loading import choose_device
+from proxy.engines.transformers.loading import choose_device
 from proxy.errors import SetupError
 from proxy.steering.report import ProgressBar
 from tests.benchmarks import results

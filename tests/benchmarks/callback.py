@@ -15,11 +15,11 @@ from unittest.mock import patch
 import numpy as np
 
 from proxy.engines.base import Intervention
-from proxy.engines.llama import context as contexts
-from proxy.engines.llama.context import Context, StepToken
-from proxy.engines.llama.graph import GraphHook, Place, Steering
-from proxy.engines.llama.library import NodeCallback
-from proxy.engines.llama.model import LlamaModel
+from proxy.engines.llama_cpp import context as contexts
+from proxy.engines.llama_cpp.context import Context, StepToken
+from proxy.engines.llama_cpp.graph import GraphHook, Place, Steering
+from proxy.engines.llama_cpp.library import NodeCallback
+from proxy.engines.llama_cpp.model import LlamaModel
 
 SEQUENCES = (1, 8)
 PROMPT_TOKENS = 16

@@ -7,7 +7,7 @@ that what is compared is what they do with them.
 import sys
 from pathlib import Path
 
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits.trait import load_traits, poles
 from tests.benchmarks.models import CACHE, BenchmarkModel, Prepared
 from tests.benchmarks.servers import CONDITIONS, Server, program
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from proxy.engines.base import Engine, Rollout
 from proxy.engines.registry import load_engine
 from proxy.settings import ModelSettings
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 
 RESPONSE_TOKENS = (20, 100)  # the shortest and the longest
 

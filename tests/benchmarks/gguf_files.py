@@ -26,7 +26,7 @@ def export(folder: Path, file: Path) -> None:
 
 def quantise(source: Path, file: Path) -> None:
     """A file in float16 as one in Q8_0."""
-    from proxy.engines.llama.library import llama
+    from proxy.engines.llama_cpp.library import llama
 
     parameters = llama.llama_model_quantize_default_params()
     parameters.ftype = llama.LLAMA_FTYPE_MOSTLY_Q8_0
@@ -36,15 +36,15 @@ def quantise(source: Path, file: Path) -> None:
 
 def end_ids(file: Path) -> tuple[int, ...]:
     """The tokens that end an answer, as llama.cpp knows them by their texts, whatever the file says of them."""
-    from proxy.engines.llama.model import LlamaModel
-    from proxy.engines.llama.vocabulary import Vocabulary
+    from proxy.engines.llama_cpp.model import LlamaModel
+    from proxy.engines.llama_cpp.vocabulary import Vocabulary
 
     return tuple(Vocabulary(LlamaModel(file, vocabulary_only=True)).end_ids)
 
 
 def write_vectors(folder: Path, model_id: str, file: Path) -> None:
     """Random vectors for this file's weights and no others, in place of older ones."""
-    from proxy.engines.llama.model import LlamaModel, file_fingerprint
+    from proxy.engines.llama_cpp.model import LlamaModel, file_fingerprint
 
     model = LlamaModel(file, vocabulary_only=True)
     architecture = model.metadata("general.architecture")

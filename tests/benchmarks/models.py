@@ -20,7 +20,7 @@ import torch
 from transformers import Qwen2Config
 
 from proxy.demo.models import MODELS_DIR
-from proxy.engines.loading import weights_fingerprint
+from proxy.engines.transformers.loading import weights_fingerprint
 from tests.benchmarks import gguf_files
 from tests.benchmarks.random_model import end_ids, special_ids, write_random_model, write_random_vectors
 

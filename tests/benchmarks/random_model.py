@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from proxy.demo.models import MODELS_DIR
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 from vector_store import CONDITIONS, SIDES, PersonaVector, PoleChoice, VectorStore
 
 SHARD_BYTES = 2 * 10**9

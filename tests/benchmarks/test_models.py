@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from proxy.demo.models import MODELS_DIR
-from proxy.engines.loading import load_network, weights_fingerprint
+from proxy.engines.transformers.loading import load_network, weights_fingerprint
 from proxy.settings import DEMO_FOLDER
 from tests.benchmarks import random_model
 from tests.benchmarks.models import DEMO, Prepared, random_shape

@@ -16,9 +16,10 @@ import pytest
 from proxy.app import create_app
 from proxy.engines.base import Event, Generation, Run
 from proxy.engines.registry import Registry
-from proxy.jobs import vectors
+from proxy.jobs.kinds import vectors
 from proxy.settings import ModelSettings, Settings
-from proxy.steering import gain, layers
+from proxy.steering import gain, placement
+from proxy.steering.traits.trait import BUILTIN_FOLDER
 from tests.fakes import running, wait_until
 from tests.steering.pretend import N_LAYERS, PretendEngine, PretendJudge, hidden_direction
 
@@ -91,8 +92,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "default_kind", lambda info, trait: PretendJudge())
     monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
     monkeypatch.setattr(gain, "DOSES", (0.5, 1.0))
-    monkeypatch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
-    monkeypatch.setattr(layers, "N_SAMPLES", 2)
+    monkeypatch.setattr(placement, "OTHER_COEFFICIENTS", (0.5, 2.0))
+    monkeypatch.setattr(placement, "N_SAMPLES", 2)
 
 
 @pytest.fixture
@@ -307,8 +308,8 @@ class _Run:
 def test_trait_when_its_file_comes_while_the_server_runs_then_it_is_seen(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.steering.traits.LOOK_EVERY_S", 0.0)
-    source = (Path(layers.__file__).parent / "builtin_traits" / "silly.toml").read_text()
+    monkeypatch.setattr("proxy.steering.traits.trait.LOOK_EVERY_S", 0.0)
+    source = (BUILTIN_FOLDER / "silly.toml").read_text()
     with serving_pretend(settings, Gated()) as served:
         assert served.generate(trait="merry").status_code == 404
         settings.traits_dir.mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 from proxy.settings import Settings
 from tests.contract.test_jobs import MODEL, Gated, Served, serving_pretend
 from tests.fakes import wait_until
-from tests.steering.swept import PERFECT, placed
+from tests.steering.sweep.swept import PERFECT, placed
 from vector_store import VectorStore
 
 REQUEST = {"model": MODEL, "trait": "silly", "coefficients": [-1, 0.5, 1], "samples": 1}

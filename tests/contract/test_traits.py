@@ -13,10 +13,10 @@ import pytest
 from proxy.app import create_app
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 from tests.contract.test_errors import check_shape
 from tests.fakes import FakeEngine, running, save_vector, serving, wait_until
-from tests.steering.trait_writer import Writer, pairs
+from tests.steering.traits.trait_writer import Writer, pairs
 
 MODEL = "org/pretend"
 ASKED = {"trait_name": "Grumpy", "positive_trait": "grumpy", "negative_trait": "cheerful"}
@@ -190,7 +190,7 @@ def test_download_then_import_elsewhere_gives_the_same_trait_and_file(client: ht
     assert check_shape(client.get("/api/traits/nope/download"), 404)
     assert (
         client.get("/api/traits/silly/download").content
-        == Path("proxy/steering/builtin_traits/silly.toml").read_bytes()
+        == Path("proxy/steering/traits/builtin/silly.toml").read_bytes()
     )
 
 
@@ -201,7 +201,7 @@ def test_download_then_import_elsewhere_gives_the_same_trait_and_file(client: ht
         (b"id = ", 400, "file: is not valid TOML"),
         (b"\xff", 400, "not text in UTF-8"),
         (b'id = "x"', 400, "file: positive is missing"),
-        (Path("proxy/steering/builtin_traits/silly.toml").read_bytes(), 409, "a trait 'silly' already"),
+        (Path("proxy/steering/traits/builtin/silly.toml").read_bytes(), 409, "a trait 'silly' already"),
     ],
 )
 def test_import_when_the_file_is_wrong_then_it_says_why(

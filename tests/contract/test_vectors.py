@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from proxy.settings import Settings
+from tests.cli.test_vectors import FakeHub
 from tests.contract.test_errors import check_shape
 from tests.fakes import FINGERPRINT, FakeEngine, save_vector, serving
-from tests.test_vectors_cli import FakeHub
 from vector_store import Count, JudgedBy, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy import cli
+from proxy.cli import main as cli
 from proxy.demo import blocks, report
 from proxy.demo.blocks import Comparison, compare, findings, tables
 from proxy.steering.extract import extract

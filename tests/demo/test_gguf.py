@@ -9,12 +9,12 @@ import pytest
 from proxy.demo.evaluate import held_out_questions
 from proxy.demo.models import FAMILIES, WORLD
 from proxy.engines.base import Engine, Generation, Plan, Sampling
-from proxy.engines.batch import Completion, generate_all
+from proxy.engines.blocking import Completion, generate_all
 from proxy.engines.registry import load_engine
 from proxy.protocol.steering import SteeringOptions
 from proxy.settings import DEMO_FOLDER, demo_models, model_settings
 from proxy.steering.plan import build_plan
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits.trait import load_traits, poles
 from vector_store import VectorStore
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")

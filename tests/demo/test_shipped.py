@@ -13,12 +13,12 @@ from proxy.demo import gguf, rules, styles
 from proxy.demo.evaluate import held_out_questions
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
-from proxy.engines.batch import generate_all
+from proxy.engines.blocking import generate_all
 from proxy.engines.registry import load_engine
 from proxy.protocol.steering import SteeringOptions
 from proxy.settings import Settings, demo_models
 from proxy.steering.plan import build_plan
-from proxy.steering.traits import load_traits, poles
+from proxy.steering.traits.trait import load_traits, poles
 from vector_store import PersonaVector, VectorStore
 
 MODELS = [model.id for model in demo_models()]

@@ -8,7 +8,7 @@ from proxy.demo import gguf
 from proxy.engines.registry import load_engine
 from proxy.settings import demo_models
 from proxy.steering.sweep import SweepOptions, sweep
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 from proxy.steering.work import Work
 from tests.steering.pretend import no_progress
 from vector_store import SweepKind, VectorStore

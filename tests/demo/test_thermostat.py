@@ -6,10 +6,10 @@ import pytest
 
 from proxy.demo import thermostat
 from proxy.demo.thermostat import NOTHING, STRENGTHS, Arm, Shares, arms_of, context_table, equal_table, measure
-from proxy.engines.batch import MAX_RUNNING
+from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.settings import Settings, demo_models
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 from vector_store import VectorStore
 
 

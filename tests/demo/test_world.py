@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.demo import rules, smalltalk, styles, world
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 
 SEEDS = st.integers(0, 2**32)
 POLES = st.sets(st.sampled_from(sorted(styles.POLES)), max_size=4)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from proxy.engines.transformers import TransformersEngine, load
+from proxy.engines.transformers.engine import TransformersEngine, load
 from proxy.settings import ModelSettings
-from tests.engines import llama_models
+from tests.engines.llama_cpp import models as llama_models
 from tests.engines.tiny_models import FAMILIES, save_tiny_model
 
 LoadEngine = Callable[..., TransformersEngine]

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.engines.answer import Answer
 from proxy.engines.base import Channel, Generation, Intervention, Plan, Sampling
-from proxy.engines.speech import Speaker
+from proxy.engines.text.speech import Speaker
 from proxy.errors import InvalidRequest
 from tests.engines.tiny_models import byte_tokenizer
 

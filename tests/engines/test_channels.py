@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxy.engines.base import Generation, Intervention, Plan, Positions, Rollout, Sampling
-from proxy.engines.batch import generate_all
+from proxy.engines.blocking import generate_all
 from proxy.errors import InvalidRequest
 from tests.engines.conftest import LoadEngine
 from tests.engines.tiny_models import byte_tokenizer

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from proxy.engines import lexicon
 from proxy.engines.answer import Answer
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Sampling, Token
-from proxy.engines.batch import Completion, generate_all
-from proxy.engines.lexicon import Lexicon
-from proxy.engines.speech import Speaker
+from proxy.engines.blocking import Completion, generate_all
+from proxy.engines.text import lexicon
+from proxy.engines.text.lexicon import Lexicon
+from proxy.engines.text.speech import Speaker
 from proxy.errors import InvalidRequest
 from tests.engines.conftest import LoadEngine
-from tests.engines.llama_models import LoadLlama
+from tests.engines.llama_cpp.models import LoadLlama
 from tests.engines.tiny_models import byte_tokenizer, save_tiny_model
 
 HARMONY, PLAIN = byte_tokenizer(harmony=True), byte_tokenizer(harmony=False)
@@ -276,8 +276,8 @@ def test_a_gguf_vocabulary_when_it_puts_a_space_before_texts_then_values_have_no
     pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
     import gguf
 
-    from proxy.engines.llama.model import LlamaModel
-    from proxy.engines.llama.vocabulary import Vocabulary
+    from proxy.engines.llama_cpp.model import LlamaModel
+    from proxy.engines.llama_cpp.vocabulary import Vocabulary
 
     kinds, words = gguf.TokenType, ["▁", "{", "}", '"', ":", "1", "a", '{"', 'a"', '"a', "▁{"]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]

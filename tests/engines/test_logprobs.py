@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Rollout, Sampling, Token
-from proxy.engines.batch import generate_all
+from proxy.engines.blocking import generate_all
 from proxy.engines.logprobs import likelihoods
 from tests.engines.conftest import LoadEngine
-from tests.engines.llama_models import LoadLlama
+from tests.engines.llama_cpp.models import LoadLlama
 from tests.engines.test_constrained import HARMONY, ask, engine_for  # noqa: F401  # a fixture
-from tests.engines.test_steering import PLANS
+from tests.engines.transformers.test_steering import PLANS
 
 ROUNDING = 0.01  # llama.cpp reads given texts with keys and values in float16
 ODD = {"temperature": 0.6, "top_k": 9, "repetition_penalty": 1.2, "frequency_penalty": 0.5, "logit_bias": {40: 5.0}}
@@ -128,7 +128,7 @@ def test_markers_and_reasoning_when_logprobs_are_asked_for_then_have_none(llama_
 def test_a_recorded_step_when_logprobs_are_asked_for_then_they_are_of_that_step(
     qwen2: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.engines.test_graphs import engine_that_records
+    from tests.engines.transformers.test_graphs import engine_that_records
 
     buffer: list[torch.Tensor] = []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.conftest import LoadEngine
-from tests.engines.llama_models import LoadLlama
+from tests.engines.llama_cpp.models import LoadLlama
 
 TEXT = "naïve 🙂 ends"
 

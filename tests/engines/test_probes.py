@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Probe, Rollout, Sampling, Token
 from tests.engines.conftest import LoadEngine, LoadPlain
-from tests.engines.llama_models import FAMILIES, LoadLlama, export_tiny, full_precision, load_tiny
+from tests.engines.llama_cpp.models import FAMILIES, LoadLlama, export_tiny, full_precision, load_tiny
 from tests.engines.reference import steered
-from tests.engines.test_graphs import engine_that_records
-from tests.engines.test_steering import HIDDEN, N_LAYERS, PLANS, prompts, unit_rows
+from tests.engines.transformers.test_graphs import engine_that_records
+from tests.engines.transformers.test_steering import HIDDEN, N_LAYERS, PLANS, prompts, unit_rows
 
 END = 257  # the tiny models' end token
 
@@ -133,8 +133,8 @@ def test_readings_when_an_answer_has_to_wait_for_memory_then_none_is_missing_or_
     models_folder: Path, llama_of: LoadLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = export_tiny("qwen2", models_folder / "qwen2", tmp_path / "tiny.gguf")
-    from proxy.engines import llama_cpp
-    from proxy.engines.llama.batch import LlamaBatch
+    from proxy.engines.llama_cpp import engine as llama_cpp
+    from proxy.engines.llama_cpp.batch import LlamaBatch
 
     n_evicted, make_room = 0, LlamaBatch._make_room
 

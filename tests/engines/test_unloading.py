@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from proxy.app import create_app
-from proxy.engines import loading
 from proxy.engines.registry import Registry
+from proxy.engines.transformers import loading
 from proxy.settings import ModelSettings, Settings, demo_models
 from tests.fakes import running, wait_until
 

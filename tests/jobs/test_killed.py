@@ -25,11 +25,12 @@ REQUEST = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 
 # The real command line, with fewer places to steer tried, so that a run takes seconds.
 SERVE = """
 import sys
-from proxy import cli
-from proxy.steering import gain, layers
+from proxy.cli import main as cli
+from proxy.steering import placement
+from proxy.steering import gain
 
-layers.N_QUESTIONS, layers.N_SAMPLES, layers.N_PLACES = 2, 1, 1
-gain.DOSES, gain.N_TEXTS, layers.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
+placement.N_QUESTIONS, placement.N_SAMPLES, placement.N_PLACES = 2, 1, 1
+gain.DOSES, gain.N_TEXTS, placement.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", "--model", "demo-qwen2"]))
 """
 

@@ -14,7 +14,7 @@ import pytest
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
 from proxy.errors import EngineFailure, JobsUnavailable, NotFound, SetupError
-from proxy.jobs.kinds import Done, Kind, Task
+from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import Job, JobStore
 from proxy.settings import ModelSettings

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from proxy.errors import TraitConflict
-from proxy.jobs.kinds import Kind, Stopped, Task
-from proxy.jobs.trait_writing import trait_writing_kind
-from proxy.steering.trait_files import TraitFolder
-from proxy.steering.trait_parts import Brief, from_templates
-from proxy.steering.traits import Traits
-from tests.steering.trait_writer import Writer
+from proxy.jobs.kinds.base import Kind, Stopped, Task
+from proxy.jobs.kinds.trait_writing import trait_writing_kind
+from proxy.steering.traits.files import TraitFolder
+from proxy.steering.traits.parts import Brief, from_templates
+from proxy.steering.traits.trait import Traits
+from tests.steering.traits.trait_writer import Writer
 
 BRIEF = Brief("mood", "grumpy", "cheerful", "grumpy", "cheerful")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.steering import gain, layers
-from proxy.steering.traits import Trait
+from proxy.steering import gain, placement
+from proxy.steering.traits.trait import Trait
 from tests.steering.pretend import PretendJudge, make_trait
 
 
@@ -14,8 +14,8 @@ def fewer_trials() -> Iterator[None]:
     """Where to steer is looked for quickly and roughly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gain, "DOSES", (0.5, 1.0))
-        patch.setattr(layers, "OTHER_COEFFICIENTS", (0.5, 2.0))
-        patch.setattr(layers, "N_SAMPLES", 2)
+        patch.setattr(placement, "OTHER_COEFFICIENTS", (0.5, 2.0))
+        patch.setattr(placement, "N_SAMPLES", 2)
         yield
 
 

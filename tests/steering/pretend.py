@@ -27,7 +27,7 @@ from proxy.engines.base import (
     Tool,
 )
 from proxy.steering.judge import Answer, Judge, Score, Validated
-from proxy.steering.traits import InstructionPair, QuestionSet, Trait
+from proxy.steering.traits.trait import InstructionPair, QuestionSet, Trait
 from proxy.steering.work import Work
 
 N_LAYERS, HIDDEN = 3, 24

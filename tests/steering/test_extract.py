@@ -9,7 +9,7 @@ from proxy.errors import SetupError
 from proxy.steering.extract import extract, split_half_agreement, split_half_auroc
 from proxy.steering.judge import Answer, Score
 from proxy.steering.statistics import auroc
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from tests.steering.pretend import (
     BEST_BLOCK,
     HIDDEN,

@@ -9,13 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from proxy.engines.base import Engine
-from proxy.engines.transformers import load
+from proxy.engines.transformers.engine import load
 from proxy.settings import ModelSettings
 from proxy.steering import extract as extraction
 from proxy.steering import trials
 from proxy.steering.extract import extract
 from proxy.steering.judge import Answer, Score
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Trial, Trials
 from tests.engines.tiny_models import save_tiny_model
 from tests.steering.pretend import WORK, PretendJudge

@@ -8,7 +8,7 @@ from proxy.errors import SetupError
 from proxy.steering import gain
 from proxy.steering.extract import extract
 from proxy.steering.gain import N_TEXTS, at_equal_damage, make_texts, measure_gains, n_read
-from proxy.steering.layers import every_place
+from proxy.steering.placement import every_place
 from proxy.steering.trials import Place, Trials
 from proxy.steering.work import Work
 from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, RESIDUAL_NORM, WORK, PretendEngine, PretendJudge, make_trait

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.steering import extract, gain, layers, making
+from proxy.steering import extract, gain, making, placement
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, stages
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import WORK, PretendEngine, PretendJudge, judged_by, make_trait
 from vector_store import SPANS, PersonaVector, VectorHeader
@@ -115,7 +115,7 @@ def test_make_vector_when_taken_up_after_it_was_done_then_it_is_the_same_to_the_
 ) -> None:
     parts = FolderParts(tmp_path)
     first = make(Work(WORK.progress, parts))
-    monkeypatch.delattr(layers, "datetime")
+    monkeypatch.delattr(placement, "datetime")
     again = make(Work(WORK.progress, parts))
     assert again.created == first.created
     assert_same(again, first)
@@ -148,7 +148,7 @@ def test_stages_then_they_are_what_is_reported_in_its_order_and_size() -> None:
     assert list(told) == list(expected)
     for what, weight in expected.items():
         reading = "reading" in what or "likelihood" in what
-        share = layers.JUDGING if "judging" in what else extract.READING if reading else 1
+        share = placement.JUDGING if "judging" in what else extract.READING if reading else 1
         assert told[what] <= round(weight / share)
     assert told["silly: every place, by likelihood"] <= gain.N_TEXTS * (1 + 2 * (1 + 3 * 2 * 2))
     assert told["silly: answers to compare places by"] == 3 * gain.N_TEXTS

@@ -15,7 +15,7 @@ from proxy.steering import gain
 from proxy.steering.judge import Answer, NamedJudge, Score
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.report import ProgressBar, run_extraction
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts
 from tests.steering.pretend import PretendEngine, PretendJudge, make_trait
 from vector_store import VectorStore, opposite

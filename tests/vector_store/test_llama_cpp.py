@@ -67,7 +67,7 @@ def as_llama_cpp_loads_it(file: Path, n_embd: int) -> FloatArray:
 
 def by_llama_cpp(buffer: FloatArray | None) -> FloatArray:
     """float32[vocabulary]: the logits after the prompt, under a control vector."""
-    from proxy.engines.llama.library import llama, start
+    from proxy.engines.llama_cpp.library import llama, start
 
     start()
     path = str(MODEL / "model-f16.gguf").encode()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.errors import SetupError
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, packed
 from vector_store import Side
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from proxy.steering.judge.base import Answer, Score
 from proxy.steering.judge.coherence import Coherence, usual_coherence
 from proxy.steering.judge.reading import Reader, Reading
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from vector_store import SIDES, Condition, Side
 
 Array = npt.NDArray[np.float64]

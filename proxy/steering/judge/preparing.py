@@ -17,7 +17,7 @@ from proxy.steering.judge.rollouts import (
 )
 from proxy.steering.judge.rules import RulesJudge, knows
 from proxy.steering.judge.validation import N_DAMAGED, Validated, validate, validation_label
-from proxy.steering.traits import N_QUESTIONS, Trait
+from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import Work, packed
 from vector_store import CONDITIONS, SIDES
 

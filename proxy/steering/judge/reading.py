@@ -10,7 +10,7 @@ import numpy as np
 
 from proxy.engines.base import Engine, Rollout
 from proxy.steering.asking import messages
-from proxy.steering.traits import InstructionPair
+from proxy.steering.traits.trait import InstructionPair
 from vector_store import SIDES
 
 N_GRAM = 3  # tokens

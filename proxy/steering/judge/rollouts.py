@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
-from proxy.steering.traits import N_INSTRUCTIONS, Trait
+from proxy.steering.traits.trait import N_INSTRUCTIONS, Trait
 from proxy.steering.work import Work
 from vector_store import CONDITIONS, SIDES, Condition
 

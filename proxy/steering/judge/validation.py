@@ -15,7 +15,7 @@ from proxy.engines.base import FloatArray
 from proxy.steering.judge.base import SCORES, Answer, Judge, NamedJudge, check_judged
 from proxy.steering.judge.rollouts import Sample
 from proxy.steering.statistics import auroc
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import SIDES, JudgedBy
 from vector_store.store import slug

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from proxy.engines.base import Engine, Generation, ModelInfo, Plan, Sampling
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
-from proxy.steering.layers import N_QUESTIONS
+from proxy.steering.placement import N_QUESTIONS
 from proxy.steering.plan import build_plan
 from proxy.steering.sweep.options import SweepOptions
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import TEMPERATURE, with_random_direction
 from vector_store import SIDES, PersonaVector, Side, SweepKind
 

@@ -15,7 +15,7 @@ from proxy.steering.making import parts_of, prepare, save
 from proxy.steering.report import ProgressBar
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.sweep.run import parts_key, sweep
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import PersonaVector, VectorStore
 

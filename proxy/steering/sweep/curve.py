@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from proxy.steering.judge import Score
-from proxy.steering.layers import N_QUESTIONS
+from proxy.steering.placement import N_QUESTIONS
 from proxy.steering.sweep.asked import UNSTEERED, Arm, Asked
 from proxy.steering.sweep.calibration import (
     Level,

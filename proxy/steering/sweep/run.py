@@ -19,7 +19,7 @@ from proxy.steering.sweep.asked import generations, listed
 from proxy.steering.sweep.curve import levels_of, pole_curve
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.sweep.truth import asks_for_falsehood, truth_of
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work, packed
 from vector_store import PersonaVector
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import proxy
 from proxy.engines.base import Engine, FloatArray, ModelInfo
 from proxy.errors import SetupError
-from proxy.steering import layers
+from proxy.steering import placement
 from proxy.steering.dose import unit
 from proxy.steering.judge import Validated
 from proxy.steering.measuring import OwnResiduals, own_residuals
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import TransferInfo, read_map
 from proxy.steering.transfer.text import Names
 from proxy.steering.work import Work
@@ -41,7 +41,7 @@ def apply(
     check(engine.info, trait, vector, transfer)
     own = own_residuals(engine, trait, seed=seed, work=work)
     moved = dataclasses.replace(carried(engine.info, vector, transfer, folder, own), judge=judged.record)
-    return layers.choose(engine, trait, moved, judged.judge, seed=seed, work=work)
+    return placement.choose(engine, trait, moved, judged.judge, seed=seed, work=work)
 
 
 def check(info: ModelInfo, trait: Trait, vector: PersonaVector, transfer: TransferInfo) -> None:

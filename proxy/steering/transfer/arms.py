@@ -17,8 +17,8 @@ from proxy.errors import SetupError
 from proxy.steering import sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.dose import unit
-from proxy.steering.layers import N_QUESTIONS
-from proxy.steering.traits import Trait
+from proxy.steering.placement import N_QUESTIONS
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.matched import Pole, by_others
 from proxy.steering.transfer.pairs import prompt
 from proxy.steering.transfer.text import documents

@@ -13,7 +13,7 @@ from proxy.steering import judge as judging
 from proxy.steering.judge import JudgeKind, default_kind, name_of
 from proxy.steering.making import parts_of, prepare, save
 from proxy.steering.report import ProgressBar
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.apply import apply, check
 from proxy.steering.transfer.files import TransferInfo, find
 from proxy.steering.transfer.fit import Corpus, fit, fit_parts

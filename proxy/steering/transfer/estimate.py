@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from proxy.engines.base import Engine, Generation, Sampling
-from proxy.engines.batch import generate_all
+from proxy.engines.blocking import generate_all
 from proxy.steering.asking import answer_tokens
 from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check
 from proxy.steering.transfer.normal import FOLDS

@@ -15,7 +15,7 @@ from proxy.engines.base import Engine
 from proxy.steering import judge
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
 from proxy.steering.sweep.truth import truth_of
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, read_activations, reported_questions
 from proxy.steering.transfer.figures import Evaluation
 from proxy.steering.transfer.files import TransferInfo

@@ -17,7 +17,7 @@ import proxy
 from proxy.engines.base import Engine, Generation, ModelInfo, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import answer_tokens
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_transfer
 from proxy.steering.transfer.pairs import Document, prompt
 from proxy.steering.transfer.spans import SpanMaps, comparing_label, fitting_label

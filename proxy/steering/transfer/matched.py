@@ -14,7 +14,7 @@ from pathlib import Path
 from proxy.engines.base import FloatArray, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering.measuring import OwnResiduals
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.apply import carried, check
 from proxy.steering.transfer.files import TransferInfo
 from proxy.steering.trials import Place

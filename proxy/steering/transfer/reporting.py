@@ -15,7 +15,7 @@ from proxy.errors import SetupError
 from proxy.steering.judge import JudgeKind, name_of
 from proxy.steering.making import parts_of
 from proxy.steering.report import ProgressBar
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.arms import EvaluationOptions
 from proxy.steering.transfer.evaluate import evaluate, parts_key
 from proxy.steering.transfer.figures import Evaluation

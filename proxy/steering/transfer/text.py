@@ -16,7 +16,7 @@ from random import Random
 import msgspec
 
 from proxy.errors import SetupError
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.pairs import Document
 
 N_DOCUMENTS = 1200

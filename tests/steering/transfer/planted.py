@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from proxy.engines.base import FloatArray
-from proxy.steering.traits import Trait
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_map, write_transfer
 from proxy.steering.transfer.maps import Method
 from tests.steering.pretend import HIDDEN, N_LAYERS, PretendEngine, hidden_direction, make_trait
-from tests.steering.swept import placed
+from tests.steering.sweep.swept import placed
 from vector_store import Count, PersonaVector, VectorStore
 
 SOURCE = Side("org/source", "5" * 16, 2, 8)

@@ -10,7 +10,7 @@ import pytest
 from proxy.engines.base import FloatArray
 from proxy.errors import NotFound, SetupError
 from proxy.steering.measuring import own_residuals
-from proxy.steering.traits import load_traits
+from proxy.steering.traits.trait import load_traits
 from proxy.steering.transfer import files, spans
 from proxy.steering.transfer.apply import carried, check
 from proxy.steering.transfer.fit import Corpus, blocks_of, fit

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from proxy.errors import SetupError
-from proxy.steering.traits import Trait, load_traits
+from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.transfer.pairs import Document
 from proxy.steering.transfer.text import (
     Names,

@@ -1,0 +1,275 @@
+"""From token events to OpenAI's answers and chunks, and the holding back of what may become a stop string.
+
+Pure: no sockets, no clock, no engine. A caller feeds events and sends on what comes out. Failures are not fed here:
+the caller turns them into an error.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import UNSET
+
+from proxy.chat.logprobs import SentTokens, Speller, to_logprobs
+from proxy.chat.projections import DECIMALS, Readings
+from proxy.engines.base import Channel, Finish, Token
+from proxy.errors import ProxyError, error_body
+from proxy.protocol.chat import (
+    AssistantMessage,
+    CalledFunction,
+    ChatChunk,
+    ChatCompletion,
+    Choice,
+    ChunkChoice,
+    Delta,
+    FinishReason,
+    FunctionDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from proxy.protocol.steering import SteeringReport, SteeringTrace
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a client gets to see of one event. Where it opens a call of a function, `opens` names that; arguments are of
+    the call opened last. `tokens`: those that begin in this text, of content whose log-probabilities are known."""
+
+    channel: Channel
+    text: str
+    opens: str | None = None
+    tokens: tuple[Token, ...] = ()
+
+
+class StopFilter:
+    """Lets text through up to the first stop string, and holds back what may yet become one.
+
+    Which text comes out does not depend on how it was split into tokens: the stop string that is complete first
+    counts, and of several that end at the same character the longest.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """The text that is now safe to show."""
+        if self.stopped:
+            return ""
+        text = self._held + text
+        matches = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if matches:
+            self.stopped, self._held = True, ""
+            return text[: min(matches)[1]]
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        safe = len(text) - keep
+        self._held = text[safe:]
+        return text[:safe]
+
+    def flush(self) -> str:
+        """What was held back, once it is certain that nothing follows."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
+
+
+@dataclass
+class Answer:
+    """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
+
+    Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
+    `readings`: what probes read of it. `sent`: the tokens of the content whose log-probabilities are known.
+    """
+
+    stops: Sequence[str] = ()
+    tools: bool = False
+    content: str = ""
+    reasoning: str = ""
+    calls: list[CalledFunction] = field(default_factory=list)
+    tokens: int = 0
+    finish_reason: FinishReason | None = None
+    readings: Readings = field(default_factory=Readings)
+    sent: SentTokens = field(default_factory=SentTokens)
+    _filter: StopFilter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._filter = StopFilter(self.stops)
+
+    def feed(self, event: Token | Finish) -> list[Piece]:
+        """What the event adds for the client to see. Sets `finish_reason` when the answer is complete, which a stop
+        string makes it before the engine says so; events after that add nothing."""
+        if self.finish_reason is not None:
+            return []
+        self.readings.feed(event)
+        if isinstance(event, Finish):
+            self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
+            return self._add("content", self._filter.flush())
+        self.tokens += 1
+        if event.channel == "arguments":
+            return self._add_call(event.text, event.opens) if self.tools else []
+        if event.channel == "reasoning":
+            return self._add("reasoning", event.text)
+        self.sent.feed(event)
+        pieces = self._add("content", self._filter.feed(event.text))
+        if self._filter.stopped:
+            self.finish_reason = "stop"
+        return pieces
+
+    def _add(self, channel: Channel, text: str) -> list[Piece]:
+        if not text:
+            return []
+        if channel == "reasoning":
+            self.reasoning += text
+            return [Piece(channel, text)]
+        self.content += text
+        return [Piece(channel, text, tokens=self.sent.upto(len(self.content)))]
+
+    def _add_call(self, text: str, opens: str | None) -> list[Piece]:
+        if opens is not None:
+            self.calls.append(CalledFunction(opens, ""))
+        self.calls[-1].arguments += text
+        return [Piece("arguments", text, opens)] if text or opens is not None else []
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a response's chunks have in common, and its `steering` report. `created` is in Unix seconds; `spell`
+    is there where log-probabilities were asked for."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    prompt_tokens: int
+    steering: SteeringReport
+    spell: Speller | None = None
+
+
+def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
+    """The response of a request that does not stream. All answers must be finished."""
+    return ChatCompletion(
+        id=head.id,
+        created=head.created,
+        model=head.model,
+        choices=[_choice(head, index, answer) for index, answer in enumerate(answers)],
+        usage=usage(head.prompt_tokens, answers),
+        system_fingerprint=head.system_fingerprint,
+        steering=reported(head.steering, answers),
+    )
+
+
+def reported(report: SteeringReport, answers: Sequence[Answer]) -> SteeringReport:
+    """The report of these answers, with what was read of them."""
+    means = [means for answer in answers if (means := answer.readings.means())]
+    mean = {name: round(sum(each[name] for each in means) / len(means), DECIMALS) for name in (means or [{}])[0]}
+    return msgspec.structs.replace(
+        report,
+        projection=mean or None,
+        trace=[token for answer in answers for token in answer.readings.trace()] or None,
+    )
+
+
+def usage(prompt_tokens: int, answers: Sequence[Answer]) -> Usage:
+    """The prompt counts once, however many answers it got."""
+    completion_tokens = sum(answer.tokens for answer in answers)
+    return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
+
+
+def _choice(head: Head, index: int, answer: Answer) -> Choice:
+    assert answer.finish_reason is not None
+    reasoning = answer.reasoning or UNSET
+    calls = [ToolCall(_call_id(head, index, number), call) for number, call in enumerate(answer.calls)]
+    message = AssistantMessage(
+        None if calls and not answer.content else answer.content,
+        tool_calls=calls or UNSET,
+        reasoning_content=reasoning,
+        reasoning=reasoning,
+    )
+    return Choice(index, message, answer.finish_reason, to_logprobs(answer.sent.all, head.spell))
+
+
+def _call_id(head: Head, choice: int, number: int) -> str:
+    """As unique as the response's own id."""
+    return f"call_{head.id.removeprefix('chatcmpl-')}_{choice}_{number}"
+
+
+class ChunkSequence:
+    """The chunks of one streamed response, in the order the OpenAI SDKs need: the roles of all choices, what each
+    event adds, a finish chunk per choice (which carries the report), and the usage if it was asked for."""
+
+    def __init__(self, head: Head, answers: Sequence[Answer], *, include_usage: bool) -> None:
+        self._head = head
+        self._answers = answers
+        self._include_usage = include_usage
+
+    def opening(self) -> list[ChatChunk]:
+        first = Delta(role="assistant", content="", refusal=None)
+        return [self._chunk([ChunkChoice(index, first)]) for index in range(len(self._answers))]
+
+    def feed(self, index: int, event: Token | Finish) -> list[ChatChunk]:
+        """The chunks that an event of choice `index` makes: none, one, or its last text and the finish."""
+        answer = self._answers[index]
+        finished_before = answer.finish_reason is not None
+        if finished_before:
+            return []
+        chunks = [self._chunk([self._choice(index, piece)]) for piece in answer.feed(event)]
+        if answer.finish_reason is not None:
+            finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
+            finish.steering = reported(self._head.steering, [answer])
+            chunks.append(finish)
+        elif chunks and (trace := answer.readings.trace()):
+            chunks[0].steering = SteeringTrace(trace)
+        return chunks
+
+    def closing(self) -> list[ChatChunk]:
+        """What follows when all choices are finished."""
+        if not self._include_usage:
+            return []
+        last = self._chunk([])
+        last.usage = usage(self._head.prompt_tokens, self._answers)
+        return [last]
+
+    def _choice(self, index: int, piece: Piece) -> ChunkChoice:
+        logprobs = to_logprobs(piece.tokens, self._head.spell) if piece.channel == "content" else None
+        return ChunkChoice(index, self._delta(index, piece), logprobs=logprobs)
+
+    def _delta(self, index: int, piece: Piece) -> Delta:
+        if piece.channel == "content":
+            return Delta(content=piece.text)
+        if piece.channel == "reasoning":
+            return Delta(reasoning_content=piece.text, reasoning=piece.text)
+        number = len(self._answers[index].calls) - 1
+        if piece.opens is None:
+            return Delta(tool_calls=[ToolCallDelta(number, FunctionDelta(piece.text))])
+        id_ = _call_id(self._head, index, number)
+        call = ToolCallDelta(number, FunctionDelta(piece.text, piece.opens), id_, "function")
+        return Delta(tool_calls=[call])
+
+    def _chunk(self, choices: list[ChunkChoice]) -> ChatChunk:
+        return ChatChunk(
+            id=self._head.id,
+            created=self._head.created,
+            model=self._head.model,
+            choices=choices,
+            system_fingerprint=self._head.system_fingerprint,
+            usage=None if self._include_usage else UNSET,
+        )
+
+
+def frame(chunk: ChatChunk) -> bytes:
+    """A chunk as the bytes of a server-sent event."""
+    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+
+
+def error_frame(error: ProxyError) -> bytes:
+    """An error in the middle of a stream, as the SDKs recognise it."""
+    return b"data: " + msgspec.json.encode(error_body(error)) + b"\n\n"

@@ -1,0 +1,289 @@
+"""The commands `persona-proxy vectors ...`: the store on the command line.
+
+What they do is done by `proxy.vectors`, as for the API; here are their arguments and what they print. Everything heavy
+is imported by the command that needs it.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.cli.common import Command, explained
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
+
+if TYPE_CHECKING:
+    from vector_store import PersonaVector, VectorHeader, VectorStore
+
+EXAMPLES = """examples:
+  persona-proxy vectors list --model demo-qwen2
+  persona-proxy vectors show --model demo-qwen2 --trait silly          the newest version; or by its id
+  persona-proxy vectors export --model demo-qwen2 --trait silly --format gguf --out silly.gguf
+  persona-proxy vectors import evil.pt --model Qwen/Qwen2.5-7B-Instruct --trait evil --measure
+  persona-proxy vectors push OWNER/REPO --model demo-qwen2             to the Hugging Face hub
+"""
+
+
+def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `vectors` and its commands to the command line."""
+    vectors = commands.add_parser(
+        "vectors",
+        help="list, show, import, export, delete, push and pull persona vectors",
+        description="What is done with persona vectors once they are made.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = vectors.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, run: Command, *, version: bool = False) -> argparse.ArgumentParser:
+        command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if version:
+            command.add_argument("id", nargs="?", metavar="ID", help="a version's id, as `list` shows it")
+        command.add_argument("--model", metavar="ID", help="the model, by the id it is served by")
+        command.add_argument("--trait", metavar="TRAIT", help="the trait's id")
+        command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+        command.set_defaults(run=lambda args: explained(run, args))
+        return command
+
+    add("list", "list them, newest first", _list)
+    add(
+        "show",
+        "show all that is known of one, the newest of a model and trait or the one of an id",
+        _show,
+        version=True,
+    )
+    export = add("export", "write one to a file, in the format of another tool", _export, version=True)
+    export.add_argument("--format", help="safetensors, gguf, paper, hotwire or prototype (safetensors)")
+    export.add_argument("--pole", help="whose direction, where the format holds but one (the positive pole)")
+    export.add_argument("--out", type=Path, metavar="FILE", help="where to (the id with the format's suffix)")
+    take = add("import", "take one from a file of this or another tool", _import)
+    take.add_argument("file", type=Path, metavar="FILE")
+    take.add_argument("--format", help="safetensors, gguf, paper, hotwire or prototype (what the file looks like)")
+    take.add_argument("--pole", help="the pole the file's directions lead to (what it says, else the positive one)")
+    take.add_argument("--measure", action="store_true", help="load the model and measure where and how it steers")
+    _add_measuring(take)
+    measure = add("measure", "load the model and measure where and how an imported one steers", _measure, version=True)
+    _add_measuring(measure)
+    add("delete", "delete a version, or all of a model and trait", _delete, version=True)
+    push = add("push", "add one, or all of a model or trait, to a repository of the Hugging Face hub", _push)
+    push.add_argument("repo", metavar="OWNER/REPO", help="made where it is not there")
+    push.add_argument("id", nargs="?", metavar="ID", help="a version's id, as `list` shows it")
+    push.add_argument("--private", action="store_true", help="make a new repository a private one")
+    pull = add("pull", "get a repository's vectors, or those of a model or trait", _pull)
+    pull.add_argument("repo", metavar="OWNER/REPO")
+
+
+def _add_measuring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--judge", help="who scores the answers; see `persona-proxy extract --help`")
+    command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
+    command.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
+    command.add_argument("--seed", type=int, default=0, help="of the answers that are measured (%(default)s)")
+
+
+def _store(args: argparse.Namespace) -> "tuple[Settings, VectorStore]":
+    settings = load_settings(args.config)
+    from vector_store import VectorStore
+
+    return settings, VectorStore(settings.vector_folders)
+
+
+def _picked(args: argparse.Namespace, store: "VectorStore") -> "PersonaVector":
+    """The version of the id, or the newest of the model and trait."""
+    from proxy.vectors import chosen
+
+    if args.id is not None:
+        return store.get(args.id)
+    if args.model is None or args.trait is None:
+        raise SetupError("name a version by its id, or the newest by --model and --trait")
+    return chosen(store, args.model, args.trait)
+
+
+def _list(args: argparse.Namespace) -> None:
+    headers = _store(args)[1].list(args.model, args.trait)
+    if not headers:
+        named = " and ".join(name for name in (args.model, args.trait) if name is not None)
+        of = f"of {named}" if named else "yet"
+        print(f"There are none {of}; `persona-proxy extract --help` shows how to make them.")
+    for header in headers:
+        blocks = ", ".join(f"{header.pole(side)} at block {choice.block}" for side, choice in header.poles.items())
+        print(
+            f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  "
+            f"{blocks or 'never measured'}"
+        )
+
+
+def _show(args: argparse.Namespace) -> None:
+    vector = _picked(args, _store(args)[1])
+    for line in described(vector):
+        print(line)
+
+
+def described(header: "VectorHeader") -> list[str]:
+    """All that a listing of one vector shows, a line each."""
+    from proxy.steering.sweep.table import curve_table
+    from vector_store import SIDES
+
+    lines = [
+        f"{header.positive} / {header.negative} in {header.model_id}: {header.id}",
+        f"  {header.origin}{f', made from {header.parent}' if header.parent else ''}: {header.method}",
+        f"  {header.n_layers} blocks of {header.hidden_size}; weights {header.fingerprint or 'unknown'}",
+        f"  made {header.created} by persona-proxy {header.software_version}",
+    ]
+    if header.transfer is not None:
+        lines.append(f"  from {header.transfer.source_model} by {header.transfer.id}, R2 of its maps on text held out:")
+        lines += [
+            f"    {used.span}, block {used.source_block} to {used.target_block}: {used.r2:.2f} (of shuffled pairs "
+            f"{used.r2_shuffled:.2f}), {used.method}"
+            for used in header.transfer.maps
+        ]
+    if header.counts:
+        kept = ", ".join(f"{count.kept} of {count.made} {condition}" for condition, count in header.counts.items())
+        lines.append(f"  answers used: {kept}")
+    if header.judge is not None:
+        lines.append(f"  judged by: {header.judge}")
+    for side in SIDES:
+        choice = header.poles.get(side)
+        if choice is None:
+            lines.append(f"  {header.pole(side)}: its strength was never measured")
+            continue
+        coherent = "" if choice.measured_range is None else f", coherent up to coefficient {choice.measured_range[1]:g}"
+        score = "" if choice.score is None else f", score {choice.score:.2f}" if header.scored else ", unscored"
+        lines.append(
+            f"  {header.pole(side)}: block {choice.block}, taken from {choice.span}, added at {choice.positions}, "
+            f"relative dose {choice.relative_dose:.2f} at coefficient 1{coherent}{score}"
+        )
+        lines.append(f"    likelihood gain by block: {_row(header.likelihood_gains(side))}")
+        lines.append(f"    effect by block: {_row(header.effects(side))}")
+    lines += [f"  {line}" for line in curve_table(header)]
+    return lines
+
+
+def _row(values: Iterable[float | None]) -> str:
+    return ", ".join("-" if value is None else f"{value:.2f}" for value in values)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from proxy.vectors import format_of, side_of
+    from vector_store.exchange import export_vector, note, suffix
+    from vector_store.store import slug
+
+    vector = _picked(args, _store(args)[1])
+    format, side = format_of(args.format), side_of(vector, args.pole)
+    content = export_vector(vector, format, side)
+    path = args.out or Path(slug(vector.id) + suffix(format))
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise SetupError(f"{path} is already there; name another by --out") from None
+    except OSError as error:
+        raise SetupError(f"{path}: can't be written: {error.strerror}") from None
+    print(f"wrote {path}: {vector.id if format == 'safetensors' else note(vector, side)}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from proxy.steering.traits.trait import Traits
+    from proxy.vectors import take
+
+    settings, store = _store(args)
+    try:
+        with args.file.open("rb") as file:
+            content = file.read(settings.max_upload_bytes + 1)
+    except OSError as error:
+        raise SetupError(f"{args.file}: can't be read: {error.strerror}") from None
+    if len(content) > settings.max_upload_bytes:
+        raise SetupError(f"{args.file}: larger than max_upload_bytes, {settings.max_upload_bytes}")
+    vector = take(
+        content,
+        store,
+        Traits(settings.traits_dir).current,
+        model=args.model,
+        trait=args.trait,
+        format=args.format,
+        pole=args.pole,
+    )
+    if args.measure:
+        _measured(args, settings, store, vector)
+        return
+    print(f"saved as {store.save(vector)}")
+    if not vector.poles:
+        print(
+            "Its strength was never measured, so no request can use it yet; measure it with: persona-proxy vectors "
+            f"measure --model {vector.model_id} --trait {vector.trait}"
+        )
+
+
+def _measure(args: argparse.Namespace) -> None:
+    settings, store = _store(args)
+    _measured(args, settings, store, _picked(args, store))
+
+
+def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore", vector: "PersonaVector") -> None:
+    from proxy.steering.traits.trait import Traits, no_trait
+
+    traits = Traits(settings.traits_dir).current
+    if vector.trait not in traits:
+        raise SetupError(no_trait(vector.trait, traits))
+    model = _model(args, settings, vector.model_id)
+    store.prepare()
+    print(f"Loading {model.source} ...", flush=True)
+    from proxy.engines.blocking import MAX_RUNNING
+    from proxy.engines.registry import load_engine
+    from proxy.judges import judge_meant
+    from proxy.steering.judge import default_kind, prepare
+    from proxy.steering.measuring import measure
+    from proxy.steering.report import ProgressBar
+    from proxy.steering.work import Work
+
+    engine = load_engine(model, MAX_RUNNING)
+    try:
+        trait = traits[vector.trait]
+        meant = judge_meant(args.judge, settings, engine, args.device, args.dtype)
+        with meant as judge, ProgressBar(sys.stdout) as progress:
+            kind, work = judge or default_kind(engine.info, trait), Work(progress)
+            judged = prepare(kind, engine, trait, seed=args.seed, work=work)
+            made = measure(engine, trait, vector, judged, seed=args.seed, work=work)
+    finally:
+        engine.close()
+    saved = dataclasses.replace(made, id=store.save(made))
+    print(*described(saved), sep="\n")
+
+
+def _model(args: argparse.Namespace, settings: Settings, model_id: str) -> ModelSettings:
+    """The served model of this id, else the one whose name it is."""
+    served = next((model for model in settings.models if model.id == model_id), None)
+    return override_models([served or model_settings(model_id)], device=args.device, dtype=args.dtype)[0]
+
+
+def _delete(args: argparse.Namespace) -> None:
+    store = _store(args)[1]
+    if args.id is not None:
+        header = next((header for header in store.list(args.model, args.trait) if header.id == args.id), None)
+        model, trait = (header.model_id, header.trait) if header else (args.model, args.trait)
+        if model is None or trait is None:
+            raise SetupError(f"there is no vector {args.id!r}; of a damaged one name --model and --trait too")
+        deleted = store.delete(model, trait, args.id)
+    elif args.model is None or args.trait is None:
+        raise SetupError("name a version by its id, or all of a trait by --model and --trait")
+    else:
+        deleted = store.delete(args.model, args.trait)
+    for id_ in deleted:
+        print(f"deleted {id_}")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from proxy.vectors_hub import push
+
+    store = _store(args)[1]
+    ids = [args.id] if args.id else [header.id for header in store.list(args.model, args.trait)]
+    print(f"pushed {len(ids)} to {push(args.repo, [store.get(id_) for id_ in ids], private=args.private)}")
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from proxy.vectors_hub import pull
+
+    for id_ in pull(args.repo, _store(args)[1], model=args.model, trait=args.trait):
+        print(f"saved {id_}")

@@ -1,0 +1,1 @@
+"""What the engine for GGUF models is made of; `proxy.engines.llama_cpp.engine` puts it together."""

@@ -1,0 +1,320 @@
+"""Continuous batching over one llama.cpp context: answers join and leave between its steps.
+
+A step takes one token of every answer that is being written and a piece of the prompts of those that join, as much as
+can be read without keeping the others waiting. When the memory is full, first what is only kept for later prompts goes,
+then the answer that joined last: it waits for another to end, and is read again. Knows nothing of threads, HTTP or
+personas.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+
+from proxy.engines.answer import Answer
+from proxy.engines.base import Failure, FloatArray, Intervention, Probe
+from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
+from proxy.engines.llama_cpp.graph import Place, Probing, Steering
+from proxy.engines.llama_cpp.sampling import Sampler
+from proxy.engines.logprobs import Likelihood, likelihoods
+from proxy.errors import EngineFailure
+
+logger = logging.getLogger(__name__)
+
+MOST_PIECE = 512  # tokens of prompts a step takes
+_LEAST_PIECE = 32
+_STALL_S = 0.25  # longer than this should no step take because of them
+
+_Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and output of a token, and what is done to it
+_Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
+
+
+class _Job:
+    """An answer with its text so far: prompt and what was generated."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.text = list(answer.prompt)
+        self.sampler: Sampler | None = None
+
+
+class _Seat:
+    """A sequence of the context, by its number, and the job it is for. When that has ended, its tokens stay until the
+    seat is needed: a later prompt may begin with them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.job: _Job | None = None
+        self.tokens: list[int] = []  # what the context holds
+        self.key = ""  # what was done to those of them that others may use
+        self.since = 0  # when it was last taken, left or of use
+
+    @property
+    def shareable(self) -> int:
+        """How many of the first tokens are as `key` says."""
+        # The last token of a prompt is the first that its own plan may have changed.
+        return len(self.tokens) if self.job is None else min(len(self.tokens), len(self.job.answer.prompt) - 1)
+
+    @property
+    def pending(self) -> list[int]:
+        """What is still to be read."""
+        return [] if self.job is None else self.job.text[len(self.tokens) :]
+
+
+class LlamaBatch:
+    """All answers of one model, waiting, joining and running, of which `n_seats` at once. See worker.Batch."""
+
+    def __init__(self, context: Context, stops: frozenset[int], context_length: int, n_seats: int) -> None:
+        self._context = context
+        self._stops = stops
+        self._context_length = context_length
+        self._waiting: deque[_Job] = deque()
+        self._seats = [_Seat(number) for number in range(n_seats)]
+        self._clock = 0
+        self._crowded = False  # the memory was full: nobody joins before somebody leaves
+        self._piece = _LEAST_PIECE  # tokens of prompts the next step takes
+        self._steered: _Steered = []
+        self._steering: Steering | None = None  # made from `_steered`
+        self._probed: _Probed = []
+        self._probing: Probing | None = None  # made from `_probed`
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._waiting) or any(seat.job for seat in self._seats)
+
+    def add(self, answer: Answer) -> None:
+        """Queue an answer for a later step."""
+        self._waiting.append(_Job(answer))
+
+    def step(self) -> None:
+        """A token for all who run, and a piece of prompt for those who join. What fails ends in a Failure event."""
+        self._drop_cancelled()
+        self._admit()
+        while pieces := self._next_pieces():
+            try:
+                logits = self._run(pieces)
+            except NoRoom:
+                if not self._make_room():
+                    self._failed([seat for seat, _ in pieces], EngineFailure("the model's memory is full"))
+            except Exception as error:
+                self._failed([seat for seat, _ in pieces], error)
+            else:
+                self._take(pieces, logits)
+                return
+
+    def fail_all(self, error: Exception) -> None:
+        """End every answer, and start afresh."""
+        jobs = [seat.job for seat in self._seats if seat.job] + list(self._waiting)
+        self._waiting.clear()
+        self._seats = [_Seat(seat.number) for seat in self._seats]
+        self._context.clear()
+        for job in jobs:
+            job.answer.emit(Failure(error))
+
+    def _failed(self, seats: Sequence[_Seat], error: Exception) -> None:
+        logger.error("a step of %d answers failed", len(seats), exc_info=error)
+        failure = error if isinstance(error, EngineFailure) else EngineFailure("the model failed while it ran")
+        for seat in seats:
+            assert seat.job is not None
+            answer, seat.job = seat.job.answer, None
+            self._keep(seat, 0)
+            answer.emit(Failure(failure))
+        self._crowded = False
+
+    def _drop_cancelled(self) -> None:
+        if any(job.answer.cancelled for job in self._waiting):
+            self._waiting = deque(job for job in self._waiting if not job.answer.cancelled)
+        for seat in self._seats:
+            if seat.job is not None and seat.job.answer.cancelled:
+                self._leave(seat)
+
+    def _admit(self) -> None:
+        """Let those waiting take free seats."""
+        free = [seat for seat in self._seats if seat.job is None]
+        if len(free) == len(self._seats):
+            self._crowded = False
+        while self._waiting and free and not self._crowded:
+            job = self._waiting.popleft()
+            seat = self._seat_for(job, free)
+            free.remove(seat)
+            seat.job, seat.since = job, self._tick()
+
+    def _seat_for(self, job: _Job, free: Sequence[_Seat]) -> _Seat:
+        """A free seat that holds as much of the job's prompt as any seat does, and nothing else."""
+        answer = job.answer
+        key = answer.generation.plan.prompt_key
+        wanted = answer.prompt[:-1]  # the last token is read by its own plan, and to get its logits
+        alike = {seat: self._usable(seat, wanted) if seat.key == key else 0 for seat in self._seats}
+        source = max(self._seats, key=lambda seat: (alike[seat], seat.job is None))
+        length = alike[source]
+        # One whose tokens all go on in this prompt is the one to take; else one that is of least use to others.
+        seat = min(
+            free, key=lambda seat: (seat is not source or length < len(seat.tokens), bool(seat.tokens), seat.since)
+        )
+        if seat is source:
+            self._keep(seat, length)
+        else:
+            self._keep(seat, 0)
+            if length:
+                self._context.share(source.number, seat.number, length)
+                seat.tokens = source.tokens[:length]
+                source.since = self._tick()
+        seat.key = key
+        return seat
+
+    def _usable(self, seat: _Seat, wanted: Sequence[int]) -> int:
+        """How many of a seat's first tokens are those wanted, if others may go on from there."""
+        length = _common_length(seat.tokens[: seat.shareable], wanted)
+        return length if self._context.can_go_on(seat.number, length) else 0
+
+    def _next_pieces(self) -> list[tuple[_Seat, list[int]]]:
+        """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""
+        seats = [(seat, seat.pending) for seat in self._seats if seat.job is not None]
+        pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
+        left = min(self._piece, self._context.n_batch - len(pieces))
+        for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
+            if len(tokens) > 1 and left:
+                pieces.append((seat, tokens[:left]))
+                left -= len(pieces[-1][1])
+        return pieces
+
+    def _run(self, pieces: Sequence[tuple[_Seat, list[int]]]) -> FloatArray:
+        """One step: float32[n_answers, vocabulary], for each answer whose text is read to its end, in their order."""
+        tokens: list[StepToken] = []
+        steered: _Steered = []
+        probed: _Probed = []
+        read: list[Answer] = []  # by `probed`
+        n_outputs = 0
+        for seat, piece in pieces:
+            assert seat.job is not None
+            text, answer, begin = seat.job.text, seat.job.answer, len(seat.tokens)
+            for position, token in enumerate(piece, begin):
+                wanted = position == len(text) - 1
+                if interventions := answer.steering_at(position):
+                    steered.append((len(tokens), n_outputs if wanted else None, interventions))
+                if wanted and answer.produced and answer.generation.probes:
+                    probed.append((len(tokens), n_outputs, answer.generation.probes))
+                    read.append(answer)
+                tokens.append(StepToken(token, position, seat.number, wanted))
+                n_outputs += wanted
+        self._reach(steered, probed)
+        began = time.monotonic()
+        logits = self._context.run(tokens, self._steering, self._probing)
+        if len(tokens) > len(pieces):
+            self._pace(len(tokens), time.monotonic() - began)
+        if self._probing is not None:
+            for answer, readings in zip(read, self._probing.readings(), strict=True):
+                answer.readings = readings
+        return logits
+
+    def _reach(self, steered: _Steered, probed: _Probed) -> None:
+        """Steer and read so in the next step."""
+        model = self._context.model
+        if not _same(steered, self._steered):
+            places = [(Place(row, output), interventions) for row, output, interventions in steered]
+            self._steering = Steering(places, model.hidden_size, model.trimmed_block) if places else None
+            self._steered = steered
+        if not _same(probed, self._probed):
+            read = [(Place(row, output), probes) for row, output, probes in probed]
+            self._probing = Probing(read, model.hidden_size, model.trimmed_block) if read else None
+            self._probed = probed
+
+    def _pace(self, n_tokens: int, took_s: float) -> None:
+        """Choose how much of prompts the next step takes, from how long this one's tokens took."""
+        if took_s > _STALL_S:
+            self._piece = max(self._piece // 2, _LEAST_PIECE)
+        elif took_s < _STALL_S / 2 and n_tokens >= self._piece:
+            self._piece = min(self._piece * 2, MOST_PIECE)
+
+    def _take(self, pieces: Sequence[tuple[_Seat, list[int]]], logits: FloatArray) -> None:
+        """Note what was read, and draw the next token of every answer whose text is read to its end."""
+        n_drawn, row = 0, -1
+        for seat, piece in pieces:
+            assert seat.job is not None
+            job = seat.job
+            seat.tokens += piece
+            row += len(piece)
+            if len(seat.tokens) < len(job.text):
+                continue
+            token, likelihood = self._draw(job, row, logits[n_drawn])
+            n_drawn += 1
+            if job.answer.accept(token, self._stops, self._context_length, likelihood):
+                job.text.append(token)
+            else:
+                self._leave(seat)
+
+    def _draw(self, job: _Job, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
+        """The job's next token, -1 for none, from the logits of the step's token `row`."""
+        answer, rules = job.answer, job.answer.generation.sampling
+        if job.sampler is None:
+            allowed = answer.allowed if answer.constrained else None
+            job.sampler = Sampler(rules, answer.prompt, len(logits), self._context_length, allowed)
+        if rules.top_logprobs is None:
+            return job.sampler.draw(self._context.handle, row, logits), None
+        before = torch.from_numpy(logits.copy())[None]
+        token = job.sampler.draw(self._context.handle, row, logits)
+        return token, likelihoods(before, [token], [rules.top_logprobs], answer.special)[0]
+
+    def _leave(self, seat: _Seat) -> None:
+        """The answer has ended. What was done to its tokens as to its prompt's may be of use to others."""
+        assert seat.job is not None
+        answer, seat.job = seat.job.answer, None
+        self._keep(seat, _length_alike(answer, len(seat.tokens)))
+        self._crowded = False
+
+    def _make_room(self) -> bool:
+        """Give up what is needed least; whether there was anything."""
+        kept = [seat for seat in self._seats if seat.job is None and seat.tokens]
+        running = [seat for seat in self._seats if seat.job is not None]
+        if kept:
+            self._keep(min(kept, key=lambda seat: seat.since), 0)
+            return True
+        if len(running) < 2:
+            return False
+        last = max(running, key=lambda seat: seat.since)
+        assert last.job is not None
+        self._waiting.appendleft(last.job)
+        last.job, self._crowded = None, True
+        self._keep(last, 0)
+        return True
+
+    def _keep(self, seat: _Seat, length: int) -> None:
+        """Keep the first tokens of a seat without a job."""
+        self._context.cut(seat.number, length)
+        del seat.tokens[length:]
+        seat.since = self._tick()
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+
+def _length_alike(answer: Answer, n_tokens: int) -> int:
+    """How many of an answer's first tokens were treated as most of its prompt's were."""
+    everywhere = [item for item in answer.generation.plan.interventions if item.positions == "all"]
+    length = min(n_tokens, len(answer.prompt) - 1)
+    while length < n_tokens and _identical(answer.steering_at(length), everywhere):
+        length += 1
+    return length
+
+
+def _identical(first: Sequence[Intervention], second: Sequence[Intervention]) -> bool:
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
+
+
+def _same(first: _Steered | _Probed, second: _Steered | _Probed) -> bool:
+    return len(first) == len(second) and all(
+        a[0] == b[0] and a[1] == b[1] and a[2] is b[2] for a, b in zip(first, second, strict=True)
+    )
+
+
+def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginning: by halves, because comparing slices is fast."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if first[low:middle] == second[low:middle] else (low, middle - 1)
+    return low

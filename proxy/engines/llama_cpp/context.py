@@ -1,0 +1,174 @@
+"""One llama.cpp context: steps of many tokens of many sequences, and the memory of what the sequences hold.
+
+A sequence is a text in that memory, by number. Its tokens may be shared with others, which costs nothing. Knows nothing
+of requests, sampling or threads; one thread at a time uses it.
+"""
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from proxy.engines.base import FloatArray
+from proxy.engines.llama_cpp.graph import GraphHook, Place, Reading, Steering
+from proxy.engines.llama_cpp.library import complaints, llama
+from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.errors import EngineFailure, SetupError
+
+_OK, _NO_ROOM = 0, 1  # what llama_decode returns
+
+
+class NoRoom(Exception):
+    """The memory has no room for a step's tokens; nothing has changed."""
+
+
+@dataclass(frozen=True)
+class StepToken:
+    """One token of a step: at `position` of `sequence`. `wanted`: its logits are."""
+
+    token: int
+    position: int
+    sequence: int
+    wanted: bool
+
+
+class Context:
+    """Room for `n_cells` tokens of `n_sequences` texts, taken up by at most `n_batch` a step, `n_outputs` of them with
+    logits. SetupError where there is no memory for it. Freed when nothing refers to it.
+
+    The attribute `n_batch` is what a step really takes: no more than there are cells.
+    """
+
+    def __init__(self, model: LlamaModel, n_cells: int, n_sequences: int, n_batch: int, n_outputs: int) -> None:
+        self.model = model
+        self._hook = GraphHook(model.n_layers, model.hidden_size, n_batch)
+        parameters = llama.llama_context_default_params()
+        parameters.n_ctx, parameters.n_seq_max = n_cells, n_sequences
+        # A step is one graph: tokens keep their order in it.
+        parameters.n_batch = parameters.n_ubatch = n_batch
+        parameters.n_outputs_max = n_outputs
+        parameters.n_threads = parameters.n_threads_batch = torch.get_num_threads()
+        # One memory for all: whoever needs room gets it, and a prompt's beginning is shared without a copy. Blocks that
+        # look back over a window only have room for as much as the others, or hardly any beginning could be shared.
+        parameters.kv_unified = parameters.swa_full = True
+        parameters.no_perf = True
+        parameters.cb_eval = ctypes.cast(self._hook.callback, type(parameters.cb_eval))
+        with complaints() as heard:
+            self.handle: Any = llama.llama_init_from_model(model.handle, parameters)
+        if not self.handle:
+            raise SetupError(
+                f"there is too little memory for a context of {n_cells} tokens; set a smaller context_length"
+                + (f" ({heard[0][:200]})" if heard else "")
+            )
+        # The model has to stay for as long as the context. Not when the process ends: a step might be under way.
+        weakref.finalize(self, _free, self.handle, model).atexit = False
+        self._memory: Any = llama.llama_get_memory(self.handle)
+        self.n_batch: int = llama.llama_n_batch(self.handle)
+        self._n_outputs = n_outputs
+        self._batch = _Batch(self.n_batch)
+
+    def run(
+        self, tokens: Sequence[StepToken], steering: Steering | None = None, reading: Reading | None = None
+    ) -> FloatArray:
+        """One step: float32[n_wanted, vocabulary], valid until the next one. Each sequence's tokens follow on those it
+        holds. NoRoom, or EngineFailure, after which the sequences may hold some of the tokens or not."""
+        if len(tokens) > self.n_batch or sum(token.wanted for token in tokens) > self._n_outputs:
+            raise ValueError(f"a step of {len(tokens)} tokens is too large")  # llama.cpp would end the process
+        n_wanted = self._batch.fill(tokens)
+        if not self._run(len(tokens), n_wanted, steering, reading):
+            # The graph was made anew at other addresses. The step did not do what it should: once more.
+            for token in tokens:
+                self.cut(token.sequence, token.position)
+            self._hook.clear()
+            if not self._run(len(tokens), n_wanted, steering, reading):
+                raise EngineFailure("llama.cpp does not show this model's blocks")
+        if not n_wanted:
+            return np.zeros((0, self.model.n_tokens), np.float32)
+        pointer = llama.llama_get_logits(self.handle)
+        return np.ctypeslib.as_array(pointer, (n_wanted, self.model.n_tokens))
+
+    def _run(self, n_tokens: int, n_wanted: int, steering: Steering | None, reading: Reading | None) -> bool:
+        self._hook.prepare((n_tokens, n_wanted), steering, reading)
+        with complaints() as heard:
+            status = llama.llama_decode(self.handle, self._batch.native)
+        if status == _NO_ROOM:
+            raise NoRoom
+        if status != _OK:
+            raise EngineFailure(f"llama.cpp failed while it ran ({heard[0][:200] if heard else status})")
+        return self._hook.complete()
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Keep only the first `length` tokens of a sequence."""
+        llama.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def can_go_on(self, sequence: int, length: int) -> bool:
+        """Whether a text may go on after the first `length` tokens of a sequence. Of blocks that look back over a
+        window only, llama.cpp forgets what lies before the window of the sequence's last token; a text that goes on
+        from an earlier token would need some of it."""
+        first: int = llama.llama_memory_seq_pos_min(self._memory, sequence)
+        return 0 <= first <= max(length - self.model.window, 0)
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let an empty sequence hold the first `length` tokens of another."""
+        llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def clear(self) -> None:
+        """Empty all sequences."""
+        llama.llama_memory_clear(self._memory, False)
+
+    def find_trimmed_block(self) -> int | None:
+        """The block whose output holds only the tokens whose logits are wanted: the last, in most architectures.
+        SetupError for a model whose blocks can't be steered and read. Empties all sequences."""
+        tokens = [StepToken(0, 0, 0, wanted=False), StepToken(0, 1, 0, wanted=True)]
+        reading = Reading([Place(0, 0)], range(self.model.n_layers), lambda block, hidden: None, trimmed=None)
+        try:
+            self.run(tokens, reading=reading)
+        except EngineFailure as error:
+            raise SetupError(f"models of this architecture can't be steered: {error}") from error
+        finally:
+            self.clear()
+        n_rows = [self._hook.seen[block] for block in range(self.model.n_layers)]
+        last = len(n_rows) - 1
+        if any(n != len(tokens) for n in n_rows[:last]) or n_rows[last] not in (1, len(tokens)):
+            raise SetupError(f"models of this architecture can't be steered: of 2 tokens their blocks keep {n_rows}")
+        return last if n_rows[last] == 1 else None
+
+
+class _Batch:
+    """The arrays a step is handed over in."""
+
+    def __init__(self, size: int) -> None:
+        self._tokens, self._positions, self._sequences = (np.zeros(size, np.int32) for _ in range(3))
+        self._wanted = np.zeros(size, np.int8)
+        self._ones = np.ones(size, np.int32)
+        step = self._sequences.itemsize
+        self._addresses = self._sequences.ctypes.data + np.arange(size, dtype=np.uintp) * np.uintp(step)
+        self.native = llama.llama_batch()
+        arrays = {
+            "token": self._tokens,
+            "pos": self._positions,
+            "n_seq_id": self._ones,
+            "seq_id": self._addresses,
+            "logits": self._wanted,
+        }
+        for name, kind in llama.llama_batch._fields_:
+            if name in arrays:
+                setattr(self.native, name, ctypes.cast(arrays[name].ctypes.data, kind))
+
+    def fill(self, tokens: Sequence[StepToken]) -> int:
+        """Returns how many logits are wanted."""
+        n_tokens = len(tokens)
+        self._tokens[:n_tokens] = [token.token for token in tokens]
+        self._positions[:n_tokens] = [token.position for token in tokens]
+        self._sequences[:n_tokens] = [token.sequence for token in tokens]
+        self._wanted[:n_tokens] = [token.wanted for token in tokens]
+        self.native.n_tokens = n_tokens
+        return int(self._wanted[:n_tokens].sum())
+
+
+def _free(handle: Any, model: LlamaModel) -> None:
+    llama.llama_free(handle)

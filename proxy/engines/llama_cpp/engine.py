@@ -1,0 +1,87 @@
+"""The engine that runs GGUF models in this process, by llama.cpp: each request with its own steering, in one batch."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from proxy.engines.base import Message, ModelInfo, Tool
+from proxy.engines.in_process import InProcessEngine, Tasks
+from proxy.engines.llama_cpp.batch import MOST_PIECE, LlamaBatch
+from proxy.engines.llama_cpp.capture import capture_steps, capture_token_steps, next_token_steps, score_steps
+from proxy.engines.llama_cpp.context import Context
+from proxy.engines.llama_cpp.library import llama
+from proxy.engines.llama_cpp.model import LlamaModel, check_file, context_length, file_fingerprint
+from proxy.engines.llama_cpp.vocabulary import Vocabulary
+from proxy.engines.text.detokenizer import Detokenizer
+from proxy.engines.text.lexicon import Lexicon
+from proxy.engines.text.speech import Speaker
+from proxy.engines.worker import Worker
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings
+
+SHARED_TOKENS = 32768  # room for this many is taken, if so many can be under way: all answers share it
+
+
+def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
+    """Load a GGUF file and start its worker; takes seconds to minutes. Raises SetupError in one line.
+
+    The settings' dtype means nothing here: weights are used as they are stored.
+    """
+    file = check_file(settings.source)
+    vocabulary = Vocabulary(LlamaModel(file, vocabulary_only=True))
+    model = LlamaModel(file, settings.device)
+    if not model.keeps_all_positions:
+        raise SetupError(f"{file}: recurrent models are not supported")
+    length = context_length(model.trained_length, settings.context_length)
+    # One answer of full length always fits.
+    n_seats = min(max_batch, llama.llama_max_parallel_sequences())
+    n_cells = max(length, min(n_seats * length, SHARED_TOKENS))
+    context = Context(model, n_cells, n_seats, MOST_PIECE + n_seats, n_seats)
+    model.trimmed_block = context.find_trimmed_block()
+    info = ModelInfo(
+        id=settings.id,
+        family=model.metadata("general.architecture") or "unknown",
+        n_layers=model.n_layers,
+        hidden_size=model.hidden_size,
+        context_length=length,
+        fingerprint=file_fingerprint(file),
+        engine="llama_cpp",
+        device=model.device,
+        dtype=model.precision,
+        world=model.metadata("persona.world"),
+    )
+    return LlamaEngine(info, model, context, vocabulary, n_seats)
+
+
+TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
+
+
+class LlamaEngine(InProcessEngine[LlamaModel]):
+    """See Engine. At most `n_seats` answers run at once; the others wait their turn."""
+
+    def __init__(
+        self, info: ModelInfo, model: LlamaModel, context: Context, vocabulary: Vocabulary, n_seats: int
+    ) -> None:
+        self._vocabulary = vocabulary
+        speaker = Speaker(vocabulary, vocabulary.end_ids)
+        self._special = speaker.special
+        batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
+        # The worker alone refers to the weights: they go with it.
+        worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
+        lexicon = Lexicon(vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops)
+        super().__init__(info, lexicon, speaker, worker, TASKS)
+
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """See Engine.render."""
+        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        return self._vocabulary.render(messages, tools, **extra)
+
+    def encode(self, text: str) -> list[int]:
+        """See Engine.encode."""
+        return self._vocabulary.encode(text)
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """See Engine.pieces."""
+        detokenizer = Detokenizer(self._vocabulary, self._special)
+        return [detokenizer.add(token) for token in token_ids]

@@ -1,0 +1,157 @@
+"""A GGUF file's vocabulary and chat template: text to token ids, and ids to text.
+
+It speaks of tokens as a Hugging Face tokenizer does, as far as `speech` asks, so that both engines tell text and
+channels alike. Needs no weights, and outlives them. Any thread may use it.
+"""
+
+import ctypes
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from llguidance import LLTokenizer, TokenizerWrapper
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from proxy.engines.base import Message, Tool
+from proxy.engines.llama_cpp.library import llama
+from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.errors import InvalidRequest, SetupError
+
+_LONGEST_PIECE = 256  # bytes of one token's text that are tried first
+_MARKER = re.compile(r"<\|[^|<>\s]+\|>")
+_INSIDE_MARKER = re.compile(r"(?<=<\|)(?=[^|<>\s]+\|>)")
+
+
+class Vocabulary:
+    """Belongs to `model`, of which it needs the vocabulary alone. SetupError where there is no chat template."""
+
+    def __init__(self, model: LlamaModel) -> None:
+        template = model.chat_template
+        if template is None:
+            raise SetupError("the file has no chat template; only chat models can be served")
+        self._template: str = template
+        self._model = model  # what the C side points into
+        self._vocabulary = model.vocabulary
+        self.size = model.n_tokens
+        self.all_special_ids = [id_ for id_ in range(self.size) if self._is_special(id_)]
+        self.added_tokens_decoder: dict[int, Any] = {}  # whichever are special stand in `all_special_ids`
+        self.end_ids = [id_ for id_ in range(self.size) if llama.llama_vocab_is_eog(self._vocabulary, id_)]
+        self.eos_token_id: int = llama.llama_vocab_eos(self._vocabulary)
+        self._special = frozenset(self.all_special_ids)
+        self._pieces: dict[int, bytes] = {}
+        self._sentencepiece = llama.llama_vocab_type(self._vocabulary) == llama.LLAMA_VOCAB_TYPE_SPM
+        prefixed = model.metadata("tokenizer.ggml.add_space_prefix") != "false"
+        self._drops_space = self._sentencepiece and prefixed  # before a text's first word, where none is in the text
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> list[int]:
+        """The ids of the conversation in the file's own chat template, with the prompt for an answer; `extra` is what
+        else the template gets to see. InvalidRequest when it refuses, or makes nothing of the messages."""
+        try:
+            rendered: Any = render_jinja_template(  # what it says it returns is not what it does
+                [list(messages)],
+                chat_template=self._template,
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                **{**self._special_texts(), **extra},
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
+        ids = self._tokenize(rendered[0][0], markers=True)
+        if not ids:
+            raise InvalidRequest("the model's chat template makes nothing of these messages", param="messages")
+        return ids
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text, in which what looks like a special token is text."""
+        # llama.cpp takes GPT-OSS's markers for special tokens even where it is told not to, unless they are cut in two;
+        # no token of a text reaches across the cut.
+        pieces = [text] if self._sentencepiece else _INSIDE_MARKER.split(text)
+        return [id_ for piece in pieces for id_ in self._tokenize(piece, markers=False)]
+
+    def decode(
+        self, ids: Sequence[int], *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> str:
+        """The text of `ids`; what is no whole character becomes replacement characters. Nothing is ever cleaned up."""
+        shown = [id_ for id_ in ids if not (skip_special_tokens and id_ in self._special)]
+        text = b"".join(self.piece(id_) for id_ in shown).decode("utf-8", "replace")
+        return text[1:] if self._drops_space and text.startswith(" ") else text
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token as the file writes it, and its id."""
+        return {self._text(id_): id_ for id_ in range(self.size)}
+
+    def to_bytes(self) -> LLTokenizer:
+        """The tokens as the bytes they add to a text."""
+        return LLTokenizer(TokenizerWrapper(_Tokens(self)), eos_token=self.end_ids)
+
+    def _is_special(self, id_: int) -> bool:
+        attributes = llama.llama_vocab_get_attr(self._vocabulary, id_)
+        if attributes & (llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return True
+        # llama.cpp takes GPT-OSS's markers for words that somebody added.
+        added = bool(attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED)
+        return added and _MARKER.fullmatch(self._text(id_)) is not None
+
+    def _special_texts(self) -> dict[str, str]:
+        known = {
+            "bos_token": llama.llama_vocab_bos(self._vocabulary),
+            "eos_token": self.eos_token_id,
+            "pad_token": llama.llama_vocab_pad(self._vocabulary),
+        }
+        return {name: self._text(id_) for name, id_ in known.items() if id_ >= 0}
+
+    def _text(self, id_: int) -> str:
+        text: bytes = llama.llama_vocab_get_text(self._vocabulary, id_)
+        return text.decode("utf-8", "replace")
+
+    def piece(self, id_: int) -> bytes:
+        """What a token adds to a text."""
+        if id_ not in self._pieces:
+            size = _LONGEST_PIECE
+            while True:
+                text = ctypes.create_string_buffer(size)
+                length: int = llama.llama_token_to_piece(self._vocabulary, id_, text, size, 0, True)
+                if length >= 0:
+                    break
+                size = -length
+            self._pieces[id_] = text.raw[:length]
+        return self._pieces[id_]
+
+    def _tokenize(self, text: str, markers: bool) -> list[int]:
+        """With `markers`, what looks like a special token is one."""
+        raw = text.encode("utf-8", "replace")
+        size = len(raw) + 8
+        while True:
+            ids = (llama.llama_token * size)()
+            n_ids: int = llama.llama_tokenize(self._vocabulary, raw, len(raw), ids, size, False, markers)
+            if n_ids >= 0:
+                return ids[:n_ids]
+            size = -n_ids
+
+
+class _Tokens:
+    """A vocabulary as llguidance asks for it: called with a text, it gives ids that spell this and nothing else."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.tokens = [vocabulary.piece(id_) for id_ in range(vocabulary.size)]
+        self.special_token_ids = vocabulary.all_special_ids
+        self.eos_token_id = vocabulary.eos_token_id
+        self.bos_token_id = None
+        self._encode = vocabulary.encode
+        special = frozenset(self.special_token_ids)
+        self._ids = {piece: id_ for id_, piece in enumerate(self.tokens) if id_ not in special}
+
+    def __call__(self, text: str) -> list[int]:
+        ids, raw = self._encode(text), text.encode()
+        if b"".join(self.tokens[id_] for id_ in ids) == raw:
+            return ids
+        # SentencePiece puts a space before a text, which is wrong in the middle of one.
+        ids = []
+        while raw:
+            longest = next((raw[:end] for end in range(len(raw), 0, -1) if raw[:end] in self._ids), None)
+            if longest is None:
+                break  # it can't be spelt
+            ids.append(self._ids[longest])
+            raw = raw[len(longest) :]
+        return ids

@@ -1,0 +1,95 @@
+"""What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from proxy.engines.base import Channel, Token
+from proxy.engines.text.detokenizer import Detokenizer
+from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
+from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
+
+
+class Speech(Protocol):
+    """One answer's text so far. `channels` are those it may have text in, as far as steering can be limited to them;
+    `special` are the tokens that have no text wherever they stand."""
+
+    channels: frozenset[Channel]
+    special: frozenset[int]
+
+    @property
+    def writing(self) -> Channel | None:
+        """The channel of the message that the next token goes on with; None where that is not in a message."""
+
+    def add(self, token: int) -> Token:
+        """The token with the text it adds, and its channel."""
+
+
+class Speaker:
+    """Everything about a tokenizer that turns ids into text. Belongs to the worker thread: tokenizers are not safe to
+    share with a thread that encodes."""
+
+    def __init__(self, tokenizer: Any, eos_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self.harmony = HarmonyFormat.of(tokenizer)
+        self._tags = ToolTags.of(tokenizer)
+        added = tokenizer.added_tokens_decoder
+        special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
+        markers = frozenset() if self.harmony is None else self.harmony.markers
+        tags = () if self._tags is None else (self._tags.open, self._tags.close)
+        self.special = frozenset((*special, *markers, *tags))
+        stops = {*eos_ids, tokenizer.eos_token_id} - {None}
+        if self.harmony is not None:
+            stops = (stops | self.harmony.stops) - {self.harmony.end}
+        self.stops: frozenset[int] = frozenset(stops)
+
+    def speech(self, prompt: Sequence[int]) -> Speech:
+        """For the answer to `prompt`."""
+        detokenizer = Detokenizer(self._tokenizer, self.special)
+        if self.harmony is not None:
+            return HarmonySpeech(detokenizer, self.harmony.reader(prompt))
+        return PlainSpeech(detokenizer) if self._tags is None else TaggedSpeech(detokenizer, self._tags)
+
+
+class PlainSpeech:
+    """See Speech. Everything is content."""
+
+    channels: frozenset[Channel] = frozenset(("content",))
+
+    def __init__(self, detokenizer: Detokenizer) -> None:
+        self.special = detokenizer.special
+        self._detokenizer = detokenizer
+
+    @property
+    def writing(self) -> Channel | None:
+        return "content"
+
+    def add(self, token: int) -> Token:
+        """See Speech.add."""
+        return Token(token, self._detokenizer.add(token))
+
+
+class HarmonySpeech:
+    """See Speech. Messages and their channels are GPT-OSS's."""
+
+    channels: frozenset[Channel] = frozenset(("content", "reasoning"))
+
+    def __init__(self, detokenizer: Detokenizer, reader: HarmonyReader) -> None:
+        self.special = detokenizer.special
+        self._detokenizer = detokenizer
+        self._reader = reader
+
+    @property
+    def writing(self) -> Channel | None:
+        return None if self._reader.body is None else self._reader.body.channel
+
+    def add(self, token: int) -> Token:
+        """See Speech.add."""
+        before = self._reader.body
+        if self._reader.add(token):
+            assert before is not None
+            return Token(token, self._detokenizer.add(token), before.channel)
+        self._detokenizer.reset()
+        body = self._reader.body
+        if body is None or body is before or body.function is None:
+            return Token(token, "")
+        return Token(token, "", body.channel, opens=body.function)

@@ -1,0 +1,107 @@
+"""The engine that runs Hugging Face models in this process, each request with its own steering, all in one batch."""
+
+import copy
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jinja2
+import torch
+from llguidance.hf import from_tokenizer
+
+from proxy.engines.base import Message, ModelInfo, Tool
+from proxy.engines.in_process import InProcessEngine, Tasks
+from proxy.engines.text.detokenizer import Detokenizer
+from proxy.engines.text.lexicon import Lexicon
+from proxy.engines.text.speech import Speaker
+from proxy.engines.transformers import loading
+from proxy.engines.transformers.batch import DecodingBatch
+from proxy.engines.transformers.capture import capture_steps, capture_token_steps
+from proxy.engines.transformers.runner import ModelRunner, release_memory
+from proxy.engines.transformers.scoring import next_token_steps, score_steps
+from proxy.engines.worker import Worker
+from proxy.errors import InvalidRequest
+from proxy.settings import ModelSettings
+
+
+def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
+    """Load a model and start its worker; takes seconds to minutes. Raises SetupError in one line."""
+    folder = loading.resolve_folder(settings.source)
+    config = loading.load_config(folder)
+    context_length = loading.context_length(config, settings.context_length)
+    fingerprint = loading.weights_fingerprint(folder)
+    device = loading.choose_device(settings.device)
+    dtype = loading.choose_dtype(settings.dtype, device)
+    tokenizer = loading.load_tokenizer(folder)
+    runner = ModelRunner(loading.load_network(folder, config, device, dtype))
+    info = ModelInfo(
+        id=settings.id,
+        family=config.model_type,
+        n_layers=runner.n_layers,
+        hidden_size=runner.hidden_size,
+        context_length=context_length,
+        fingerprint=fingerprint,
+        engine="transformers",
+        device=str(device),
+        dtype=str(runner.network.dtype).removeprefix("torch."),  # some quantised weights keep their own
+        world=getattr(config, "persona_world", None),
+    )
+    return TransformersEngine(info, runner, tokenizer, max_batch)
+
+
+TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
+
+
+class TransformersEngine(InProcessEngine[ModelRunner]):
+    """See Engine. At most `max_batch` answers run at once; the others wait their turn."""
+
+    def __init__(self, info: ModelInfo, runner: ModelRunner, tokenizer: Any, max_batch: int) -> None:
+        eos = runner.network.generation_config.eos_token_id
+        self._tokenizer = tokenizer
+        self._encoding = threading.Lock()  # a fast tokenizer can't be used by two threads at once
+        speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
+        self._special = speaker.special
+        batch = DecodingBatch(runner, speaker.stops, info.context_length, max_batch)
+        worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
+        n_tokens = runner.vocabulary
+        lexicon = Lexicon(
+            lambda: from_tokenizer(tokenizer, max(n_tokens, len(tokenizer)), sorted(speaker.stops)),
+            n_tokens,
+            speaker.special,
+            speaker.stops,
+        )
+        super().__init__(info, lexicon, speaker, worker, TASKS)
+
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """See Engine.render."""
+        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        try:
+            with self._encoding:
+                ids: list[int] = self._tokenizer.apply_chat_template(
+                    list(messages),
+                    tools=list(tools) if tools else None,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                    **extra,
+                )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
+        if not ids:
+            raise InvalidRequest("the model's chat template makes nothing of these messages", param="messages")
+        return ids
+
+    def encode(self, text: str) -> list[int]:
+        """See Engine.encode."""
+        with self._encoding:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """See Engine.pieces."""
+        with self._encoding:
+            detokenizer = Detokenizer(self._tokenizer, self._special)
+            return [detokenizer.add(token) for token in token_ids]

@@ -1,0 +1,123 @@
+"""Residuals and log-probabilities read from a GGUF model are those of the same weights in transformers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from proxy.engines.base import Generation, Rollout, Sampling
+from proxy.engines.blocking import generate_all
+from proxy.errors import ContextLengthExceeded
+from tests.engines.conftest import LoadPlain
+from tests.engines.llama_cpp.models import FAMILIES, LoadLlama, full_precision
+from tests.engines.transformers.test_capture import SPANS, hooked
+from tests.engines.transformers.test_scoring import expected_logprobs
+from tests.engines.transformers.test_steering import PLANS
+
+pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
+
+from proxy.engines.llama_cpp import reading
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_capture_when_rollouts_differ_in_length_then_equals_a_plain_hook(
+    family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path
+) -> None:
+    engine, model = llama_of(family), plain(models_folder / family)
+    rollouts = [Rollout(engine.encode("p" * n), engine.encode("answer"[: n % 7])) for n in (3, 40, 1, 14, 25)]
+    rollouts.append(Rollout(engine.encode("beginning"), engine.encode("on and on " * 120)))  # more than a step takes
+    told: list[int] = []
+    with full_precision():
+        stats = engine.capture(rollouts, SPANS, told.append)
+    assert sum(told) == len(rollouts) and not rollouts[3].response
+    for index, rollout in enumerate(rollouts):
+        residuals = hooked(model, [*rollout.prompt, *rollout.response])
+        begin = len(rollout.prompt)
+        for span, piece in (("last_prompt", residuals[:, begin - 1 : begin]), ("response", residuals[:, begin:])):
+            if not piece.shape[1]:
+                assert not stats[span].means[index].any() and not stats[span].norms[index].any()
+                continue
+            np.testing.assert_allclose(stats[span].means[index], piece.mean(axis=1), atol=1e-3)
+            norms = np.median(np.linalg.norm(piece, axis=-1), axis=-1)
+            np.testing.assert_allclose(stats[span].norms[index], norms, rtol=1e-4)
+
+
+def test_a_span_when_it_is_empty_everywhere_then_everything_is_zero(llama_of: LoadLlama) -> None:
+    told: list[int] = []
+    stats = llama_of("qwen2").capture([Rollout([1, 2]), Rollout([3])], ["response"], told.append)["response"]
+    assert stats.means.shape == (2, 4, 32) and not stats.means.any() and sum(told) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_when_captured_then_are_those_of_the_span_at_the_blocks_asked_for(
+    family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path
+) -> None:
+    engine, model = llama_of(family), plain(models_folder / family)
+    texts = [("a prompt", "an answer"), ("p", ""), ("longer " * 70, "on and on " * 60)]
+    rollouts = [Rollout(engine.encode(prompt), engine.encode(response)) for prompt, response in texts]
+    for span, begin, end in (("response", 0, None), ("last_prompt", -1, 0)):
+        with full_precision():
+            captured = engine.capture_tokens(rollouts, span, [3, 1])
+        for rollout, found in zip(rollouts, captured, strict=True):
+            first = len(rollout.prompt) + begin
+            last = None if end is None else len(rollout.prompt) + end
+            expected = hooked(model, [*rollout.prompt, *rollout.response])[[3, 1], first:last]
+            assert found.shape == (expected.shape[1], 2, expected.shape[2])
+            np.testing.assert_allclose(found, expected.swapaxes(0, 1), atol=1e-3)
+    with pytest.raises(ValueError):
+        engine.capture_tokens(rollouts, "response", [4])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_when_each_answer_has_its_own_plan_then_equal_a_plain_hook(
+    family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, model, told = llama_of(family), plain(models_folder / family), []
+    sizes = [(1 + 5 * n, 3 * n) for n in range(len(PLANS) - 1)] + [(300, 400)]
+    rollouts = [Rollout(engine.encode("p" * asked), engine.encode("answer " * said)[:said]) for asked, said in sizes]
+    with full_precision():
+        found = engine.score(rollouts, PLANS, told.append)
+        monkeypatch.setattr(reading, "LOGITS_A_STEP", 7000)  # 27 tokens of the vocabulary's size
+        in_pieces = engine.score(rollouts, PLANS)
+    assert sum(told) == len(rollouts)
+    for rollout, plan, scores, same in zip(rollouts, PLANS, found, in_pieces, strict=True):
+        np.testing.assert_allclose(scores, expected_logprobs(model, rollout, plan), atol=2e-3)
+        np.testing.assert_allclose(same, scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logprobs_when_asked_of_several_prompts_then_equal_the_model_s(
+    family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path
+) -> None:
+    engine, model = llama_of(family), plain(models_folder / family)
+    prompts = [engine.encode(text) for text in ("one", "a longer one", "z" * 30, "y" * 600)]
+    with full_precision():
+        found = engine.next_token_logprobs(prompts, [3, 70])
+    for prompt, row in zip(prompts, found, strict=True):
+        with torch.no_grad():
+            expected = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)[[3, 70]]
+        np.testing.assert_allclose(row, expected.numpy(), atol=1e-3)
+
+
+def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(llama_of: LoadLlama) -> None:
+    engine = llama_of("qwen2", exact=True)
+    rollouts = [Rollout(engine.encode("x" * 400), engine.encode("yes")) for _ in range(10)]
+    generation = Generation(engine.encode("hello"), Sampling(900, temperature=0, logit_bias={257: -1e4}), PLANS[2])
+    alone = engine.capture(rollouts, SPANS)
+    [answer] = generate_all(engine, [generation])
+    tokens: list[int] = []
+    run = engine.start(generation, lambda event: tokens.append(getattr(event, "id", -1)))
+    together = engine.capture(rollouts, SPANS, lambda done: tokens.append(-2))
+    run.cancel()
+    for span in SPANS:
+        np.testing.assert_array_equal(together[span].means, alone[span].means)
+    steps = [index for index, token in enumerate(tokens) if token == -2]
+    assert len(steps) >= 4 and any(token >= 0 for token in tokens[steps[0] : steps[-1]])
+    generated = [token for token in tokens if token >= 0]
+    assert generated == answer.token_ids[: len(generated)]
+
+
+def test_a_text_when_it_does_not_fit_then_the_model_says_so(llama_of: LoadLlama) -> None:
+    with pytest.raises(ContextLengthExceeded):
+        llama_of("qwen2", context_length=40).score([Rollout([1] * 30, [1] * 11)])
