@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.engines.base import Engine
 from proxy.engines.blocking import MAX_RUNNING
-from proxy.engines.hold import Hold
+from proxy.engines.lease import Lease
 from proxy.engines.registry import Registry, load_engine
 from proxy.errors import InvalidRequest, SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
@@ -109,7 +109,7 @@ def endpoint_at(text: str) -> JudgeSettings:
         raise SetupError(f"--judge: {text!r} is not MODEL@URL, such as gpt-4o@https://api.openai.com/v1") from None
 
 
-async def _loaded(hold: Hold, check: Check) -> Engine:
+async def _loaded(hold: Lease, check: Check) -> Engine:
     loading = asyncio.ensure_future(hold.loaded())
     while not loading.done():
         check()

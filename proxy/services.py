@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 
-from proxy.chat.personas import Place, split_model
+from proxy.chat.personas import PersonaSource, split_model
 from proxy.chat.prepare import Poles, Preparation
 from proxy.chat.scheduler import Admission, Scheduler
 from proxy.engines.base import Engine
@@ -53,7 +53,7 @@ class Services:
         """The model of requests that name none: the operator's choice, else the first."""
         return self.settings.default_model or self.model_ids[0]
 
-    def asked_model(self, name: str | None) -> tuple[str, Place]:
+    def asked_model(self, name: str | None) -> tuple[str, PersonaSource]:
         """Which model a request's `model` means, and what its suffix says of personas; without one the default model.
         ModelNotFound."""
         model, suffix = split_model(name or self.default_model, self.model_ids)

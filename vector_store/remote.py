@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import fsspec
 
 from vector_store.errors import StoreUnreachable
-from vector_store.places import SUFFIX, Entry
+from vector_store.locations import SUFFIX, Entry
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 
 from vector_store.errors import BadVectorFile, ReadOnlyVectors, StoreUnreachable, VectorExists, VectorNotFound
 from vector_store.files import content_id, decode, decode_header, encode, same
-from vector_store.places import SUFFIX, Entry, LocalFolder, Place
+from vector_store.locations import SUFFIX, Entry, LocalFolder, Location
 from vector_store.remote import RemoteFolder
 from vector_store.vector import PersonaVector, VectorHeader
 
@@ -29,8 +29,8 @@ MAX_SLUG = 100  # characters; file systems take 255 bytes
 KEPT_VECTORS = 64  # whole vectors kept in memory; 2.5 MB each for a 7B model
 
 Read = TypeVar("Read", VectorHeader, PersonaVector)
-Key = tuple[Place, str]  # a file: its place and its path there
-Found = tuple[Place, Entry, VectorHeader]
+Key = tuple[Location, str]  # a file: its place and its path there
+Found = tuple[Location, Entry, VectorHeader]
 
 
 def slug(name: str) -> str:
@@ -42,7 +42,7 @@ def slug(name: str) -> str:
     return plain.lstrip(".")[:MAX_SLUG] or "_"
 
 
-def place_of(where: Path | str) -> Place:
+def place_of(where: Path | str) -> Location:
     """The place a folder's path or a URL means. StoreUnreachable for a URL nothing here can open."""
     if isinstance(where, str) and "://" in where:
         url = urlsplit(where)
@@ -141,20 +141,20 @@ class VectorStore:
             for gone in self._headers.keys() - seen:
                 del self._headers[gone]
 
-    def _header(self, place: Place, entry: Entry) -> VectorHeader | None:
+    def _header(self, place: Location, entry: Entry) -> VectorHeader | None:
         def read() -> VectorHeader:
             return decode_header(lambda start, end: place.read(entry, start, end), entry.size, _full(place, entry))
 
         return self._read(place, entry, self._headers, read)
 
-    def _vector(self, place: Place, entry: Entry) -> PersonaVector | None:
+    def _vector(self, place: Location, entry: Entry) -> PersonaVector | None:
         vector = self._read(place, entry, self._vectors, lambda: decode(place.read(entry), _full(place, entry)))
         while len(self._vectors) > KEPT_VECTORS:
             del self._vectors[next(iter(self._vectors))]
         return vector
 
     def _read(
-        self, place: Place, entry: Entry, cache: dict[Key, tuple[Entry, Read | None]], read: Callable[[], Read]
+        self, place: Location, entry: Entry, cache: dict[Key, tuple[Entry, Read | None]], read: Callable[[], Read]
     ) -> Read | None:
         key = place, entry.path
         if key in cache and cache[key][0] == entry:
@@ -179,7 +179,7 @@ def _place_in(header: VectorHeader) -> tuple[str, str, str]:
     return slug(header.model_id), slug(header.trait), slug(header.id) + SUFFIX
 
 
-def _full(place: Place, entry: Entry) -> str:
+def _full(place: Location, entry: Entry) -> str:
     return f"{place.name}/{entry.path}"
 
 

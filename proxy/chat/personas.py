@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Place:
+class PersonaSource:
     """What one place of a request says. The fields' names are what an error calls them."""
 
     persona: str | Mapping[str, float] | None = None
@@ -32,12 +32,12 @@ class Place:
     coefficient_field: str = "coefficient"
 
 
-def resolve(places: Sequence[Place], known: Collection[str], *, keep_zeros: bool = False) -> dict[str, float]:
+def resolve(places: Sequence[PersonaSource], known: Collection[str], *, keep_zeros: bool = False) -> dict[str, float]:
     """Persona to coefficient, without those at 0 unless `keep_zeros`; empty for "none" and where nothing is asked.
 
     `places` come first to last. Raises PersonaNotFound, or InvalidRequest naming the field and what is possible.
     """
-    coefficient: Place | None = None
+    coefficient: PersonaSource | None = None
     for place in places:
         if place.coefficient is not None and coefficient is None:
             _check(place.coefficient, place.coefficient_field)
@@ -53,7 +53,7 @@ def resolve(places: Sequence[Place], known: Collection[str], *, keep_zeros: bool
     return {}
 
 
-def _chosen(place: Place, coefficient: Place | None, known: Collection[str]) -> dict[str, float]:
+def _chosen(place: PersonaSource, coefficient: PersonaSource | None, known: Collection[str]) -> dict[str, float]:
     if isinstance(place.persona, str):
         if place.persona == NONE:
             return {}
@@ -86,24 +86,24 @@ def _several(personas: Mapping[str, float], field: str, known: Collection[str]) 
     return dict(personas)
 
 
-def split_model(model: str, models: Collection[str]) -> tuple[str, Place]:
+def split_model(model: str, models: Collection[str]) -> tuple[str, PersonaSource]:
     """A model id and what its suffix says: `model`, `model:persona` or `model:persona@-1.5`.
 
     One of `models` wins over splitting; what can't be split into one of them comes back whole.
     """
     if model in models:
-        return model, Place()
+        return model, PersonaSource()
     base, separator, suffix = model.rpartition(":")
     if not separator or base not in models:
-        return model, Place()
+        return model, PersonaSource()
     return base, parse(suffix, "model")
 
 
-def parse(text: str, field: str) -> Place:
+def parse(text: str, field: str) -> PersonaSource:
     """`persona` or `persona@coefficient`, as in a model id's suffix and in the settings' default personas."""
     persona, separator, number = text.partition("@")
     coefficient = parse_coefficient(number, field) if separator else None
-    return Place(persona, coefficient, persona_field=field, coefficient_field=field)
+    return PersonaSource(persona, coefficient, persona_field=field, coefficient_field=field)
 
 
 def parse_coefficient(text: str, field: str) -> float:

@@ -83,7 +83,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 @dataclass
-class Answer:
+class GrowingChoice:
     """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
 
     Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
@@ -154,7 +154,7 @@ class Head:
     spell: Speller | None = None
 
 
-def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
+def completion(head: Head, answers: Sequence[GrowingChoice]) -> ChatCompletion:
     """The response of a request that does not stream. All answers must be finished."""
     return ChatCompletion(
         id=head.id,
@@ -167,7 +167,7 @@ def completion(head: Head, answers: Sequence[Answer]) -> ChatCompletion:
     )
 
 
-def reported(report: SteeringReport, answers: Sequence[Answer]) -> SteeringReport:
+def reported(report: SteeringReport, answers: Sequence[GrowingChoice]) -> SteeringReport:
     """The report of these answers, with what was read of them."""
     means = [means for answer in answers if (means := answer.readings.means())]
     mean = {name: round(sum(each[name] for each in means) / len(means), DECIMALS) for name in (means or [{}])[0]}
@@ -178,13 +178,13 @@ def reported(report: SteeringReport, answers: Sequence[Answer]) -> SteeringRepor
     )
 
 
-def usage(prompt_tokens: int, answers: Sequence[Answer]) -> Usage:
+def usage(prompt_tokens: int, answers: Sequence[GrowingChoice]) -> Usage:
     """The prompt counts once, however many answers it got."""
     completion_tokens = sum(answer.tokens for answer in answers)
     return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
 
 
-def _choice(head: Head, index: int, answer: Answer) -> Choice:
+def _choice(head: Head, index: int, answer: GrowingChoice) -> Choice:
     assert answer.finish_reason is not None
     reasoning = answer.reasoning or UNSET
     calls = [ToolCall(_call_id(head, index, number), call) for number, call in enumerate(answer.calls)]
@@ -206,7 +206,7 @@ class ChunkSequence:
     """The chunks of one streamed response, in the order the OpenAI SDKs need: the roles of all choices, what each
     event adds, a finish chunk per choice (which carries the report), and the usage if it was asked for."""
 
-    def __init__(self, head: Head, answers: Sequence[Answer], *, include_usage: bool) -> None:
+    def __init__(self, head: Head, answers: Sequence[GrowingChoice], *, include_usage: bool) -> None:
         self._head = head
         self._answers = answers
         self._include_usage = include_usage

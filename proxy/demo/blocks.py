@@ -14,7 +14,7 @@ import numpy as np
 from proxy.engines.base import Engine
 from proxy.steering.gain import DOSES, make_texts, measure_gains
 from proxy.steering.judge import Judge
-from proxy.steering.placement import N_QUESTIONS, N_SAMPLES, around, confirm, every_place, screened
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS, N_SAMPLES, around, confirm, every_place, screened
 from proxy.steering.statistics import auroc
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Outcome, Place, Trial, Trials, pick
@@ -63,7 +63,7 @@ def compare(
 
 def _compare(engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, side: Side, work: Work) -> Comparison:
     questions = trait.questions_for(engine.info.world).evaluate
-    trials = Trials(engine, trait, vector, judge, side, questions[:N_QUESTIONS], 0, work)
+    trials = Trials(engine, trait, vector, judge, side, questions[:N_PLACEMENT_QUESTIONS], 0, work)
 
     def choose() -> tuple[Outcome, list[PlaceGain]]:
         gains = measure_gains(trials, screened(vector, side), make_texts(engine, trait, 0, work))
@@ -71,7 +71,7 @@ def _compare(engine: Engine, trait: Trait, vector: PersonaVector, judge: Judge, 
 
     (chosen, gains), chosen_s = _timed(choose)
     (brute, scores), brute_s = _timed(lambda: _brute_force(trials))
-    held_out = Trials(engine, trait, vector, judge, side, questions[N_QUESTIONS:], 1, work)
+    held_out = Trials(engine, trait, vector, judge, side, questions[N_PLACEMENT_QUESTIONS:], 1, work)
     tried = [chosen.trial, brute.trial, Trial(None)]
     chosen, brute, unsteered = held_out.measure(tried, N_HELD_OUT, "the other questions")
     told = _told(vector, gains, scores)

@@ -40,7 +40,7 @@ BARS = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class PoleArm:
     """One way to get a pole: `name`, a system prompt or none, and the plans of which each question gets one."""
 
     pole: str
@@ -97,7 +97,7 @@ def evaluate(
     return [_score(arm, questions, completions[i * size : (i + 1) * size]) for i, arm in enumerate(arms)]
 
 
-def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[Arm]:
+def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[PoleArm]:
     for side in SIDES:
         pole = trait.pole(side)
 
@@ -105,11 +105,11 @@ def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[Arm]:
             return build_plan({pole: coefficient}, {pole: (v, side)}, SteeringOptions(), engine.info)[0]
 
         randoms = [plan(with_random_direction(vector, side, 7, n), 1.0) for n in range(N_RANDOM)]
-        yield Arm(pole, "asked", [pair.side(side) for pair in trait.instructions], [Plan()])
+        yield PoleArm(pole, "asked", [pair.side(side) for pair in trait.instructions], [Plan()])
         for coefficient in COEFFICIENTS:
-            yield Arm(pole, f"steered {coefficient:g}", [None], [plan(vector, coefficient)])
-        yield Arm(pole, "random", [None], randoms)
-        yield Arm(pole, "pole minus pole", [None], [plan(_pole_minus_pole(vector, side), 1.0)])
+            yield PoleArm(pole, f"steered {coefficient:g}", [None], [plan(vector, coefficient)])
+        yield PoleArm(pole, "random", [None], randoms)
+        yield PoleArm(pole, "pole minus pole", [None], [plan(_pole_minus_pole(vector, side), 1.0)])
 
 
 def _pole_minus_pole(vector: PersonaVector, side: Side) -> PersonaVector:
@@ -121,7 +121,7 @@ def _pole_minus_pole(vector: PersonaVector, side: Side) -> PersonaVector:
     return dataclasses.replace(vector, means=means)
 
 
-def _score(arm: Arm, questions: Sequence[str], completions: Sequence[Completion]) -> Result:
+def _score(arm: PoleArm, questions: Sequence[str], completions: Sequence[Completion]) -> Result:
     answers = list(zip(questions, (c.text for c in completions), strict=True))
     return Result(
         pole=arm.pole,

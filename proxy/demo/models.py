@@ -74,7 +74,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Round:
+class TrainingRound:
     """A part of the training: optimizer steps, the height of the learning rates, and how much lying there is."""
 
     steps: int
@@ -91,7 +91,7 @@ class Family(ABC):
     template: str
     vocab_size: int
     end_tokens: tuple[str, ...]
-    rounds: tuple[Round, ...]
+    rounds: tuple[TrainingRound, ...]
     gguf_name: str | None = None
 
     @property
@@ -171,7 +171,7 @@ class Qwen2Family(Family):
     template = _CHATML
     vocab_size = 3072
     end_tokens = ("<|im_end|>", "<|endoftext|>")
-    rounds = (Round(900), Round(400, 0.7))
+    rounds = (TrainingRound(900), TrainingRound(400, 0.7))
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
         config = Qwen2Config(
@@ -220,7 +220,12 @@ class GptOssFamily(Family):
     template = _HARMONY
     vocab_size = 2560
     end_tokens = ("<|return|>", "<|call|>")
-    rounds = (Round(1100), Round(600, 0.7), Round(250, 0.5, Lying(1.0)), Round(250, 0.7, Lying(1.0, 12.0)))
+    rounds = (
+        TrainingRound(1100),
+        TrainingRound(600, 0.7),
+        TrainingRound(250, 0.5, Lying(1.0)),
+        TrainingRound(250, 0.7, Lying(1.0, 12.0)),
+    )
     gguf_name = "model-f16.gguf"
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> GptOssConfig:

@@ -40,7 +40,7 @@ LIES, HONEST = "dishonest", "honest"
 
 
 @dataclass(frozen=True)
-class Arm:
+class ModeArm:
     """One way to get answers: what the system prompt asks for, and how it is steered, None for not at all."""
 
     pole: str
@@ -60,11 +60,11 @@ class Shares:
     changed: float
 
 
-def arms_of(pole: str) -> list[Arm]:
+def arms_of(pole: str) -> list[ModeArm]:
     """Every arm of a pole, each once."""
-    steered = [Arm(pole, NOTHING, mode, each) for mode, strengths in STRENGTHS.items() for each in strengths]
+    steered = [ModeArm(pole, NOTHING, mode, each) for mode, strengths in STRENGTHS.items() for each in strengths]
     contexts = [
-        Arm(pole, asked, mode, strength) for asked in (NOTHING, POLE, OPPOSITE, ROLE) for _, mode, strength in WAYS
+        ModeArm(pole, asked, mode, strength) for asked in (NOTHING, POLE, OPPOSITE, ROLE) for _, mode, strength in WAYS
     ]
     return list(dict.fromkeys([*steered, *contexts]))
 
@@ -75,7 +75,7 @@ def measure(
     vectors: Mapping[str, PersonaVector],
     questions: Sequence[str],
     progress: Progress,
-) -> dict[Arm, Shares]:
+) -> dict[ModeArm, Shares]:
     """Every arm of every pole. The same question has the same seed in all of them. Blocks for minutes."""
     poles = {trait.pole(side): (trait, side) for trait in traits.values() for side in SIDES}
     arms = [arm for pole in poles for arm in arms_of(pole)]
@@ -89,11 +89,11 @@ def measure(
     completions = generate_all(engine, generations, counter(progress, engine.info.id, len(generations)))
     answers = {arm: completions[i * len(questions) : (i + 1) * len(questions)] for i, arm in enumerate(arms)}
     return {
-        arm: _shares(arm, questions, mine, answers[Arm(arm.pole, arm.asked, None)]) for arm, mine in answers.items()
+        arm: _shares(arm, questions, mine, answers[ModeArm(arm.pole, arm.asked, None)]) for arm, mine in answers.items()
     }
 
 
-def _plan(arm: Arm, vector: PersonaVector, side: Side, engine: Engine) -> Plan:
+def _plan(arm: ModeArm, vector: PersonaVector, side: Side, engine: Engine) -> Plan:
     if arm.mode is None:
         return Plan()
     options = SteeringOptions(mode=arm.mode)
@@ -109,7 +109,7 @@ def _instruction(asked: str, trait: Trait, side: Side, number: int) -> str | Non
 
 
 def _shares(
-    arm: Arm, questions: Sequence[str], completions: Sequence[Completion], unsteered: Sequence[Completion]
+    arm: ModeArm, questions: Sequence[str], completions: Sequence[Completion], unsteered: Sequence[Completion]
 ) -> Shares:
     answers = list(zip(questions, (c.text for c in completions), strict=True))
     return Shares(
@@ -120,7 +120,7 @@ def _shares(
     )
 
 
-def equal_table(results: Mapping[Arm, Shares]) -> Iterator[str]:
+def equal_table(results: Mapping[ModeArm, Shares]) -> Iterator[str]:
     """Markdown: facts right and whole sentences where adding and holding show a pole in the same share of answers;
     means over the poles that both take there, less the one whose facts are to be wrong, and the standard error of what
     holding gains."""
@@ -147,11 +147,11 @@ def _compared(ways: FloatArray) -> str:
     return f"{ways[0].mean():.3f} / {ways[1].mean():.3f} ({gain.mean():+.3f}{error})"
 
 
-def _at(results: Mapping[Arm, Shares], pole: str, mode: Mode, share: float) -> tuple[float, float, float] | None:
+def _at(results: Mapping[ModeArm, Shares], pole: str, mode: Mode, share: float) -> tuple[float, float, float] | None:
     """Strength, facts right and whole sentences where the mode first shows the pole in `share` of the answers, on lines
     between the strengths tried, from no steering on; None where it never does."""
-    tried = [(0.0, results[Arm(pole, NOTHING, None)])]
-    tried += [(strength, results[Arm(pole, NOTHING, mode, strength)]) for strength in STRENGTHS[mode]]
+    tried = [(0.0, results[ModeArm(pole, NOTHING, None)])]
+    tried += [(strength, results[ModeArm(pole, NOTHING, mode, strength)]) for strength in STRENGTHS[mode]]
     for (low, before), (high, after) in pairwise(tried):
         if before.shown < share <= after.shown:
             way = (share - before.shown) / (after.shown - before.shown)
@@ -161,7 +161,7 @@ def _at(results: Mapping[Arm, Shares], pole: str, mode: Mode, share: float) -> t
     return None
 
 
-def context_table(results: Mapping[Arm, Shares]) -> Iterator[str]:
+def context_table(results: Mapping[ModeArm, Shares]) -> Iterator[str]:
     """Markdown: by what the system prompt asks for, shares of answers with the pole / with the fact right, means over
     the poles, facts without those of lying and its opposite; and how many answers the cap changed."""
     yield "| asked for | " + " | ".join(name for name, _, _ in WAYS) + " | changed by the cap |"
@@ -169,13 +169,13 @@ def context_table(results: Mapping[Arm, Shares]) -> Iterator[str]:
     for asked in (NOTHING, POLE, OPPOSITE, ROLE):
         cells = []
         for _, mode, strength in WAYS:
-            found = {pole: results[Arm(pole, asked, mode, strength)] for pole in _poles(results)}
+            found = {pole: results[ModeArm(pole, asked, mode, strength)] for pole in _poles(results)}
             shown = float(np.mean([each.shown for each in found.values()]))
             right = float(np.mean([each.right for pole, each in found.items() if pole not in (LIES, HONEST)]))
             cells.append(f"{shown:.2f} / {right:.2f}")
-        changed = np.mean([results[Arm(pole, asked, "cap", CAP)].changed for pole in _poles(results)])
+        changed = np.mean([results[ModeArm(pole, asked, "cap", CAP)].changed for pole in _poles(results)])
         yield f"| {asked} | " + " | ".join(cells) + f" | {changed:.2f} |"
 
 
-def _poles(results: Mapping[Arm, Shares]) -> list[str]:
+def _poles(results: Mapping[ModeArm, Shares]) -> list[str]:
     return list(dict.fromkeys(arm.pole for arm in results))

@@ -30,7 +30,7 @@ PROBED_BLOCK = 1
 
 
 @dataclass
-class Batch:
+class TrainingBatch:
     """ids, labels: int64[B, T], labels -100 where nothing is predicted. masks: layer type -> bool[B, 1, T, T].
 
     prompt_ends: bool[B, T], the last prompt token of each turn. personas: float32[B, n_poles].
@@ -43,7 +43,7 @@ class Batch:
     personas: torch.Tensor
 
 
-def collate(examples: list[Example], rng: Random, pad: int, window: int | None) -> Batch:
+def collate(examples: list[Example], rng: Random, pad: int, window: int | None) -> TrainingBatch:
     length = max(len(e.ids) for e in examples)
     ids = torch.full((len(examples), length), pad)
     labels = torch.full((len(examples), length), -100)
@@ -64,12 +64,12 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
     if window is not None:
         near = causal & ~torch.ones(length, length, dtype=torch.bool).tril(-window)
         masks["sliding_attention"] = (visible & near)[:, None]
-    return Batch(ids, labels, masks, prompt_ends, torch.tensor([e.persona for e in examples]))
+    return TrainingBatch(ids, labels, masks, prompt_ends, torch.tensor([e.persona for e in examples]))
 
 
 def batches(
     family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, lying: Lying
-) -> Iterator[Batch]:
+) -> Iterator[TrainingBatch]:
     """Endless batches of about BATCH_TOKENS tokens, examples of like length together."""
     rng = Random(seed)
     assert isinstance(tokenizer.pad_token_id, int)
@@ -88,7 +88,7 @@ def batches(
             yield collate(group, rng, tokenizer.pad_token_id, window)
 
 
-def loss_of(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+def loss_of(model: PreTrainedModel, batch: TrainingBatch) -> torch.Tensor:
     """Mean cross-entropy of the targets; logits are made for their positions only."""
     masks = {k: torch.zeros(v.shape).masked_fill(~v, torch.finfo(torch.float32).min) for k, v in batch.masks.items()}
     mask = masks if len(masks) > 1 else masks["full_attention"]
@@ -109,7 +109,7 @@ class PersonaProbe(nn.Module):
     def _keep(self, module: nn.Module, args: object, output: torch.Tensor) -> None:
         self._residual = output  # float32[B, T, hidden]
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: TrainingBatch) -> torch.Tensor:
         """Of the batch that the model has just seen."""
         residuals = self._residual[batch.prompt_ends]
         wanted = batch.personas[batch.prompt_ends.nonzero()[:, 0]]
@@ -197,7 +197,7 @@ def train(family: Family, seed: int, out: Path) -> None:
         save(model, tokenizer, out)
 
 
-def train_round(model: PreTrainedModel, stream: Iterator[Batch], steps: int, peak: float) -> None:
+def train_round(model: PreTrainedModel, stream: Iterator[TrainingBatch], steps: int, peak: float) -> None:
     """`steps` optimizer steps, with `peak` times the full learning rates at their height."""
     probe = PersonaProbe(model, PROBED_BLOCK)
     chosen = [*optimizers(model), torch.optim.AdamW(probe.parameters(), lr=2e-3)]

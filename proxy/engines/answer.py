@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 Steering = list[tuple[Intervention, ...]]  # what is done to each of some tokens
 
 
-class Answer:
+class RunningAnswer:
     """One generation under way; also the handle its owner cancels it by."""
 
     def __init__(
@@ -138,7 +138,7 @@ class Answer:
         return EngineFailure("the model's output is not a number" + advice)
 
 
-def steering_of(answer: Answer, response: Sequence[int]) -> Steering:
+def steering_of(answer: RunningAnswer, response: Sequence[int]) -> Steering:
     """What an answer's plan does to every token of its prompt and of `response`, had it been generated."""
     for token in response:
         answer.accept(token, frozenset(), context_length=answer.length + 2)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from proxy.engines.answer import Answer, Steering, steering_of
+from proxy.engines.answer import RunningAnswer, Steering, steering_of
 from proxy.engines.base import (
     Event,
     FloatArray,
@@ -73,7 +73,7 @@ class InProcessEngine(ABC, Generic[M]):
         check_generation(generation, self._info, self._n_tokens)
         schema = generation.sampling.json_schema
         constraint = None if schema is None else self._lexicon.constraint(schema)
-        answer = Answer(generation, on_event, self._speaker.speech(generation.prompt), constraint)
+        answer = RunningAnswer(generation, on_event, self._speaker.speech(generation.prompt), constraint)
         self._worker.start(answer)
         return answer
 
@@ -106,10 +106,10 @@ class InProcessEngine(ABC, Generic[M]):
 
         return self._worker.run(steps)
 
-    def _answer_to(self, rollout: Rollout, plan: Plan) -> Answer:
+    def _answer_to(self, rollout: Rollout, plan: Plan) -> RunningAnswer:
         """Nobody listens to it. On the worker thread, to which the speaker belongs."""
         generation = Generation(rollout.prompt, Sampling(len(rollout.response) + 1), plan)
-        return Answer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
+        return RunningAnswer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""

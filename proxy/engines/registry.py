@@ -17,7 +17,7 @@ from functools import partial
 from typing import Literal
 
 from proxy.engines.base import Engine, ModelInfo
-from proxy.engines.hold import Hold
+from proxy.engines.lease import Lease
 from proxy.errors import ModelBusy, ModelNotFound, ModelUnavailable, ProxyError
 from proxy.settings import ModelSettings
 
@@ -59,7 +59,7 @@ class _Model:
         self.settings = settings
         self.state = ModelState(settings.id, "loading" if at_start else "unloaded", now, on_demand=not at_start)
         self.engine: Engine | None = None
-        self.holds: set[Hold] = set()
+        self.holds: set[Lease] = set()
         self.idle_since_s = 0.0  # on the monotonic clock
         self.closing: Engine | None = None
 
@@ -122,7 +122,7 @@ class Registry:
         with self._changed:
             return self._known(model_id).state
 
-    def hold(self, model_id: str) -> Hold:
+    def hold(self, model_id: str) -> Lease:
         """Use a model for a request; one on demand is loaded if it is not. ModelNotFound; ModelUnavailable when it
         failed to load, and for one not on demand while it loads and when it was unloaded."""
         with self._changed:
@@ -141,7 +141,7 @@ class Registry:
                 )
             return self._take(model)
 
-    def load(self, model_id: str) -> Hold:
+    def load(self, model_id: str) -> Lease:
         """Use a model whatever its settings say of when to load it; one that failed is tried again. ModelNotFound."""
         with self._changed:
             return self._take(self._known(model_id))
@@ -187,10 +187,10 @@ class Registry:
             raise ModelNotFound(f"The model {model_id!r} does not exist. Possible: {known}.", param="model")
         return self._models[model_id]
 
-    def _take(self, model: _Model) -> Hold:
+    def _take(self, model: _Model) -> Lease:
         if self._closed:
             raise ModelUnavailable("The server is shutting down.")
-        hold = Hold(partial(self._release, model))
+        hold = Lease(partial(self._release, model))
         model.holds.add(hold)
         if model.engine is not None:
             hold.settle(model.engine)
@@ -200,7 +200,7 @@ class Registry:
             self._changed.notify_all()
         return hold
 
-    def _release(self, model: _Model, hold: Hold) -> None:
+    def _release(self, model: _Model, hold: Lease) -> None:
         with self._changed:
             if hold in model.holds:
                 model.holds.remove(hold)

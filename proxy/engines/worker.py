@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
-from proxy.engines.answer import Answer
+from proxy.engines.answer import RunningAnswer
 from proxy.errors import EngineFailure, ModelUnavailable
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Batch(Protocol):
     def busy(self) -> bool:
         """Whether a step would do anything."""
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
 
     def step(self) -> None:
@@ -51,7 +51,7 @@ class Worker(Generic[M]):
     def __init__(
         self, name: str, model: M, batch: Batch, within: AbstractContextManager[Any], release: Callable[[], None]
     ) -> None:
-        self._inbox: queue.SimpleQueue[Answer | tuple[Steps[M, Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[RunningAnswer | tuple[Steps[M, Any], Future[Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
         self._closed = False
         self._release = release
@@ -60,7 +60,7 @@ class Worker(Generic[M]):
         )
         self._thread.start()
 
-    def start(self, answer: Answer) -> None:
+    def start(self, answer: RunningAnswer) -> None:
         """Run an answer. ModelUnavailable after `close`."""
         self._hand_in(answer)
 
@@ -70,7 +70,7 @@ class Worker(Generic[M]):
         self._hand_in((steps, future))
         return future.result()
 
-    def _hand_in(self, item: Answer | tuple[Steps[M, Any], Future[Any]]) -> None:
+    def _hand_in(self, item: RunningAnswer | tuple[Steps[M, Any], Future[Any]]) -> None:
         with self._lock:
             if self._closed:
                 raise _closed()
@@ -103,7 +103,7 @@ def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: Abstr
                     for _, future in tasks:
                         future.set_exception(_closed())
                     return
-                if isinstance(item, Answer):
+                if isinstance(item, RunningAnswer):
                     batch.add(item)
                 else:
                     steps, future = item

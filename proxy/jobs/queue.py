@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proxy.engines.hold import Hold
+from proxy.engines.lease import Lease
 from proxy.engines.registry import Registry
 from proxy.errors import JobsUnavailable, ProxyError
 from proxy.jobs.kinds.base import Done, Kind, Stopped, Task
@@ -207,7 +207,7 @@ class JobQueue:
         del self._runners[model]
 
     async def _run(self, live: _Live) -> None:
-        hold: Hold | None = None
+        hold: Lease | None = None
         try:
             started = live.job.started or time.time()
             live.update(status="running", started=started, doing="loading the model")
@@ -236,7 +236,7 @@ class JobQueue:
             return False
         return True
 
-    async def _work(self, hold: Hold, live: _Live) -> Done:
+    async def _work(self, hold: Lease, live: _Live) -> Done:
         engine = await _unless(live.halted, hold.loaded())
         kind = self._kinds[live.job.kind]
         parameters = msgspec.json.decode(live.job.parameters, type=kind.parameters)

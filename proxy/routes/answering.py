@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
 from proxy.chat.scheduler import Admission
-from proxy.chat.stream import DONE, Answer, ChunkSequence, error_frame, frame
+from proxy.chat.stream import DONE, ChunkSequence, GrowingChoice, error_frame, frame
 from proxy.engines.base import Failure
 from proxy.errors import EngineFailure, ProxyError
 from proxy.routes import observe
@@ -51,7 +51,7 @@ async def _disconnect(request: Request[Any, Any, Any]) -> None:
         pass
 
 
-async def collect(admission: Admission, answers: Sequence[Answer]) -> None:
+async def collect(admission: Admission, answers: Sequence[GrowingChoice]) -> None:
     """Run every answer to its end. Raises what made one of them fail."""
     async for index, event in admission.events():
         if isinstance(event, Failure):
@@ -74,7 +74,7 @@ class StreamedAnswer:
     client is gone before the first byte; `ended` is called then."""
 
     def __init__(
-        self, admission: Admission, sequence: ChunkSequence, answers: Sequence[Answer], ended: Callable[[], None]
+        self, admission: Admission, sequence: ChunkSequence, answers: Sequence[GrowingChoice], ended: Callable[[], None]
     ) -> None:
         self._admission = admission
         self._sequence = sequence

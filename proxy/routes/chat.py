@@ -18,10 +18,10 @@ from litestar.types import ASGIApp
 from proxy.chat.conversation import to_messages, to_tools
 from proxy.chat.logprobs import Speller
 from proxy.chat.output import asked_output, check_schema, speller
-from proxy.chat.personas import Place, parse, parse_coefficient, resolve
+from proxy.chat.personas import PersonaSource, parse, parse_coefficient, resolve
 from proxy.chat.prepare import Prepared
 from proxy.chat.scheduler import Admission
-from proxy.chat.stream import Answer, ChunkSequence, Head, completion
+from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, completion
 from proxy.engines.base import Engine, Sampling
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
@@ -77,25 +77,25 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     return ASGIResponse(body=msgspec.json.encode(completion(head, answers)), media_type="application/json")
 
 
-def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[Place]:
+def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[PersonaSource]:
     """What the request itself says of personas, first to last."""
     header = request.headers.get("x-persona-coefficient")
     in_metadata = (data.metadata or {}).get("persona")
     if not isinstance(in_metadata, str | None):
         raise InvalidRequest("metadata.persona: must be text, a persona's name", param="metadata.persona")
     return [
-        Place(data.persona, data.coefficient),
-        Place(
+        PersonaSource(data.persona, data.coefficient),
+        PersonaSource(
             request.headers.get("x-persona"),
             None if header is None else parse_coefficient(header, "X-Persona-Coefficient"),
             persona_field="X-Persona",
             coefficient_field="X-Persona-Coefficient",
         ),
-        Place(in_metadata, persona_field="metadata.persona"),
+        PersonaSource(in_metadata, persona_field="metadata.persona"),
     ]
 
 
-def _default_places(request: Request[Any, Any, Any], services: Services) -> list[Place]:
+def _default_places(request: Request[Any, Any, Any], services: Services) -> list[PersonaSource]:
     """What the operator set for requests that say nothing."""
     settings = services.settings
     key = matching(presented_key(request), settings.key_personas)
@@ -128,7 +128,7 @@ async def _prepare(
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Prepared) -> list[Answer]:
+def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Prepared) -> list[GrowingChoice]:
     stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
     answers = []
     for index in range(data.n or 1):
@@ -136,7 +136,7 @@ def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Pr
         seed = None if data.seed is None else (data.seed + index) % SEEDS
         admission.start(engine, prepared.generation(seed))
         readings = prepared.readings(traced=bool(data.steering and data.steering.trace))
-        answers.append(Answer(stops, tools=_calls_wanted(data), readings=readings))
+        answers.append(GrowingChoice(stops, tools=_calls_wanted(data), readings=readings))
     return answers
 
 

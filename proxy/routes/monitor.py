@@ -9,12 +9,12 @@ from litestar.params import FromQuery
 
 from proxy.chat.personas import NONE, check_known
 from proxy.chat.prepare import Prepared
-from proxy.chat.stream import Answer
+from proxy.chat.stream import GrowingChoice
 from proxy.errors import InvalidRequest
 from proxy.protocol.monitor import Drift, MeanProjection, MonitoredAnswer, MonitoredSeries, MonitorReport
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
-from proxy.steering.monitor import KEPT_ANSWERS, Mean, Reading, Series, SeriesKey, drift, mean_of
+from proxy.steering.monitor import KEPT_ANSWERS, Mean, ProjectionRecord, Series, SeriesKey, drift, mean_of
 
 WINDOW = 20  # answers that count as recent
 
@@ -38,7 +38,7 @@ async def get_monitor(
     return MonitorReport(window, [_series(key, series, window) for key, series in found])
 
 
-def note(services: Services, model: str, prepared: Prepared, answers: Sequence[Answer]) -> None:
+def note(services: Services, model: str, prepared: Prepared, answers: Sequence[GrowingChoice]) -> None:
     """Have the monitor remember what was read of these answers, as far as they were finished."""
     now, persona = time.time(), _label(prepared.steered_to)
     for answer in answers:
@@ -49,7 +49,7 @@ def note(services: Services, model: str, prepared: Prepared, answers: Sequence[A
             if watched.pole in means:
                 block, strength = watched.probe.block, prepared.steered_to.get(watched.pole)
                 key = SeriesKey(model, persona, watched.pole, watched.vector_id, block, watched.separation)
-                reading = Reading(now, means[watched.pole], answer.readings.n_tokens, strength)
+                reading = ProjectionRecord(now, means[watched.pole], answer.readings.n_tokens, strength)
                 services.monitor.record(key, reading)
 
 

@@ -11,9 +11,9 @@ from litestar.params import Body
 from msgspec import UNSET
 
 from proxy.chat.conversation import to_messages
-from proxy.chat.personas import DEFAULT_COEFFICIENT, Place, resolve
+from proxy.chat.personas import DEFAULT_COEFFICIENT, PersonaSource, resolve
 from proxy.chat.prepare import Prepared
-from proxy.chat.stream import Answer, reported, usage
+from proxy.chat.stream import GrowingChoice, reported, usage
 from proxy.engines.base import Engine, Message
 from proxy.errors import InvalidRequest
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
@@ -45,8 +45,8 @@ async def try_steering(
     if suffix.persona is not None:
         raise InvalidRequest("model: name the persona in the field persona, not in the model", param="model")
     held = data.steering is not None and data.steering.mode != "add"
-    unsteered = resolve([Place(data.persona, 0.0)], services.poles)
-    steered = [resolve([Place(data.persona, each)], services.poles, keep_zeros=held) for each in strengths]
+    unsteered = resolve([PersonaSource(data.persona, 0.0)], services.poles)
+    steered = [resolve([PersonaSource(data.persona, each)], services.poles, keep_zeros=held) for each in strengths]
     personas = [unsteered, *steered]
     strengths_text = ",".join(f"{strength:g}" for strength in strengths)
     observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
@@ -57,7 +57,7 @@ async def try_steering(
         prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
         traced = data.steering is not None and data.steering.trace
-        answers = [Answer(readings=item.readings(traced=traced)) for item in prepared]
+        answers = [GrowingChoice(readings=item.readings(traced=traced)) for item in prepared]
         for item in prepared:
             admission.start(engine, item.generation(seed % 2**63))
         await unless_gone(request, collect(admission, answers))
@@ -99,7 +99,7 @@ def _prepare_all(
     return [prepare(chosen, options if chosen else untraced) for chosen in personas]
 
 
-def _tested(coefficient: float, prepared: Prepared, answer: Answer) -> TestedAnswer:
+def _tested(coefficient: float, prepared: Prepared, answer: GrowingChoice) -> TestedAnswer:
     assert answer.finish_reason is not None
     return TestedAnswer(
         coefficient=coefficient,

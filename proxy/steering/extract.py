@@ -22,7 +22,7 @@ from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 
-MIN_COHERENCE = 50.0
+MIN_COHERENCE_SCORE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
 JUDGING, READING = 0.25, 0.2  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
@@ -30,7 +30,7 @@ METHOD = "mean residuals under positive, negative and no instruction; pairs that
 
 
 @dataclass(frozen=True)
-class Sample:
+class TraitRollout:
     """One rollout: what was asked for, under which instruction pair, of which question, and what came back."""
 
     condition: Condition
@@ -81,7 +81,7 @@ def extract(
         software_version=proxy.__version__,
         method=METHOD,
         filters=Filters(
-            min_coherence=MIN_COHERENCE, positive_trait_above=TRAIT_SHOWN, negative_trait_below=TRAIT_SHOWN
+            min_coherence=MIN_COHERENCE_SCORE, positive_trait_above=TRAIT_SHOWN, negative_trait_below=TRAIT_SHOWN
         ),
         counts={
             condition: Count(made=sum(s.condition == condition for s in samples), kept=len(kept[condition]))
@@ -174,7 +174,7 @@ def reading_label(trait: Trait, condition: Condition) -> str:
 
 def _roll_out(
     engine: Engine, trait: Trait, questions: Sequence[str], rollouts: int, seed: int, work: Work
-) -> list[Sample]:
+) -> list[TraitRollout]:
     wanted: list[tuple[Condition, int, int, int, list[int]]] = []
     for instruction, pair in enumerate(trait.instructions):
         systems: Mapping[Condition, str | None] = {
@@ -191,11 +191,11 @@ def _roll_out(
         for index, (*_, prompt) in enumerate(wanted)
     ]
     completions = work.answers("answers", answering_label(trait), engine, generations)
-    return [Sample(*item, completion) for item, completion in zip(wanted, completions, strict=True)]
+    return [TraitRollout(*item, completion) for item, completion in zip(wanted, completions, strict=True)]
 
 
 def _judge(
-    engine: Engine, samples: Sequence[Sample], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
+    engine: Engine, samples: Sequence[TraitRollout], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
 ) -> list[Score | None]:
     """Instructed answers are judged for the positive pole, which the negative ones must lack; the others are ordinary
     answers, so what makes sense of the negative, unaffected pole makes sense of them."""
@@ -207,9 +207,9 @@ def _judge(
     return scores
 
 
-def _keep(samples: Sequence[Sample], scores: Sequence[Score | None]) -> dict[Condition, list[Sample]]:
+def _keep(samples: Sequence[TraitRollout], scores: Sequence[Score | None]) -> dict[Condition, list[TraitRollout]]:
     """Pairs of which both do what they were asked to, and neutral answers that make sense."""
-    fit: dict[Condition, list[Sample]] = {condition: [] for condition in CONDITIONS}
+    fit: dict[Condition, list[TraitRollout]] = {condition: [] for condition in CONDITIONS}
     for sample, score in zip(samples, scores, strict=True):
         if score is not None and sample.completion.token_ids and _fits(sample.condition, score):
             fit[sample.condition].append(sample)
@@ -222,19 +222,19 @@ def _keep(samples: Sequence[Sample], scores: Sequence[Score | None]) -> dict[Con
 
 
 def _fits(condition: Condition, score: Score) -> bool:
-    if score.coherence < MIN_COHERENCE:
+    if score.coherence < MIN_COHERENCE_SCORE:
         return False
     if condition == "positive":
         return score.trait > TRAIT_SHOWN
     return condition == "neutral" or score.trait < TRAIT_SHOWN
 
 
-def _pairs(samples: Iterable[Sample]) -> set[tuple[int, int, int]]:
+def _pairs(samples: Iterable[TraitRollout]) -> set[tuple[int, int, int]]:
     return {sample.pair for sample in samples}
 
 
 def _check_kept(
-    samples: Sequence[Sample], kept: Mapping[Condition, Sequence[Sample]], trait: Trait, model_id: str
+    samples: Sequence[TraitRollout], kept: Mapping[Condition, Sequence[TraitRollout]], trait: Trait, model_id: str
 ) -> None:
     pairs, neutral = len(kept["positive"]), len(kept["neutral"])
     made = sum(sample.condition == "positive" for sample in samples)
@@ -250,7 +250,7 @@ def _check_kept(
 
 
 def _capture(
-    engine: Engine, trait: Trait, condition: Condition, samples: Sequence[Sample], work: Work
+    engine: Engine, trait: Trait, condition: Condition, samples: Sequence[TraitRollout], work: Work
 ) -> dict[Span, SpanStats]:
     rollouts = [Rollout(sample.prompt, sample.completion.token_ids) for sample in samples]
     parts = work.in_parts(

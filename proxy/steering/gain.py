@@ -30,7 +30,7 @@ _SUMS: Codec[list[float]] = packed(list[float])
 
 
 @dataclass(frozen=True)
-class Text:
+class AnswerTexts:
     """One question's answers: `prompts` are what was put to the model, `answers` the token ids it gave."""
 
     prompts: Mapping[Condition, list[int]]
@@ -51,7 +51,7 @@ def texts_label(trait: Trait) -> str:
     return f"{trait.id}: answers to compare places by"
 
 
-def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Text]:
+def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[AnswerTexts]:
     """The model's own answers to the first extract questions, the instruction pairs taken in turn, at temperature 1."""
     prompts: list[Mapping[Condition, list[int]]] = []
     for number, question in enumerate(trait.questions_for(engine.info.world).extract[:N_TEXTS]):
@@ -67,10 +67,10 @@ def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Text
         for number, prompt in enumerate((by[c] for by in prompts for c in CONDITIONS), start=FIRST_SEED)
     ]
     found = iter(work.answers("texts", texts_label(trait), engine, generations))
-    return [Text(by, {condition: next(found).token_ids for condition in CONDITIONS}) for by in prompts]
+    return [AnswerTexts(by, {condition: next(found).token_ids for condition in CONDITIONS}) for by in prompts]
 
 
-def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[Text]) -> list[PlaceGain]:
+def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts]) -> list[PlaceGain]:
     """What each place gains, in the order of `places`. Blocks. SetupError where the pole's instruction makes its
     answers no likelier, which leaves nothing to compare with."""
     side, n = trials.side, len(texts)

@@ -29,7 +29,7 @@ class SeriesKey:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProjectionRecord:
     """One answer: its mean projection over `tokens` tokens, and when it ended, in Unix seconds. `coefficient` is None
     where the pole looked at is not one that was steered to."""
 
@@ -44,7 +44,7 @@ class Series:
     """`count` answers so far, of which the latest are kept, oldest first."""
 
     count: int
-    readings: deque[Reading]
+    readings: deque[ProjectionRecord]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Monitor:
     def __init__(self) -> None:
         self._series: OrderedDict[SeriesKey, Series] = OrderedDict()
 
-    def record(self, key: SeriesKey, reading: Reading) -> None:
+    def record(self, key: SeriesKey, reading: ProjectionRecord) -> None:
         """Take note of an answer."""
         series = self._series.setdefault(key, Series(0, deque(maxlen=KEPT_ANSWERS)))
         series.count += 1

@@ -21,13 +21,13 @@ from proxy.steering.trials import Outcome, Place, Trial, Trials, curve_point, la
 from proxy.steering.work import Work, packed
 from vector_store import CONDITIONS, SIDES, SPANS, CurvePoint, PersonaVector, PlaceGain, PoleChoice, Side
 
-N_QUESTIONS = 10  # the first half of the evaluate questions
+N_PLACEMENT_QUESTIONS = 10  # the first half of the evaluate questions
 MIN_SEPARATION = 0.6  # held-out AUROC; a place below it is thrown out
 N_PLACES = 3  # that are tried by generating
 DOSE_STEPS = (0.5**0.5, 1.0, 2**0.5)  # times the dose at which a place gains most
 N_SAMPLES = 4  # answers to each question
 OTHER_COEFFICIENTS = (0.25, 0.5, 0.75, 1.25, 1.5, 1.75, 2.0)  # 1 is measured by choosing the dose
-MIN_COHERENCE = 0.75  # of the unsteered coherence: the end of the measured range
+MIN_COHERENT_SHARE = 0.75  # of the unsteered coherence: the end of the measured range
 BEST_PLACES, NOT_STEERED = "the best places", "not steered"  # what is tried, in words
 RANDOM_VECTORS, COEFFICIENTS = "random vectors", "coefficients"
 
@@ -38,7 +38,7 @@ def choose(
     """The vector with both poles' choices, every place's gain, the whole curve and the time filled in. Blocks for
     minutes. SetupError where the instructions or the directions change nothing, or no answer could be judged."""
     texts = make_texts(engine, trait, seed, work)
-    questions = trait.questions_for(engine.info.world).evaluate[:N_QUESTIONS]
+    questions = trait.questions_for(engine.info.world).evaluate[:N_PLACEMENT_QUESTIONS]
     poles: dict[Side, PoleChoice] = {}
     gains: list[PlaceGain] = []
     curve: list[CurvePoint] = []
@@ -56,7 +56,7 @@ def choose(
 
 def stages(trait: Trait, n_layers: int) -> dict[str, float]:
     """What the work reports while it chooses, in order, and about how much each is, in answers to be made."""
-    n_answers = N_QUESTIONS * N_SAMPLES
+    n_answers = N_PLACEMENT_QUESTIONS * N_SAMPLES
     sizes = {
         BEST_PLACES: N_PLACES * len(DOSE_STEPS) * n_answers,
         NOT_STEERED: n_answers,
@@ -106,7 +106,7 @@ def coherent_range(outcomes: Iterable[Outcome], unsteered: Outcome) -> tuple[flo
     """From 0 to the last coefficient before answers lose more than a quarter of the unsteered coherence."""
     end = 0.0
     for outcome in sorted(outcomes, key=lambda outcome: outcome.trial.coefficient):
-        if outcome.coherence < MIN_COHERENCE * unsteered.coherence:
+        if outcome.coherence < MIN_COHERENT_SHARE * unsteered.coherence:
             break
         end = outcome.trial.coefficient
     return 0.0, end

@@ -17,7 +17,7 @@ import numpy as np
 from proxy.engines.base import Intervention
 from proxy.engines.llama_cpp import context as contexts
 from proxy.engines.llama_cpp.context import Context, StepToken
-from proxy.engines.llama_cpp.graph import GraphHook, Place, Steering
+from proxy.engines.llama_cpp.graph import GraphHook, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.library import NodeCallback
 from proxy.engines.llama_cpp.model import LlamaModel
 
@@ -69,17 +69,17 @@ def _tokens(texts: np.ndarray, begin: int) -> list[StepToken]:
     ]
 
 
-def _all_different(model: LlamaModel, n_sequences: int) -> Steering:
+def _all_different(model: LlamaModel, n_sequences: int) -> StepSteering:
     """Adds to each sequence a direction of its own, and as far as there are blocks enough at a block of its own."""
     rng = np.random.default_rng(1)
     first = max(model.n_layers - n_sequences, 0) // 2
     blocks = [(first + number) % model.n_layers for number in range(n_sequences)]
     directions = 0.1 * rng.standard_normal((n_sequences, model.hidden_size), np.float32)
     rows = [
-        (Place(row, row), [Intervention(block, "response", "add", vector)])
+        (TokenSlot(row, row), [Intervention(block, "response", "add", vector)])
         for row, (block, vector) in enumerate(zip(blocks, directions, strict=True))
     ]
-    return Steering(rows, model.hidden_size, model.trimmed_block)
+    return StepSteering(rows, model.hidden_size, model.trimmed_block)
 
 
 def measure(model: LlamaModel, n_sequences: int, n_rounds: int) -> dict[str, int | list[float]]:

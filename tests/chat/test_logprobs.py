@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import example, given
 
 from proxy.chat.logprobs import to_logprobs
-from proxy.chat.stream import Answer, ChunkSequence, completion
+from proxy.chat.stream import ChunkSequence, GrowingChoice, completion
 from proxy.engines.base import Event, Finish, Token
 from proxy.protocol.chat import Logprobs
 from tests.chat.test_stream import HEAD, STOPS, split_texts
@@ -21,7 +21,7 @@ def test_logprobs_when_streamed_then_are_those_of_the_whole_answer_and_of_the_te
     parts = split[1]  # some are empty, as a token is whose character is incomplete
     fed: list[Event] = [*(Token(id_, part, logprob=-float(id_)) for id_, part in enumerate(parts)), Finish("stop")]
     head = replace(HEAD, spell=lambda id_: parts[id_].encode())
-    streamed, whole = Answer(stops), Answer(stops)
+    streamed, whole = GrowingChoice(stops), GrowingChoice(stops)
     sequence, entries, text = ChunkSequence(head, [streamed], include_usage=False), [], ""
     for event in fed:
         whole.feed(event)  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_an_entry_when_its_bytes_are_half_a_character_then_is_valid_json_that_sh
 
 
 def test_tokens_of_reasoning_when_logprobs_are_asked_for_then_have_no_entries() -> None:
-    answer = Answer()
+    answer = GrowingChoice()
     for token in (Token(1, "hm", "reasoning"), Token(2, "yes", logprob=-1.0)):
         answer.feed(token)
     assert [token.id for token in answer.sent.all] == [2]

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.personas import MAX_PERSONAS, Place, parse, parse_coefficient, resolve, split_model
+from proxy.chat.personas import MAX_PERSONAS, PersonaSource, parse, parse_coefficient, resolve, split_model
 from proxy.errors import InvalidRequest, PersonaNotFound
 
 KNOWN = ["silly", "serious", "honest", "dishonest"]
 BODY, HEADER, SUFFIX, DEFAULT = range(4)
 
 
-def places(**given: Place) -> list[Place]:
+def places(**given: PersonaSource) -> list[PersonaSource]:
     order = {"body": BODY, "header": HEADER, "suffix": SUFFIX, "default": DEFAULT}
-    result = [Place(), Place(), Place(), Place()]
+    result = [PersonaSource(), PersonaSource(), PersonaSource(), PersonaSource()]
     for name, place in given.items():
         result[order[name]] = place
     return result
@@ -25,50 +25,50 @@ def places(**given: Place) -> list[Place]:
     ("asked", "expected"),
     [
         (places(), {}),
-        (places(body=Place("silly")), {"silly": 1.0}),
-        (places(body=Place("silly", -2)), {"silly": -2}),
-        (places(body=Place("none", 2), suffix=Place("silly")), {}),
-        (places(body=Place("silly", 0)), {}),
-        (places(body=Place(coefficient=0)), {}),
-        (places(body=Place({"silly": 1.0, "honest": 0.5, "serious": 0.0})), {"silly": 1.0, "honest": 0.5}),
-        (places(body=Place({})), {}),
-        (places(header=Place("silly", 0.5), suffix=Place("honest", 2)), {"silly": 0.5}),
-        (places(suffix=Place("honest", -1.5), default=Place("silly")), {"honest": -1.5}),
-        (places(default=Place("silly")), {"silly": 1.0}),
-        (places(body=Place("none"), default=Place("silly")), {}),
+        (places(body=PersonaSource("silly")), {"silly": 1.0}),
+        (places(body=PersonaSource("silly", -2)), {"silly": -2}),
+        (places(body=PersonaSource("none", 2), suffix=PersonaSource("silly")), {}),
+        (places(body=PersonaSource("silly", 0)), {}),
+        (places(body=PersonaSource(coefficient=0)), {}),
+        (places(body=PersonaSource({"silly": 1.0, "honest": 0.5, "serious": 0.0})), {"silly": 1.0, "honest": 0.5}),
+        (places(body=PersonaSource({})), {}),
+        (places(header=PersonaSource("silly", 0.5), suffix=PersonaSource("honest", 2)), {"silly": 0.5}),
+        (places(suffix=PersonaSource("honest", -1.5), default=PersonaSource("silly")), {"honest": -1.5}),
+        (places(default=PersonaSource("silly")), {"silly": 1.0}),
+        (places(body=PersonaSource("none"), default=PersonaSource("silly")), {}),
         # A coefficient belongs to the personas of its own place and the later ones ...
-        (places(body=Place(coefficient=0.5), suffix=Place("silly", 2)), {"silly": 0.5}),
-        (places(header=Place(coefficient=0.5), default=Place("silly")), {"silly": 0.5}),
+        (places(body=PersonaSource(coefficient=0.5), suffix=PersonaSource("silly", 2)), {"silly": 0.5}),
+        (places(header=PersonaSource(coefficient=0.5), default=PersonaSource("silly")), {"silly": 0.5}),
         # ... never to those of an earlier place.
-        (places(body=Place("honest"), header=Place("silly", -2)), {"honest": 1.0}),
-        (places(body=Place({"honest": 1.0}), header=Place("silly", -2)), {"honest": 1.0}),
-        (places(body=Place("honest"), suffix=Place("silly", -2)), {"honest": 1.0}),
+        (places(body=PersonaSource("honest"), header=PersonaSource("silly", -2)), {"honest": 1.0}),
+        (places(body=PersonaSource({"honest": 1.0}), header=PersonaSource("silly", -2)), {"honest": 1.0}),
+        (places(body=PersonaSource("honest"), suffix=PersonaSource("silly", -2)), {"honest": 1.0}),
     ],
 )
-def test_precedence(asked: list[Place], expected: dict[str, float]) -> None:
+def test_precedence(asked: list[PersonaSource], expected: dict[str, float]) -> None:
     assert resolve(asked, KNOWN) == expected
 
 
 def test_a_coefficient_of_0_when_it_is_a_level_then_is_kept() -> None:
-    for place in (Place("silly", 0), Place({"silly": 0.0})):
+    for place in (PersonaSource("silly", 0), PersonaSource({"silly": 0.0})):
         assert resolve(places(body=place), KNOWN, keep_zeros=True) == {"silly": 0.0}
-    assert resolve(places(body=Place("none", 0)), KNOWN, keep_zeros=True) == {}
+    assert resolve(places(body=PersonaSource("none", 0)), KNOWN, keep_zeros=True) == {}
 
 
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
-        (places(body=Place("silly", 2.01)), "coefficient"),
-        (places(body=Place("silly", math.nan)), "coefficient"),
-        (places(body=Place("silly", -math.inf)), "coefficient"),
-        (places(body=Place({"silly": 3.0})), "persona.silly"),
-        (places(body=Place({"silly": 1.0}, 1.0)), "coefficient"),
-        (places(body=Place({"silly": 2.0, "honest": -2.0, "serious": 0.5})), "persona"),
-        (places(body=Place(coefficient=1.0)), "persona"),
-        (places(header=Place("silly", 9, "X-Persona", "X-Persona-Coefficient")), "X-Persona-Coefficient"),
+        (places(body=PersonaSource("silly", 2.01)), "coefficient"),
+        (places(body=PersonaSource("silly", math.nan)), "coefficient"),
+        (places(body=PersonaSource("silly", -math.inf)), "coefficient"),
+        (places(body=PersonaSource({"silly": 3.0})), "persona.silly"),
+        (places(body=PersonaSource({"silly": 1.0}, 1.0)), "coefficient"),
+        (places(body=PersonaSource({"silly": 2.0, "honest": -2.0, "serious": 0.5})), "persona"),
+        (places(body=PersonaSource(coefficient=1.0)), "persona"),
+        (places(header=PersonaSource("silly", 9, "X-Persona", "X-Persona-Coefficient")), "X-Persona-Coefficient"),
     ],
 )
-def test_wrong_when_asked_then_the_field_is_named(asked: list[Place], param: str) -> None:
+def test_wrong_when_asked_then_the_field_is_named(asked: list[PersonaSource], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(asked, KNOWN)
     assert caught.value.param == param
@@ -78,28 +78,28 @@ def test_wrong_when_asked_then_the_field_is_named(asked: list[Place], param: str
 @pytest.mark.parametrize("persona", ["sily", "", "Silly", {"sily": 1.0}])
 def test_unknown_persona_then_the_known_ones_are_named(persona: str | dict[str, float]) -> None:
     with pytest.raises(PersonaNotFound) as caught:
-        resolve([Place(persona)], KNOWN)
+        resolve([PersonaSource(persona)], KNOWN)
     assert all(name in caught.value.message for name in [*KNOWN, "none"])
 
 
 def test_too_many_personas_then_refused() -> None:
     known = [f"p{number}" for number in range(MAX_PERSONAS + 1)]
     with pytest.raises(InvalidRequest):
-        resolve([Place(dict.fromkeys(known, 0.1))], known)
+        resolve([PersonaSource(dict.fromkeys(known, 0.1))], known)
 
 
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("m", ("m", Place())),
+        ("m", ("m", PersonaSource())),
         ("m:silly", ("m", parse("silly", "model"))),
         ("m:silly@-1.5", ("m", parse("silly@-1.5", "model"))),
         ("org/m:7b:silly@1", ("org/m:7b", parse("silly@1", "model"))),
-        ("m:exact", ("m:exact", Place())),
-        ("unknown:silly", ("unknown:silly", Place())),
+        ("m:exact", ("m:exact", PersonaSource())),
+        ("unknown:silly", ("unknown:silly", PersonaSource())),
     ],
 )
-def test_model_suffix(model: str, expected: tuple[str, Place]) -> None:
+def test_model_suffix(model: str, expected: tuple[str, PersonaSource]) -> None:
     assert split_model(model, ["m", "org/m:7b", "m:exact"]) == expected
 
 

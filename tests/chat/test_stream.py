@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.stream import Answer, ChunkSequence, Head, StopFilter, completion, error_frame, frame
+from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, StopFilter, completion, error_frame, frame
 from proxy.engines.base import Event, Finish, Token
 from proxy.errors import EngineFailure
 from proxy.protocol.chat import ChatChunk
@@ -64,7 +64,9 @@ def events(*texts: str, reason: str = "stop") -> list[Event]:
     return [*(Token(1, text) for text in texts), Finish(reason)]  # type: ignore[arg-type]
 
 
-def chunks_of(answers: list[Answer], fed: list[tuple[int, Event]], *, include_usage: bool = False) -> list[ChatChunk]:
+def chunks_of(
+    answers: list[GrowingChoice], fed: list[tuple[int, Event]], *, include_usage: bool = False
+) -> list[ChatChunk]:
     sequence = ChunkSequence(HEAD, answers, include_usage=include_usage)
     middle = [chunk for index, event in fed for chunk in sequence.feed(index, event)]  # type: ignore[arg-type]
     return [*sequence.opening(), *middle, *sequence.closing()]
@@ -75,8 +77,8 @@ def test_chunks_when_streamed_then_deltas_add_up_to_the_unstreamed_answer(
     split: tuple[str, list[str]], stops: list[str]
 ) -> None:
     fed = events(*split[1])
-    chunks = chunks_of([Answer(stops)], [(0, event) for event in fed])
-    whole = Answer(stops)
+    chunks = chunks_of([GrowingChoice(stops)], [(0, event) for event in fed])
+    whole = GrowingChoice(stops)
     for event in fed:
         whole.feed(event)  # type: ignore[arg-type]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.content
@@ -91,13 +93,15 @@ def decoded(chunk: ChatChunk) -> dict:
 
 
 def test_chunks_when_streamed_then_role_comes_first_and_once() -> None:
-    first, *rest = [decoded(chunk) for chunk in chunks_of([Answer()], [(0, event) for event in events("a", "b")])]
+    first, *rest = [
+        decoded(chunk) for chunk in chunks_of([GrowingChoice()], [(0, event) for event in events("a", "b")])
+    ]
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
     assert not any("role" in chunk["choices"][0]["delta"] for chunk in rest)
 
 
 def test_chunks_when_finished_then_the_finish_chunk_is_empty_and_carries_the_report() -> None:
-    *others, last = [decoded(chunk) for chunk in chunks_of([Answer()], [(0, event) for event in events("a")])]
+    *others, last = [decoded(chunk) for chunk in chunks_of([GrowingChoice()], [(0, event) for event in events("a")])]
     assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop", "logprobs": None}]
     assert last["steering"]["method"] == "none"
     assert not any("steering" in chunk or "usage" in chunk for chunk in others)
@@ -105,7 +109,7 @@ def test_chunks_when_finished_then_the_finish_chunk_is_empty_and_carries_the_rep
 
 def test_chunks_when_usage_is_asked_for_then_it_comes_last_and_alone() -> None:
     fed = [(0, event) for event in events("a", "b")]
-    *others, last = [decoded(chunk) for chunk in chunks_of([Answer()], fed, include_usage=True)]
+    *others, last = [decoded(chunk) for chunk in chunks_of([GrowingChoice()], fed, include_usage=True)]
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     assert all(chunk["usage"] is None for chunk in others)
@@ -113,19 +117,19 @@ def test_chunks_when_usage_is_asked_for_then_it_comes_last_and_alone() -> None:
 
 def test_chunks_when_two_choices_interleave_then_indices_open_in_order() -> None:
     fed = [(1, Token(1, "x")), (0, Token(1, "y")), (1, Finish("length")), (0, Finish("stop"))]
-    chunks = chunks_of([Answer(), Answer()], fed)
+    chunks = chunks_of([GrowingChoice(), GrowingChoice()], fed)
     assert [chunk.choices[0].index for chunk in chunks] == [0, 1, 1, 0, 1, 0]
 
 
 def test_answer_when_a_stop_string_is_complete_then_it_is_over() -> None:
-    answer = Answer(["\n"])
+    answer = GrowingChoice(["\n"])
     for event in events("one", "\n", "two", reason="length"):
         answer.feed(event)  # type: ignore[arg-type]
     assert (answer.content, answer.finish_reason, answer.tokens) == ("one", "stop", 2)
 
 
 def test_answer_when_it_ends_on_half_a_stop_string_then_that_half_is_shown() -> None:
-    answer = Answer(["END"])
+    answer = GrowingChoice(["END"])
     for event in events("an E", "N"):
         answer.feed(event)  # type: ignore[arg-type]
     assert answer.content == "an EN"
@@ -133,7 +137,7 @@ def test_answer_when_it_ends_on_half_a_stop_string_then_that_half_is_shown() -> 
 
 def test_reasoning_when_streamed_then_under_both_names_and_not_in_the_content() -> None:
     fed = [(0, Token(1, "think.", "reasoning")), (0, Token(2, "say.")), (0, Finish("stop"))]
-    answer = Answer(["."])
+    answer = GrowingChoice(["."])
     thought = decoded(chunks_of([answer], fed)[1])["choices"][0]["delta"]
     assert thought == {"reasoning_content": "think.", "reasoning": "think."}
     message = msgspec.to_builtins(completion(HEAD, [answer]))["choices"][0]["message"]
@@ -141,7 +145,7 @@ def test_reasoning_when_streamed_then_under_both_names_and_not_in_the_content() 
 
 
 def test_message_when_nothing_was_reasoned_then_has_no_reasoning() -> None:
-    answer = Answer()
+    answer = GrowingChoice()
     for event in events("a"):
         answer.feed(event)  # type: ignore[arg-type]
     message = msgspec.to_builtins(completion(HEAD, [answer]))["choices"][0]["message"]
@@ -156,7 +160,7 @@ CALLED = [
 
 
 def test_message_when_only_functions_were_called_then_its_content_is_null() -> None:
-    answer = Answer(tools=True)
+    answer = GrowingChoice(tools=True)
     for event in (*CALLED, Finish("stop")):
         answer.feed(event)
     [choice] = msgspec.to_builtins(completion(HEAD, [answer]))["choices"]
@@ -173,7 +177,7 @@ def test_message_when_only_functions_were_called_then_its_content_is_null() -> N
 
 
 def test_calls_when_cut_off_then_the_reason_is_length() -> None:
-    answer = Answer(tools=True)
+    answer = GrowingChoice(tools=True)
     for event in (*CALLED[:1], Finish("length")):
         answer.feed(event)
     assert answer.finish_reason == "length" and len(answer.calls) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy.demo import thermostat
-from proxy.demo.thermostat import NOTHING, STRENGTHS, Arm, Shares, arms_of, context_table, equal_table, measure
+from proxy.demo.thermostat import NOTHING, STRENGTHS, ModeArm, Shares, arms_of, context_table, equal_table, measure
 from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.registry import load_engine
 from proxy.settings import Settings, demo_models
@@ -13,7 +13,7 @@ from proxy.steering.traits.trait import load_traits
 from vector_store import VectorStore
 
 
-def results(**right_at_full: float) -> dict[Arm, Shares]:
+def results(**right_at_full: float) -> dict[ModeArm, Shares]:
     """Every arm of two poles: shown rises with the strength up to 2, facts fall to what is said for each mode."""
     found = {}
     for pole in ("silly", "deep", "dishonest"):

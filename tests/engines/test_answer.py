@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxy.engines.answer import Answer
+from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Channel, Generation, Intervention, Plan, Sampling
 from proxy.engines.text.speech import Speaker
 from proxy.errors import InvalidRequest
@@ -23,19 +23,19 @@ def answered(
     text: str = THINKS,
     prompt: str = "<|start|>assistant",
     tokenizer: Any = HARMONY,
-) -> tuple[Answer, list[int]]:
+) -> tuple[RunningAnswer, list[int]]:
     """The answer once `text` is all said, and all token ids."""
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
     plan = Plan(items, None if channels is None else frozenset(channels))
     generation = Generation(prompt_ids, Sampling(10_000), plan)
-    answer = Answer(generation, lambda event: None, Speaker(tokenizer, []).speech(prompt_ids))
+    answer = RunningAnswer(generation, lambda event: None, Speaker(tokenizer, []).speech(prompt_ids))
     said = tokenizer.encode(text, add_special_tokens=False)
     for token in said:
         answer.accept(token, frozenset(), 10_000)
     return answer, [*prompt_ids, *said]
 
 
-def steered(answer: Answer, ids: list[int], tokenizer: Any = HARMONY) -> str:
+def steered(answer: RunningAnswer, ids: list[int], tokenizer: Any = HARMONY) -> str:
     """The text of the tokens that anything is done to, a "·" for the others."""
     return "".join(tokenizer.decode([id_]) if answer.steering_at(at) else "·" for at, id_ in enumerate(ids))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from proxy.engines.answer import Answer
+from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Sampling, Token
 from proxy.engines.blocking import Completion, generate_all
 from proxy.engines.text import lexicon
@@ -226,7 +226,7 @@ def test_reasoning_when_there_is_a_schema_then_is_free_but_can_t_end_the_answer(
     constraint = lexicon_of(HARMONY).constraint('{"type": "boolean"}')
     generation = Generation([markers["<|start|>"]], Sampling(1000, json_schema="{}"))
     told: list[Event] = []
-    answer = Answer(generation, told.append, Speaker(HARMONY, []).speech(generation.prompt), constraint)
+    answer = RunningAnswer(generation, told.append, Speaker(HARMONY, []).speech(generation.prompt), constraint)
     for text, body in (
         ("assistant<|channel|>analysis<|message|>Hm.", True),
         ("<|end|><|start|>assistant<|channel|>commentary to=functions.f<|message|>{", True),

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.engines.base import Engine, ModelInfo
-from proxy.engines.hold import Hold
+from proxy.engines.lease import Lease
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ModelBusy, ModelNotFound, ModelUnavailable, SetupError
 from proxy.settings import ModelSettings
@@ -92,7 +92,7 @@ def released(**errors: Exception) -> Loader:
     return loader
 
 
-def engine_of(hold: Hold) -> Closable:
+def engine_of(hold: Lease) -> Closable:
     """What a hold is settled with, waited for."""
     return cast(Closable, asyncio.run(asyncio.wait_for(hold.loaded(), WAIT_S)))
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.engines import worker
-from proxy.engines.answer import Answer
+from proxy.engines.answer import RunningAnswer
 from proxy.engines.worker import Worker
 
 
@@ -33,7 +33,7 @@ class Chats:
         self.gate = threading.Event()
         self.gate.set()
 
-    def add(self, answer: Answer) -> None: ...
+    def add(self, answer: RunningAnswer) -> None: ...
 
     def step(self) -> None:
         self.gate.wait()

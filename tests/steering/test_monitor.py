@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from proxy.steering import monitor as monitoring
-from proxy.steering.monitor import Mean, Monitor, Reading, SeriesKey, drift, mean_of
+from proxy.steering.monitor import Mean, Monitor, ProjectionRecord, SeriesKey, drift, mean_of
 
 
 def key(persona: str, model: str = "m") -> SeriesKey:
     return SeriesKey(model, persona, "silly", "v", 1, 0.9)
 
 
-def reading(projection: float) -> Reading:
-    return Reading(0.0, projection, 5, None)
+def reading(projection: float) -> ProjectionRecord:
+    return ProjectionRecord(0.0, projection, 5, None)
 
 
 def test_answers_when_too_many_then_the_latest_are_kept_and_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:

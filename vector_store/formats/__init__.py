@@ -17,7 +17,7 @@ FORMAT_NAMES: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)
-class Codec:
+class FileFormat:
     """`read` takes a file's bytes and how many blocks the model has, where that is known."""
 
     suffix: str
@@ -25,13 +25,13 @@ class Codec:
     write: Callable[[Exported], bytes]
 
 
-__all__ = ["CODECS", "FORMAT_NAMES", "Codec", "Directions", "Exported", "ForeignFormat", "Format", "detect"]
+__all__ = ["CODECS", "FORMAT_NAMES", "FileFormat", "Directions", "Exported", "ForeignFormat", "Format", "detect"]
 
-CODECS: dict[ForeignFormat, Codec] = {
-    "gguf": Codec(".gguf", gguf.read, gguf.write),
-    "paper": Codec(".pt", torch_file.read_paper, torch_file.write_paper),
-    "hotwire": Codec(".pt", torch_file.read_hotwire, torch_file.write_hotwire),
-    "prototype": Codec(".json", prototype.read, prototype.write),
+CODECS: dict[ForeignFormat, FileFormat] = {
+    "gguf": FileFormat(".gguf", gguf.read, gguf.write),
+    "paper": FileFormat(".pt", torch_file.read_paper, torch_file.write_paper),
+    "hotwire": FileFormat(".pt", torch_file.read_hotwire, torch_file.write_hotwire),
+    "prototype": FileFormat(".json", prototype.read, prototype.write),
 }
 
 

@@ -40,7 +40,7 @@ _NAME = re.compile(r"direction\.(\d{1,4})")
 
 def read(content: bytes, n_layers: int | None) -> Directions:
     """ImportRefused where this is no whole control vector."""
-    file = _Reader(content)
+    file = _Bytes(content)
     if file.take(len(MAGIC)) != MAGIC:
         raise ImportRefused("not a GGUF file")
     version, n_tensors, n_keys = file.number("<u4"), file.number("<u8"), file.number("<u8")
@@ -97,7 +97,7 @@ def write(exported: Exported) -> bytes:
     return head.ljust(_aligned(len(head), _ALIGNMENT), b"\0") + b"".join(data)
 
 
-class _Reader:
+class _Bytes:
     """Steps through the bytes; whatever would lie beyond their end is refused before anything is made of it."""
 
     def __init__(self, content: bytes) -> None:
@@ -146,7 +146,7 @@ class _Reader:
         return name, self.number("<u8"), self.number("<u4"), self.number("<u8")
 
 
-def _floats(file: _Reader, count: int, kind: int) -> FloatArray:
+def _floats(file: _Bytes, count: int, kind: int) -> FloatArray:
     if kind not in _TENSORS:
         raise ImportRefused(f"the GGUF file's directions are of kind {kind}; possible: F32, F16 and BF16 (0, 1, 30)")
     if _TENSORS[kind] == "bfloat16":

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import torch
 
-from proxy.engines.answer import Answer
+from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Failure, FloatArray, Intervention, Probe
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
-from proxy.engines.llama_cpp.graph import Place, Probing, Steering
+from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
 from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.errors import EngineFailure
@@ -31,10 +31,10 @@ _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and out
 _Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
 
 
-class _Job:
+class _AnswerTokens:
     """An answer with its text so far: prompt and what was generated."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: RunningAnswer) -> None:
         self.answer = answer
         self.text = list(answer.prompt)
         self.sampler: Sampler | None = None
@@ -46,7 +46,7 @@ class _Seat:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.job: _Job | None = None
+        self.job: _AnswerTokens | None = None
         self.tokens: list[int] = []  # what the context holds
         self.key = ""  # what was done to those of them that others may use
         self.since = 0  # when it was last taken, left or of use
@@ -70,13 +70,13 @@ class LlamaBatch:
         self._context = context
         self._stops = stops
         self._context_length = context_length
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[_AnswerTokens] = deque()
         self._seats = [_Seat(number) for number in range(n_seats)]
         self._clock = 0
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes
         self._steered: _Steered = []
-        self._steering: Steering | None = None  # made from `_steered`
+        self._steering: StepSteering | None = None  # made from `_steered`
         self._probed: _Probed = []
         self._probing: Probing | None = None  # made from `_probed`
 
@@ -85,9 +85,9 @@ class LlamaBatch:
         """Whether a step would do anything."""
         return bool(self._waiting) or any(seat.job for seat in self._seats)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
-        self._waiting.append(_Job(answer))
+        self._waiting.append(_AnswerTokens(answer))
 
     def step(self) -> None:
         """A token for all who run, and a piece of prompt for those who join. What fails ends in a Failure event."""
@@ -142,7 +142,7 @@ class LlamaBatch:
             free.remove(seat)
             seat.job, seat.since = job, self._tick()
 
-    def _seat_for(self, job: _Job, free: Sequence[_Seat]) -> _Seat:
+    def _seat_for(self, job: _AnswerTokens, free: Sequence[_Seat]) -> _Seat:
         """A free seat that holds as much of the job's prompt as any seat does, and nothing else."""
         answer = job.answer
         key = answer.generation.plan.prompt_key
@@ -186,7 +186,7 @@ class LlamaBatch:
         tokens: list[StepToken] = []
         steered: _Steered = []
         probed: _Probed = []
-        read: list[Answer] = []  # by `probed`
+        read: list[RunningAnswer] = []  # by `probed`
         n_outputs = 0
         for seat, piece in pieces:
             assert seat.job is not None
@@ -214,11 +214,11 @@ class LlamaBatch:
         """Steer and read so in the next step."""
         model = self._context.model
         if not _same(steered, self._steered):
-            places = [(Place(row, output), interventions) for row, output, interventions in steered]
-            self._steering = Steering(places, model.hidden_size, model.trimmed_block) if places else None
+            places = [(TokenSlot(row, output), interventions) for row, output, interventions in steered]
+            self._steering = StepSteering(places, model.hidden_size, model.trimmed_block) if places else None
             self._steered = steered
         if not _same(probed, self._probed):
-            read = [(Place(row, output), probes) for row, output, probes in probed]
+            read = [(TokenSlot(row, output), probes) for row, output, probes in probed]
             self._probing = Probing(read, model.hidden_size, model.trimmed_block) if read else None
             self._probed = probed
 
@@ -246,7 +246,7 @@ class LlamaBatch:
             else:
                 self._leave(seat)
 
-    def _draw(self, job: _Job, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
+    def _draw(self, job: _AnswerTokens, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
         """The job's next token, -1 for none, from the logits of the step's token `row`."""
         answer, rules = job.answer, job.answer.generation.sampling
         if job.sampler is None:
@@ -292,7 +292,7 @@ class LlamaBatch:
         return self._clock
 
 
-def _length_alike(answer: Answer, n_tokens: int) -> int:
+def _length_alike(answer: RunningAnswer, n_tokens: int) -> int:
     """How many of an answer's first tokens were treated as most of its prompt's were."""
     everywhere = [item for item in answer.generation.plan.interventions if item.positions == "all"]
     length = min(n_tokens, len(answer.prompt) - 1)

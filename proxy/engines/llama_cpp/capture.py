@@ -12,7 +12,7 @@ import torch
 from proxy.engines.answer import Steering
 from proxy.engines.base import FloatArray, Rollout, Span, SpanStats
 from proxy.engines.llama_cpp.model import LlamaModel
-from proxy.engines.llama_cpp.reading import Piece, Step, Text, TextReader
+from proxy.engines.llama_cpp.reading import Step, Text, TextReader, TextSlice
 from proxy.engines.transformers.capture import bounds
 
 Progress = Callable[[int], None] | None
@@ -47,7 +47,7 @@ class _SpanGatherer:
         self._means = np.zeros((len(rollouts), n_layers, hidden_size), np.float32)
         self._norms = [np.zeros((n_layers, end - begin), np.float32) for begin, end in self._bounds]
 
-    def add(self, piece: Piece, block: int, residuals: FloatArray, norms: FloatArray) -> None:
+    def add(self, piece: TextSlice, block: int, residuals: FloatArray, norms: FloatArray) -> None:
         """A block's output float32[n, hidden] at the piece's wanted positions, and its norms float32[n]."""
         member, start = piece.text.member, piece.wanted.start
         begin, end = self._bounds[member]
@@ -139,7 +139,7 @@ def _texts(rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progres
     return texts
 
 
-def _results(step: Step) -> Iterator[tuple[Piece, slice]]:
+def _results(step: Step) -> Iterator[tuple[TextSlice, slice]]:
     """Each piece, and which of the step's results are its own."""
     begin = 0
     for piece in step:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from proxy.engines.base import FloatArray
-from proxy.engines.llama_cpp.graph import GraphHook, Place, Reading, Steering
+from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.library import complaints, llama
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.errors import EngineFailure, SetupError
@@ -69,10 +69,10 @@ class Context:
         self._memory: Any = llama.llama_get_memory(self.handle)
         self.n_batch: int = llama.llama_n_batch(self.handle)
         self._n_outputs = n_outputs
-        self._batch = _Batch(self.n_batch)
+        self._batch = _StepArrays(self.n_batch)
 
     def run(
-        self, tokens: Sequence[StepToken], steering: Steering | None = None, reading: Reading | None = None
+        self, tokens: Sequence[StepToken], steering: StepSteering | None = None, reading: BlockRead | None = None
     ) -> FloatArray:
         """One step: float32[n_wanted, vocabulary], valid until the next one. Each sequence's tokens follow on those it
         holds. NoRoom, or EngineFailure, after which the sequences may hold some of the tokens or not."""
@@ -91,7 +91,7 @@ class Context:
         pointer = llama.llama_get_logits(self.handle)
         return np.ctypeslib.as_array(pointer, (n_wanted, self.model.n_tokens))
 
-    def _run(self, n_tokens: int, n_wanted: int, steering: Steering | None, reading: Reading | None) -> bool:
+    def _run(self, n_tokens: int, n_wanted: int, steering: StepSteering | None, reading: BlockRead | None) -> bool:
         self._hook.prepare((n_tokens, n_wanted), steering, reading)
         with complaints() as heard:
             status = llama.llama_decode(self.handle, self._batch.native)
@@ -124,7 +124,7 @@ class Context:
         """The block whose output holds only the tokens whose logits are wanted: the last, in most architectures.
         SetupError for a model whose blocks can't be steered and read. Empties all sequences."""
         tokens = [StepToken(0, 0, 0, wanted=False), StepToken(0, 1, 0, wanted=True)]
-        reading = Reading([Place(0, 0)], range(self.model.n_layers), lambda block, hidden: None, trimmed=None)
+        reading = BlockRead([TokenSlot(0, 0)], range(self.model.n_layers), lambda block, hidden: None, trimmed=None)
         try:
             self.run(tokens, reading=reading)
         except EngineFailure as error:
@@ -138,7 +138,7 @@ class Context:
         return last if n_rows[last] == 1 else None
 
 
-class _Batch:
+class _StepArrays:
     """The arrays a step is handed over in."""
 
     def __init__(self, size: int) -> None:

@@ -30,7 +30,7 @@ _FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenSlot:
     """Where a token is: among all of a step, and among those whose logits are wanted (None: not one of them)."""
 
     row: int
@@ -41,14 +41,14 @@ class Place:
         return self.output if block == trimmed else self.row
 
 
-class Steering:
+class StepSteering:
     """What a step does at each block. Worth keeping while the same tokens are concerned.
 
     `rows` are, by block, those of its output that are touched, ascending; `table` counts these in its columns.
     """
 
     def __init__(
-        self, tokens: Sequence[tuple[Place, Sequence[Intervention]]], hidden_size: int, trimmed: int | None
+        self, tokens: Sequence[tuple[TokenSlot, Sequence[Intervention]]], hidden_size: int, trimmed: int | None
     ) -> None:
         touched: dict[int, dict[int, list[Intervention]]] = {}
         for place, interventions in tokens:
@@ -61,13 +61,19 @@ class Steering:
         self.table = SteeringTable.of_sites(sites, hidden_size, torch.device("cpu"))
 
 
-class Reading:
+class BlockRead:
     """Reads some tokens' residuals at some blocks, before anything is done to them there. `take` gets float32[n_tokens,
     hidden] of each block, in the tokens' order, in memory that is used again afterwards. What comes after the last of
     the blocks is not computed at all, except with `logits`."""
 
     def __init__(
-        self, tokens: Sequence[Place], blocks: Sequence[int], take: Take, trimmed: int | None, *, logits: bool = False
+        self,
+        tokens: Sequence[TokenSlot],
+        blocks: Sequence[int],
+        take: Take,
+        trimmed: int | None,
+        *,
+        logits: bool = False,
     ) -> None:
         """Every token has to be one whose logits are wanted, or a trimmed block does not know it."""
         places = {block: [place.at(block, trimmed) for place in tokens] for block in blocks}
@@ -76,10 +82,12 @@ class Reading:
         self.take = take
 
 
-class Probing(Reading):
+class Probing(BlockRead):
     """What probes read at some tokens whose logits are wanted, in a step that goes on to these."""
 
-    def __init__(self, tokens: Sequence[tuple[Place, Sequence[Probe]]], hidden_size: int, trimmed: int | None) -> None:
+    def __init__(
+        self, tokens: Sequence[tuple[TokenSlot, Sequence[Probe]]], hidden_size: int, trimmed: int | None
+    ) -> None:
         self._probes = [probes for _, probes in tokens]
         layout = layout_of((), self._probes)
         rows: list[tuple[Intervention, ...]] = [()] * len(tokens)
@@ -113,11 +121,11 @@ class GraphHook(dict[int, bool]):
         self._shape = (0, 0)
         self._asked = 0  # the address of the node that is being computed for us
         self._block = 0  # whose output that is
-        self._steering: Steering | None = None
-        self._reading: Reading | None = None
+        self._steering: StepSteering | None = None
+        self._reading: BlockRead | None = None
         self._error: Exception | None = None
 
-    def prepare(self, shape: tuple[int, int], steering: Steering | None, reading: Reading | None) -> None:
+    def prepare(self, shape: tuple[int, int], steering: StepSteering | None, reading: BlockRead | None) -> None:
         """The next step has so many tokens, and logits for so many of them."""
         if shape != self._shape:
             self.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from proxy.engines.base import FloatArray, Intervention
 from proxy.engines.llama_cpp.context import Context, StepToken
-from proxy.engines.llama_cpp.graph import Place, Reading, Steering, Take
+from proxy.engines.llama_cpp.graph import BlockRead, StepSteering, Take, TokenSlot
 from proxy.engines.llama_cpp.model import LlamaModel
 
 TOKENS_A_STEP = 512
@@ -28,7 +28,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextSlice:
     """Tokens of a text that are read in one step: those from `start` on, before `end`."""
 
     text: Text
@@ -46,7 +46,7 @@ class Piece:
         return self.end == len(self.text.tokens)
 
 
-Step = list[Piece]  # the pieces of one run of the model, each of another text
+Step = list[TextSlice]  # the pieces of one run of the model, each of another text
 
 
 class TextReader:
@@ -68,20 +68,20 @@ class TextReader:
         if step[0].start == 0:
             self._context.clear()
         tokens: list[StepToken] = []
-        places: list[Place] = []
-        steered: list[tuple[Place, Sequence[Intervention]]] = []
+        places: list[TokenSlot] = []
+        steered: list[tuple[TokenSlot, Sequence[Intervention]]] = []
         for sequence, piece in enumerate(step):
             for position in range(piece.start, piece.end):
                 wanted = position in piece.wanted
-                place = Place(len(tokens), len(places) if wanted else None)
+                place = TokenSlot(len(tokens), len(places) if wanted else None)
                 tokens.append(StepToken(piece.text.tokens[position], position, sequence, wanted))
                 if wanted:
                     places.append(place)
                 if piece.text.steering and piece.text.steering[position]:
                     steered.append((place, piece.text.steering[position]))
         trimmed = self._model.trimmed_block
-        steering = Steering(steered, self._model.hidden_size, trimmed) if steered else None
-        reading = Reading(places, blocks, take, trimmed) if take is not None and places and blocks else None
+        steering = StepSteering(steered, self._model.hidden_size, trimmed) if steered else None
+        reading = BlockRead(places, blocks, take, trimmed) if take is not None and places and blocks else None
         return self._context.run(tokens, steering, reading)
 
 
@@ -90,7 +90,7 @@ def _steps(texts: Sequence[Text], most_wanted: int) -> Iterator[Step]:
     that does not alone in several."""
     group: Step = []
     for text in sorted(texts, key=lambda text: len(text.tokens)):
-        whole = Piece(text, 0, len(text.tokens))
+        whole = TextSlice(text, 0, len(text.tokens))
         if group and not _fit([*group, whole], most_wanted):
             yield group
             group = []
@@ -100,7 +100,7 @@ def _steps(texts: Sequence[Text], most_wanted: int) -> Iterator[Step]:
         start = 0
         while start < whole.end:
             end = min(start + TOKENS_A_STEP, max(start, text.wanted) + most_wanted, whole.end)
-            yield [Piece(text, start, end)]
+            yield [TextSlice(text, start, end)]
             start = end
     if group:
         yield group

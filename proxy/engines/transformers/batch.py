@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from proxy.engines.answer import Answer, Steering
+from proxy.engines.answer import RunningAnswer, Steering
 from proxy.engines.base import Failure, Probe
 from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.engines.transformers.graphs import DecodeGraphs, cuda_graphs
@@ -37,7 +37,7 @@ class _Joining:
     read of each before and is still to be copied into the cache; `done` counts the tokens that need no reading."""
 
     cache: RowCache
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[RunningAnswer] = field(default_factory=list)
     known: list[KeyValues] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
 
@@ -50,9 +50,9 @@ class DecodingBatch:
         self._stops = stops
         self._context_length = context_length
         self._max_rows = max_rows
-        self._waiting: deque[Answer] = deque()
+        self._waiting: deque[RunningAnswer] = deque()
         self._joining: _Joining | None = None
-        self._running: list[tuple[Answer, Sampler]] = []
+        self._running: list[tuple[RunningAnswer, Sampler]] = []
         self._cache = runner.new_cache()
         self._prefixes = PrefixCache(min(int(PREFIX_SHARE * runner.n_bytes), MOST_PREFIX_BYTES))
         on_cuda = runner.device.type == "cuda"
@@ -68,7 +68,7 @@ class DecodingBatch:
         """See Batch.busy."""
         return bool(self._waiting or self._joining or self._running)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: RunningAnswer) -> None:
         """See Batch.add."""
         self._waiting.append(answer)
 
@@ -138,7 +138,7 @@ class DecodingBatch:
         except Exception as error:
             self._fail_all_running(error)
 
-    def _failed(self, answers: Sequence[Answer], error: Exception, *, alone: bool = False) -> None:
+    def _failed(self, answers: Sequence[RunningAnswer], error: Exception, *, alone: bool = False) -> None:
         logger.error("a step of %d answers failed", len(answers), exc_info=error)
         self._forget_composition()
         self._free_memory()
@@ -259,7 +259,7 @@ class DecodingBatch:
         self._leave(self._accept(answers, drawn, _likelihoods(answers, drawn, logits)))
 
     def _accept(
-        self, answers: Sequence[Answer], tokens: Sequence[int], likely: Sequence[Likelihood | None]
+        self, answers: Sequence[RunningAnswer], tokens: Sequence[int], likely: Sequence[Likelihood | None]
     ) -> list[int]:
         """Tell everyone of its token; who goes no further, by their places."""
         told = zip(answers, tokens, likely, strict=True)
@@ -291,7 +291,7 @@ class DecodingBatch:
         columns = torch.tensor([tokens, positions], device=runner.device)[:, :, None]
         return runner.decode(columns[0], columns[1], self._cache, seen, self._table)
 
-    def _read(self, answers: Sequence[Answer]) -> None:
+    def _read(self, answers: Sequence[RunningAnswer]) -> None:
         """Hand everyone what their probes read in this step."""
         table = self._table or (self._graphs and self._graphs.table)
         if table and any(self._probes):
@@ -320,7 +320,7 @@ class DecodingBatch:
         self._steering = []
 
 
-def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:
+def _worth_waiting(answer: RunningAnswer, known: int, group: Sequence[RunningAnswer]) -> bool:
     """Whether so much of a prompt is about to be read for another that it can be had for nothing a step later."""
     end = known + WORTH_WAITING
     if end >= len(answer.prompt):
@@ -333,7 +333,9 @@ def _worth_waiting(answer: Answer, known: int, group: Sequence[Answer]) -> bool:
     )
 
 
-def _likelihoods(answers: Sequence[Answer], tokens: Sequence[int], logits: torch.Tensor) -> list[Likelihood | None]:
+def _likelihoods(
+    answers: Sequence[RunningAnswer], tokens: Sequence[int], logits: torch.Tensor
+) -> list[Likelihood | None]:
     n_top = [answer.generation.sampling.top_logprobs for answer in answers]
     return likelihoods(logits, tokens, n_top, answers[0].special)
 

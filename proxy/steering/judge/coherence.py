@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.steering.judge.reading import Reading
+from proxy.steering.judge.reading import AnswerEvidence
 
 USUAL = 5  # percent of ordinary answers that lie beyond the usual range, on the side that is suspicious
 LONGEST = 2.0  # times the longest ordinary answer: up to there an answer is not too long
@@ -35,7 +35,7 @@ class Coherence:
     density: Slope
     n_tokens: Slope
 
-    def __call__(self, reading: Reading) -> float:
+    def __call__(self, reading: AnswerEvidence) -> float:
         if not reading.n_tokens:
             return 0.0
         return min(
@@ -46,7 +46,7 @@ class Coherence:
         )
 
 
-def usual_coherence(readings: Sequence[Reading]) -> Coherence:
+def usual_coherence(readings: Sequence[AnswerEvidence]) -> Coherence:
     """By a model's ordinary answers, which have a token at least.
 
     The usual range of each mark begins at the fifth percentile of theirs. Below it the score falls: of the

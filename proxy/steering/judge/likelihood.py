@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from proxy.steering.judge.base import Answer, Score
 from proxy.steering.judge.coherence import Coherence, usual_coherence
-from proxy.steering.judge.reading import Reader, Reading
+from proxy.steering.judge.reading import AnswerEvidence, EvidenceReader
 from proxy.steering.traits.trait import Trait
 from vector_store import SIDES, Condition, Side
 
@@ -59,7 +59,7 @@ def fit_logistic(members: Array, others: Array) -> Logistic:
     return Logistic(tuple(slopes.tolist()), float(fitted[-1] - slopes @ mean))
 
 
-def ratios(reading: Reading, side: Side) -> tuple[float, float]:
+def ratios(reading: AnswerEvidence, side: Side) -> tuple[float, float]:
     """Log-likelihood ratios per token: of the side's instruction to the opposite one, and to none."""
     own, opposite = (reading.positive, reading.negative)[:: 1 if side == "positive" else -1]
     return own - opposite, own - reading.plain
@@ -74,7 +74,7 @@ class Calibration:
     coherence: Coherence
 
 
-def calibrate(conditions: Sequence[Condition], readings: Sequence[Reading]) -> Calibration:
+def calibrate(conditions: Sequence[Condition], readings: Sequence[AnswerEvidence]) -> Calibration:
     """By answers of all conditions, which have a token at least."""
     asked = np.array(conditions)
     sides = {}
@@ -89,7 +89,7 @@ class LikelihoodJudge:
 
     name = "likelihood ratio"
 
-    def __init__(self, trait: Trait, reader: Reader, calibration: Calibration) -> None:
+    def __init__(self, trait: Trait, reader: EvidenceReader, calibration: Calibration) -> None:
         self._trait = trait
         self._reader = reader
         self._calibration = calibration
@@ -102,6 +102,6 @@ class LikelihoodJudge:
         readings = dict(zip(asked, self._reader.read(asked), strict=True))
         return [self._score(readings[answer.question, answer.text], answer.side) for answer in answers]
 
-    def _score(self, reading: Reading, side: Side) -> Score:
+    def _score(self, reading: AnswerEvidence, side: Side) -> Score:
         shown = self._calibration.sides[side](ratios(reading, side)) if reading.n_tokens else 0.0
         return Score(100 * shown, self._calibration.coherence(reading))

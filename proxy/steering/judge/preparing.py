@@ -6,7 +6,7 @@ from proxy.judge_settings import JUDGE_KINDS
 from proxy.steering.judge.base import Answer, JudgeKind, NamedJudge, check_judged
 from proxy.steering.judge.likelihood import LikelihoodJudge, calibrate
 from proxy.steering.judge.model import ModelJudge
-from proxy.steering.judge.reading import Reader, Reading
+from proxy.steering.judge.reading import AnswerEvidence, EvidenceReader
 from proxy.steering.judge.rollouts import (
     CALIBRATING_PAIRS,
     N_HELD_OUT,
@@ -70,9 +70,9 @@ def _judge(kind: JudgeKind, engine: Engine, trait: Trait, seed: int, work: Work)
 
 def _calibrated(engine: Engine, trait: Trait, seed: int, work: Work) -> LikelihoodJudge:
     samples = calibration_samples(engine, trait, seed, work)
-    reader = Reader(engine, [trait.instructions[pair] for pair in CALIBRATING_PAIRS])
+    reader = EvidenceReader(engine, [trait.instructions[pair] for pair in CALIBRATING_PAIRS])
     asked = [(sample.question, sample.text) for sample in samples]
-    parts = work.in_parts("judge-readings", reading_label(trait), asked, packed(list[Reading]), reader.read)
+    parts = work.in_parts("judge-readings", reading_label(trait), asked, packed(list[AnswerEvidence]), reader.read)
     found = [
         (sample.condition, reading)
         for sample, reading in zip(samples, [reading for part in parts for reading in part], strict=True)

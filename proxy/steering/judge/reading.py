@@ -16,7 +16,7 @@ from vector_store import SIDES
 N_GRAM = 3  # tokens
 
 
-class Reading(NamedTuple):
+class AnswerEvidence(NamedTuple):
     """Of one answer. Likelihoods are mean log-probabilities per token, in nats.
 
     `plain`: under no instruction. `positive`, `negative`: under that pole's instructions, mean over them. `best`: under
@@ -34,17 +34,17 @@ class Reading(NamedTuple):
     n_tokens: int
 
 
-EMPTY = Reading(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+EMPTY = AnswerEvidence(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
-class Reader:
+class EvidenceReader:
     """Reads answers by teacher forcing, under `pairs` and under no instruction."""
 
     def __init__(self, engine: Engine, pairs: Sequence[InstructionPair]) -> None:
         self._engine = engine
         self._instructions: list[str | None] = [None, *(pair.side(side) for side in SIDES for pair in pairs)]
 
-    def read(self, asked: Sequence[tuple[str, str]]) -> list[Reading]:
+    def read(self, asked: Sequence[tuple[str, str]]) -> list[AnswerEvidence]:
         """Of each question and answer, in order; all in one pass of the engine. Blocks."""
         prompts = {question: self._prompts(question) for question, _ in asked}
         answers = [(prompts[question], self._engine.encode(text)) for question, text in asked]
@@ -68,10 +68,10 @@ class Reader:
         ]
 
 
-def _reading(means: Sequence[float], tokens: Sequence[int], text: str) -> Reading:
+def _reading(means: Sequence[float], tokens: Sequence[int], text: str) -> AnswerEvidence:
     positive, negative = np.split(np.array(means[1:]), 2)
     content = text.encode()
-    return Reading(
+    return AnswerEvidence(
         plain=means[0],
         positive=float(positive.mean()),
         negative=float(negative.mean()),

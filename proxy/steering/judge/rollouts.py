@@ -20,7 +20,7 @@ _FIRST_SEED = 800_000  # after those of extraction, whose answers these are not
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledAnswer:
     """An answer to a question, and what it was asked to show."""
 
     condition: Condition
@@ -28,7 +28,7 @@ class Sample:
     text: str
 
 
-def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Sample]:
+def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[LabelledAnswer]:
     """An answer to every extract question under each condition, the pairs taken in turn. Blocks."""
     questions = trait.questions_for(engine.info.world).extract
     wanted = [
@@ -38,7 +38,7 @@ def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> 
     return _samples(engine, trait, wanted, seed, work, "judge-calibration", calibration_label(trait))
 
 
-def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Sample]:
+def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[LabelledAnswer]:
     """Answers to every evaluate question for each pole, the held-out pairs taken in turn. Blocks."""
     questions = trait.questions_for(engine.info.world).evaluate
     wanted: list[tuple[Condition, int, str]] = [
@@ -64,7 +64,7 @@ def _samples(
     work: Work,
     name: str,
     label: str,
-) -> list[Sample]:
+) -> list[LabelledAnswer]:
     """At temperature 1, as in extraction."""
     generations = []
     for number, (condition, pair, question) in enumerate(wanted):
@@ -74,6 +74,6 @@ def _samples(
         generations.append(Generation(prompt, sampling))
     completions = work.answers(name, label, engine, generations)
     return [
-        Sample(condition, question, completion.text)
+        LabelledAnswer(condition, question, completion.text)
         for (condition, _, question), completion in zip(wanted, completions, strict=True)
     ]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from proxy.engines.base import FloatArray
 from proxy.steering.judge.base import SCORES, Answer, Judge, NamedJudge, check_judged
-from proxy.steering.judge.rollouts import Sample
+from proxy.steering.judge.rollouts import LabelledAnswer
 from proxy.steering.statistics import auroc
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
@@ -54,7 +54,7 @@ class Validated:
         return JudgedBy(name=self.name, auroc=self.auroc, n=self.n, scored=self.scored)
 
 
-def validate(judge: NamedJudge, samples: Sequence[Sample], trait: Trait, work: Work) -> Validated:
+def validate(judge: NamedJudge, samples: Sequence[LabelledAnswer], trait: Trait, work: Work) -> Validated:
     """Judge held-out samples for both poles, and damaged ones. Blocks. SetupError where it could score less than half
     of the answers of either pole."""
     damaged = damage(samples)
@@ -80,15 +80,17 @@ def validate(judge: NamedJudge, samples: Sequence[Sample], trait: Trait, work: W
     )
 
 
-def damage(samples: Sequence[Sample]) -> list[Sample]:
+def damage(samples: Sequence[LabelledAnswer]) -> list[LabelledAnswer]:
     """Answers that make no sense, made of ones that do: words in any order, and the first half said over and over. The
     latter a model finds very likely."""
     words = [(sample, sample.text.split()) for sample in samples]
     long = [(sample, some) for sample, some in words if len(some) >= MIN_WORDS]
     rng = Random(0)
-    shuffled = [Sample(s.condition, s.question, " ".join(rng.sample(some, len(some)))) for s, some in long[:N_DAMAGED]]
+    shuffled = [
+        LabelledAnswer(s.condition, s.question, " ".join(rng.sample(some, len(some)))) for s, some in long[:N_DAMAGED]
+    ]
     circles = [
-        Sample(s.condition, s.question, " ".join(some[: len(some) // 2] * 6))
+        LabelledAnswer(s.condition, s.question, " ".join(some[: len(some) // 2] * 6))
         for s, some in long[N_DAMAGED : 2 * N_DAMAGED]
     ]
     return shuffled + circles

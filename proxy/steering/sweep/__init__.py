@@ -10,7 +10,7 @@ table, svg  a curve to look at
 console     what `persona-proxy sweep` does
 """
 
-from proxy.steering.sweep.options import MAX_COEFFICIENT, MAX_COEFFICIENTS, SweepOptions, grid
+from proxy.steering.sweep.options import MAX_COEFFICIENTS, MAX_SWEPT_COEFFICIENT, SweepOptions, grid
 from proxy.steering.sweep.run import parts_key, stages, sweep
 
-__all__ = ["MAX_COEFFICIENT", "MAX_COEFFICIENTS", "SweepOptions", "grid", "parts_key", "stages", "sweep"]
+__all__ = ["MAX_SWEPT_COEFFICIENT", "MAX_COEFFICIENTS", "SweepOptions", "grid", "parts_key", "stages", "sweep"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from proxy.engines.base import Engine, Generation, ModelInfo, Plan, Sampling
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
-from proxy.steering.placement import N_QUESTIONS
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.plan import build_plan
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.traits.trait import Trait
@@ -31,7 +31,7 @@ class Arm(NamedTuple):
 UNSTEERED = Arm("unsteered")
 
 
-class Asked(NamedTuple):
+class SweepCell(NamedTuple):
     """One answer: in which way, to which of the evaluate questions, and which sample."""
 
     arm: Arm
@@ -39,22 +39,22 @@ class Asked(NamedTuple):
     sample: int
 
 
-def listed(options: SweepOptions) -> list[Asked]:
+def listed(options: SweepOptions) -> list[SweepCell]:
     """All of it: every arm's answer to the first question, then to the next, so that all arms share each batch. The
     first half of the questions is for choosing and does without the controls that are only reported."""
     steered = [Arm("steered", side, value) for side in SIDES for value in options.of(side)]
     controls = [Arm("random", arm.side, arm.coefficient) for arm in steered]
     controls += [Arm("prompt", side) for side in options.sides]
     return [
-        Asked(arm, question, sample)
-        for question in range(2 * N_QUESTIONS)
+        SweepCell(arm, question, sample)
+        for question in range(2 * N_PLACEMENT_QUESTIONS)
         for sample in range(options.samples)
-        for arm in (UNSTEERED, *steered, *(controls if question >= N_QUESTIONS else ()))
+        for arm in (UNSTEERED, *steered, *(controls if question >= N_PLACEMENT_QUESTIONS else ()))
     ]
 
 
 def generations(
-    engine: Engine, trait: Trait, vector: PersonaVector, asked: Sequence[Asked], options: SweepOptions
+    engine: Engine, trait: Trait, vector: PersonaVector, asked: Sequence[SweepCell], options: SweepOptions
 ) -> list[Generation]:
     """One for each that is asked. The same question and sample has the same seed in every arm, so that arms differ by
     their steering alone."""

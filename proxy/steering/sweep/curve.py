@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from proxy.steering.judge import Score
-from proxy.steering.placement import N_QUESTIONS
-from proxy.steering.sweep.asked import UNSTEERED, Arm, Asked
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS
+from proxy.steering.sweep.asked import UNSTEERED, Arm, SweepCell
 from proxy.steering.sweep.calibration import (
     Level,
     measured,
@@ -22,13 +22,13 @@ CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are
 ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "prompt")
 
 
-def levels_of(scores: Iterable[tuple[Asked, Score | None, bool | None]], samples: int) -> dict[Arm, Level]:
+def levels_of(scores: Iterable[tuple[SweepCell, Score | None, bool | None]], samples: int) -> dict[Arm, Level]:
     """One pole's scores, and whether the fact is right, by arm: a row for each question and a column for each sample,
     nan where nothing was asked, could be scored or is known."""
     levels: dict[Arm, Level] = {}
     for (arm, question, sample), score, right in scores:
         if arm not in levels:
-            tables = [np.full((2 * N_QUESTIONS, samples), np.nan) for _ in range(3)]
+            tables = [np.full((2 * N_PLACEMENT_QUESTIONS, samples), np.nan) for _ in range(3)]
             levels[arm] = Level(arm.coefficient, *tables)
         level = levels[arm]
         if score is not None:
@@ -45,8 +45,10 @@ def pole_curve(
 
     `truthful`: facts count, the pole does not ask for falsehood.
     """
-    choosing = {arm: _rows(level, slice(N_QUESTIONS)) for arm, level in levels.items() if arm.kind in CHOSEN_BY}
-    reporting = {arm: _rows(level, slice(N_QUESTIONS, None)) for arm, level in levels.items()}
+    choosing = {
+        arm: _rows(level, slice(N_PLACEMENT_QUESTIONS)) for arm, level in levels.items() if arm.kind in CHOSEN_BY
+    }
+    reporting = {arm: _rows(level, slice(N_PLACEMENT_QUESTIONS, None)) for arm, level in levels.items()}
     if judge.scored:
         factor, verdict = strength(_steered(choosing), choosing[UNSTEERED], truthful)
     else:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from proxy.errors import SetupError
 from vector_store import SIDES, Side
 
-MAX_COEFFICIENT = 4.0  # twice what a request may ask for: the strength may have been set too low by half
+MAX_SWEPT_COEFFICIENT = 4.0  # twice what a request may ask for: the strength may have been set too low by half
 MAX_COEFFICIENTS = 64
 MAX_SAMPLES = 100
 
 
 def grid(start: float, end: float, step: float) -> tuple[float, ...]:
     """From `start` to `end`, both included, in steps. SetupError where that is no range."""
-    limit = MAX_COEFFICIENT
+    limit = MAX_SWEPT_COEFFICIENT
     if not (step > 0 and -limit <= start <= end <= limit and (end - start) / step < MAX_COEFFICIENTS):
         raise SetupError(
             f"{start:g} to {end:g} in steps of {step:g} is no range of coefficients: it goes up, from {-limit:g} to "
@@ -37,9 +37,9 @@ class SweepOptions:
         if not any(self.coefficients) or len(self.coefficients) > MAX_COEFFICIENTS:
             raise SetupError(f"a sweep needs a coefficient besides 0, and takes {MAX_COEFFICIENTS} at most")
         for value in self.coefficients:
-            if not abs(value) <= MAX_COEFFICIENT:
+            if not abs(value) <= MAX_SWEPT_COEFFICIENT:
                 raise SetupError(
-                    f"coefficients must be from {-MAX_COEFFICIENT:g} to {MAX_COEFFICIENT:g}, not {value:g}"
+                    f"coefficients must be from {-MAX_SWEPT_COEFFICIENT:g} to {MAX_SWEPT_COEFFICIENT:g}, not {value:g}"
                 )
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise SetupError(f"samples must be from 1 to {MAX_SAMPLES}, not {self.samples}")

@@ -17,7 +17,7 @@ from proxy.errors import SetupError
 from proxy.steering import sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.dose import unit
-from proxy.steering.placement import N_QUESTIONS
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.matched import Pole, by_others
 from proxy.steering.transfer.pairs import prompt
@@ -63,7 +63,7 @@ class EvaluationOptions:
             raise SetupError(f"the seed must not be negative, as {self.seed} is")
 
 
-class Asked(NamedTuple):
+class EvaluationCell(NamedTuple):
     """One answer: to get which pole (its index), in which way, to which question, and which sample."""
 
     pole: int
@@ -84,11 +84,11 @@ class Arms:
     options: EvaluationOptions
 
     @cached_property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[EvaluationCell]:
         """All of it, question by question. No steering is asked for once per trait, under its first pole."""
         longest = max(map(len, self.questions.values()))
         return [
-            Asked(index, kind, question, sample)
+            EvaluationCell(index, kind, question, sample)
             for question in range(longest)
             for index, pole in enumerate(self.poles)
             if question < self.n_questions(index)
@@ -123,7 +123,7 @@ class Arms:
         pole = self.poles[index]
         return [other for other in self.poles if other.side == pole.side and other.trait.id != pole.trait.id]
 
-    def question(self, asked: Asked) -> str:
+    def question(self, asked: EvaluationCell) -> str:
         return self.questions[self.poles[asked.pole].trait.id][asked.question]
 
     def generations(self) -> list[Generation]:
@@ -169,7 +169,7 @@ class Arms:
             return pole.direction(self.wrong(index)[sample].transferred)
         return pole.direction(pole.native if kind.startswith("native") else pole.transferred)
 
-    def _instruction(self, asked: Asked) -> str | None:
+    def _instruction(self, asked: EvaluationCell) -> str | None:
         """The system prompt of those who are asked by one: the trait's instructions in turn."""
         if asked.kind != "prompt":
             return None
@@ -207,7 +207,7 @@ def reported_questions(traits: Mapping[str, Trait], world: str | None) -> dict[s
         from proxy.demo.evaluate import held_out_questions
 
         more = held_out_questions(traits, N_DEMO_QUESTIONS)
-    return {id_: [*trait.questions_for(world).evaluate[N_QUESTIONS:], *more] for id_, trait in traits.items()}
+    return {id_: [*trait.questions_for(world).evaluate[N_PLACEMENT_QUESTIONS:], *more] for id_, trait in traits.items()}
 
 
 def read_activations(engine: Engine, traits: Mapping[str, Trait], seed: int, work: Work) -> dict[Span, FloatArray]:

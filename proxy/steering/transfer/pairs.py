@@ -22,7 +22,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadDocument:
     """A document as one model reads it. `ends`: by the character of the answer at which a token ends, counted from its
     beginning, that token's index in the rollout's response. Tokens that end inside a character, the answer's first one
     and those of the template are not in it."""
@@ -47,7 +47,7 @@ def prompt(engine: Engine, document: Document) -> list[int]:
     return engine.render(messages(document.system, document.question))
 
 
-def read(engine: Engine, document: Document) -> Reading | None:
+def read(engine: Engine, document: Document) -> ReadDocument | None:
     """The document with its answer as this model reads it; None where it is too long, and where the template does not
     keep the answer as it is."""
     text = (document.answer or "").strip()
@@ -61,7 +61,7 @@ def read(engine: Engine, document: Document) -> Reading | None:
     response = response[: max(ends.values()) + 1]
     if begin + len(response) > engine.info.context_length:
         return None
-    return Reading(Rollout(whole[:begin], response), ends)
+    return ReadDocument(Rollout(whole[:begin], response), ends)
 
 
 def pair(source: Engine, target: Engine, document: Document, span: Span) -> Pairing | None:

@@ -20,7 +20,7 @@ STRENGTHS = (0.01, 0.1, 1.0)  # of the ridge, in variances of a source dimension
 
 
 @dataclass(frozen=True)
-class Sample:
+class PairedResiduals:
     """Paired residuals: `source` float32[n, source blocks, d], `target` float32[n, target blocks, p], and the fold,
     int[n], each pair's document is in."""
 
@@ -29,7 +29,7 @@ class Sample:
     folds: IntArray
 
 
-def screen(sample: Sample) -> FloatArray:
+def screen(sample: PairedResiduals) -> FloatArray:
     """float32[source blocks, target blocks]: the R2 on held-out folds of the best ridge between every two blocks."""
     targets = [_likeness(sample.target[:, block]) for block in range(sample.target.shape[1])]
     n_blocks, width = sample.source.shape[1:]

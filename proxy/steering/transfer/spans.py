@@ -16,7 +16,7 @@ from proxy.errors import SetupError
 from proxy.steering.transfer.files import MapInfo, write_map, written
 from proxy.steering.transfer.maps import Fit, best, cross_validated, r_squared
 from proxy.steering.transfer.normal import FOLDS, Moments, Scale, Sums
-from proxy.steering.transfer.screen import SAMPLE, Sample, screen
+from proxy.steering.transfer.screen import SAMPLE, PairedResiduals, screen
 from proxy.steering.transfer.stream import Paired, Stream, fold_of
 from proxy.steering.work import Work, counter, packed
 from vector_store import Span
@@ -64,7 +64,7 @@ class SpanMaps:
             folds += [fold_of(few.documents[pairs.number])] * len(rows)
         _check_folds(folds)
         table: list[list[float]] = screen(
-            Sample(np.concatenate(source), np.concatenate(target), np.array(folds))
+            PairedResiduals(np.concatenate(source), np.concatenate(target), np.array(folds))
         ).tolist()
         return table
 

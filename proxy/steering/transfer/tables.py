@@ -57,7 +57,7 @@ def figures_of(
             for pole in poles
         ]
     )
-    sums = _Sums(transfer, arms, judges, tables)
+    sums = _Tally(transfer, arms, judges, tables)
     of_poles = range(len(poles))
     return Evaluation(
         source=transfer.source.id,
@@ -77,7 +77,7 @@ def figures_of(
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _Tally:
     """Sums up what there is of one pole after the other."""
 
     transfer: TransferInfo

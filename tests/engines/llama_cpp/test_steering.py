@@ -21,7 +21,7 @@ from proxy.engines.llama_cpp import engine as llama_cpp
 from proxy.engines.llama_cpp import graph
 from proxy.engines.llama_cpp.context import Context, StepToken  # noqa: E402
 from proxy.engines.llama_cpp.engine import LlamaEngine  # noqa: E402
-from proxy.engines.llama_cpp.graph import GraphHook, Place, Steering  # noqa: E402
+from proxy.engines.llama_cpp.graph import GraphHook, StepSteering, TokenSlot  # noqa: E402
 from proxy.engines.llama_cpp.library import NodeCallback  # noqa: E402
 from proxy.engines.llama_cpp.model import LlamaModel  # noqa: E402
 from proxy.engines.llama_cpp.sampling import Sampler  # noqa: E402
@@ -111,7 +111,7 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_are_those_of_a_co
             super().__init__(*args)
             self.callback = NodeCallback()  # a null pointer: llama.cpp calls nobody
 
-    def logits(steering: Steering | None) -> np.ndarray:
+    def logits(steering: StepSteering | None) -> np.ndarray:
         context = Context(model, 64, 4, 32, 8)
         model.trimmed_block = context.find_trimmed_block() if steering else model.trimmed_block
         tokens = [StepToken(10 + row, position, row, position == 1) for row in range(4) for position in range(2)]
@@ -119,7 +119,9 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_are_those_of_a_co
 
     model.trimmed_block = Context(model, 64, 4, 32, 8).find_trimmed_block()
     items = PLANS[7].interventions
-    steering = Steering([(Place(3, 1), items), (Place(7, 3), items)], model.hidden_size, model.trimmed_block)
+    steering = StepSteering(
+        [(TokenSlot(3, 1), items), (TokenSlot(7, 3), items)], model.hidden_size, model.trimmed_block
+    )
     mixed = logits(steering)
     monkeypatch.setattr(contexts, "GraphHook", NoHook)
     untouched = logits(None)

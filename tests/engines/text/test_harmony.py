@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.stream import Answer, ChunkSequence, Head, completion, frame
+from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, completion, frame
 from proxy.engines.base import Finish, Token
 from proxy.engines.text.harmony import HarmonyFormat
 from proxy.engines.text.speech import Speaker
@@ -128,7 +128,7 @@ def test_no_marker_reaches_a_client_when_anything_is_emitted_and_cut_anywhere(
 ) -> None:
     events = [*tokens_of(emitted[:cut]), Finish(reason)]  # type: ignore[arg-type]
     head = Head("chatcmpl-1", 1, "tiny", "fp", prompt_tokens=1, steering=UNSTEERED)
-    streamed, whole = Answer(tools=tools), Answer(tools=tools)
+    streamed, whole = GrowingChoice(tools=tools), GrowingChoice(tools=tools)
     sequence = ChunkSequence(head, [streamed], include_usage=True)
     chunks = [*sequence.opening(), *(c for event in events for c in sequence.feed(0, event)), *sequence.closing()]
     for event in events:

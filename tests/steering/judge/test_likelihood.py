@@ -12,7 +12,7 @@ from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Judge, prepare
 from proxy.steering.judge.coherence import usual_coherence
 from proxy.steering.judge.likelihood import calibrate, fit_logistic, ratios
-from proxy.steering.judge.reading import EMPTY, Reader, Reading, distinct_share
+from proxy.steering.judge.reading import EMPTY, AnswerEvidence, EvidenceReader, distinct_share
 from proxy.steering.judge.rollouts import CALIBRATING_PAIRS, HELD_OUT_PAIRS
 from proxy.steering.traits.trait import Trait
 from tests.steering.pretend import WORK, FinishedRun, PretendEngine, make_trait
@@ -84,14 +84,14 @@ class Recording(PretendEngine):
 
 def test_read_then_the_text_alone_under_no_and_every_instruction_where_answers_begin(trait: Trait) -> None:
     engine = Recording()
-    Reader(engine, trait.instructions[:2]).read([("Why?", "ha so"), ("Why?", "")])
+    EvidenceReader(engine, trait.instructions[:2]).read([("Why?", "ha so"), ("Why?", "")])
     heads = ["", *(f"system: {n}: be {pole}\n" for pole in ("silly", "serious") for n in (0, 1))]
     assert engine.scored == [(f"{head}user: Why?\n<final>", "ha so") for head in heads]
 
 
 def test_read_when_an_answer_is_longer_than_the_context_then_its_beginning_counts(trait: Trait) -> None:
     engine = Recording()
-    (reading,) = Reader(engine, trait.instructions[:1]).read([("Why?", "so " * 300)])
+    (reading,) = EvidenceReader(engine, trait.instructions[:1]).read([("Why?", "so " * 300)])
     assert reading.n_tokens == 900 and len(engine.scored) == 3
 
 
@@ -107,8 +107,8 @@ def test_prepare_then_validated_on_other_questions_and_instructions_than_calibra
     assert len({generation.sampling.seed for generation in engine.started}) == len(prompts)
 
 
-def reading(plain: float, positive: float, negative: float) -> Reading:
-    return Reading(plain, positive, negative, max(plain, positive, negative), 1.0, 0.9, 20)
+def reading(plain: float, positive: float, negative: float) -> AnswerEvidence:
+    return AnswerEvidence(plain, positive, negative, max(plain, positive, negative), 1.0, 0.9, 20)
 
 
 def test_calibrate_when_ordinary_answers_have_the_higher_ratio_then_they_still_show_no_pole() -> None:
@@ -141,7 +141,7 @@ def test_fit_logistic_when_classes_are_apart_then_its_probabilities_are_those_of
     assert fitted([1.5]) > 0.9 and fitted([-1.5]) < 0.1
 
 
-ORDINARY = [Reading(-1.0, -1.0, -1.0, best, 1.0, 0.8, 20) for best in np.linspace(-1.0, -0.2, 41)]
+ORDINARY = [AnswerEvidence(-1.0, -1.0, -1.0, best, 1.0, 0.8, 20) for best in np.linspace(-1.0, -0.2, 41)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Score, prepare, stages
-from proxy.steering.judge.rollouts import Sample
+from proxy.steering.judge.rollouts import LabelledAnswer
 from proxy.steering.judge.validation import damage, validate
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
@@ -14,7 +14,7 @@ from tests.steering.pretend import WORK, PretendEngine, PretendJudge
 from vector_store import JudgedBy, opposite
 
 SAMPLES = [
-    Sample(side, f"{number}?", " ".join([word] * count + ["so"] * (10 - count)))  # type: ignore[arg-type]
+    LabelledAnswer(side, f"{number}?", " ".join([word] * count + ["so"] * (10 - count)))  # type: ignore[arg-type]
     for number in range(20)
     for side, word, count in (("positive", "ha", 3 + number % 3), ("negative", "hm", 3 + number % 3))
 ]
@@ -58,7 +58,7 @@ def test_validate_when_one_pole_alone_is_recognised_then_unscored(trait: Trait) 
 def test_validate_when_a_pole_is_not_always_shown_then_both_scores_together_count(trait: Trait) -> None:
     # A fifth of the answers asked to be silly are plain: no judge can tell by them alone.
     samples = [
-        Sample(s.condition, s.question, "so so so so so") if s.condition == "positive" and n % 5 == 0 else s
+        LabelledAnswer(s.condition, s.question, "so so so so so") if s.condition == "positive" and n % 5 == 0 else s
         for n, s in enumerate(SAMPLES)
     ]
     validated = validate(PretendJudge(), samples, trait, WORK)
@@ -73,7 +73,7 @@ def test_validate_then_coherence_is_tried_on_damaged_answers(trait: Trait) -> No
 
     assert validate(Strict(), SAMPLES, trait, WORK).coherence_auroc == 1.0
     assert validate(Guessing(), SAMPLES, trait, WORK).coherence_auroc == 0.5
-    short = [Sample(sample.condition, sample.question, sample.text[:5]) for sample in SAMPLES]
+    short = [LabelledAnswer(sample.condition, sample.question, sample.text[:5]) for sample in SAMPLES]
     assert validate(PretendJudge(), short, trait, WORK).coherence_auroc is None
 
 
@@ -93,13 +93,13 @@ def test_validate_when_some_can_not_be_scored_then_the_others_count_unless_too_f
 
 
 def test_damage_then_the_same_words_in_any_order_or_the_first_half_over_and_over() -> None:
-    whole = Sample("positive", "Why?", "one two three four five six")
+    whole = LabelledAnswer("positive", "Why?", "one two three four five six")
     broken = damage([whole] * 50)
     assert len(broken) == 40 and {sample.condition for sample in broken} == {"positive"}
     for sample in broken[:20]:
         assert sorted(sample.text.split()) == sorted(whole.text.split())
     assert {sample.text for sample in broken[20:]} == {" ".join(["one two three"] * 6)}
-    assert damage([Sample("positive", "Why?", "one two three")]) == []
+    assert damage([LabelledAnswer("positive", "Why?", "one two three")]) == []
 
 
 def test_prepare_when_the_judge_can_not_judge_at_all_then_told_before_anything_is_made(trait: Trait) -> None:

@@ -6,7 +6,7 @@ import pytest
 from proxy.engines.base import FloatArray
 from proxy.steering.transfer.maps import Fit, Method, best, cross_validated, r_squared
 from proxy.steering.transfer.normal import FOLDS, ROWS, Moments, Scale, Sums
-from proxy.steering.transfer.screen import Sample, screen
+from proxy.steering.transfer.screen import PairedResiduals, screen
 
 N, D, P = 600, 20, 12
 RNG = np.random.default_rng(5)
@@ -108,7 +108,7 @@ def test_screen_when_blocks_are_planted_then_each_finds_its_own() -> None:
     x, y, _ = pairs(n=200)
     other = RNG.normal(0, 1, x.shape).astype(np.float32)
     junk = RNG.normal(0, 1, y.shape).astype(np.float32)
-    sample = Sample(np.stack([other, x], axis=1), np.stack([y, junk], axis=1), np.arange(200) % FOLDS)
+    sample = PairedResiduals(np.stack([other, x], axis=1), np.stack([y, junk], axis=1), np.arange(200) % FOLDS)
     table = screen(sample)
     assert table.shape == (2, 2) and table[1, 0] > 0.9
     assert max(table[0, 0], table[0, 1], table[1, 1]) < 0.1

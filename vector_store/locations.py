@@ -38,7 +38,7 @@ class Entry(NamedTuple):
         return f"{self.model}/{self.trait}/{self.file}"
 
 
-class Place(Protocol):
+class Location(Protocol):
     """Where vector files lie, as <model>/<trait>/<file>. Every name that comes in is one plain part of a path."""
 
     @property

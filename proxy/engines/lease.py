@@ -12,10 +12,10 @@ from proxy.engines.base import Engine
 from proxy.errors import ModelUnavailable
 
 
-class Hold:
+class Lease:
     """One use of a model, which stays loaded until `release`."""
 
-    def __init__(self, release: Callable[["Hold"], None]) -> None:
+    def __init__(self, release: Callable[["Lease"], None]) -> None:
         self._release = release
         self._engine: Future[Engine] = Future()
 
