@@ -15,9 +15,9 @@ from proxy.steering.making import parts_of, prepare, save
 from proxy.steering.report import ProgressBar
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.apply import apply, check
+from proxy.steering.transfer.arms import native_vector
 from proxy.steering.transfer.files import TransferInfo, find
 from proxy.steering.transfer.fit import Corpus, fit, fit_parts
-from proxy.steering.transfer.matched import native_vector
 from proxy.steering.work import Work
 from vector_store import SIDES, SPANS, PersonaVector, VectorStore
 

@@ -14,12 +14,10 @@ import numpy as np
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.steering.asking import answer_tokens
+from proxy.steering.transfer.blocks import N_SHUFFLED, SAMPLE, SUMS_MEMORY, sums_size
 from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check
-from proxy.steering.transfer.normal import FOLDS
-from proxy.steering.transfer.pairs import Document, prompt
-from proxy.steering.transfer.screen import SAMPLE
-from proxy.steering.transfer.spans import N_SHUFFLED, SUMS_MEMORY, sums_size
-from proxy.steering.transfer.stream import MEMORY, Stream
+from proxy.steering.transfer.moments import FOLDS
+from proxy.steering.transfer.pairs import MEMORY, Document, Stream, prompt
 from vector_store import SPANS
 
 T = TypeVar("T")

@@ -16,11 +16,9 @@ from proxy.steering import judge
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
 from proxy.steering.sweep.truth import truth_of
 from proxy.steering.traits.trait import Trait
-from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, read_activations, reported_questions
-from proxy.steering.transfer.figures import Evaluation
+from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, Pole, read_activations, reported_questions
+from proxy.steering.transfer.figures import Evaluation, Table, Tables, figures_of
 from proxy.steering.transfer.files import TransferInfo
-from proxy.steering.transfer.matched import Pole
-from proxy.steering.transfer.tables import Table, Tables, figures_of
 from proxy.steering.work import Parts, Work
 
 ANSWERING = "answering"

@@ -1,15 +1,38 @@
-"""What an evaluation found, as it is written down, and what it falls short of. Knows no model and no judge."""
+"""What an evaluation found: from the scores of its answers to the figures that are written down, and what they fall
+short of.
 
-from collections.abc import Iterator
+Answers to one question are not independent, and all arms answer the same ones, so every interval is a percentile
+interval over questions drawn again, the same for all arms. Pure: knows no model, and no judge but how good it is.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from proxy.steering.transfer.arms import ArmKind, EvaluationOptions
+import proxy
+from proxy.engines.base import FloatArray
+from proxy.steering.judge import Score, Validated
+from proxy.steering.sweep.calibration import (
+    INTERVAL,
+    Scores,
+    difference,
+    mean,
+    measured,
+    redrawn,
+    wrong_way,
+    wrong_way_unsteered,
+)
+from proxy.steering.transfer.arms import KINDS, ArmKind, Arms, EvaluationOptions, by_others
+from proxy.steering.transfer.files import TransferInfo
 from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 
 WANTED_MEAN, WANTED_LEAST = 0.85, 0.6  # recovery: over all poles, and of each
+VARIED: tuple[ArmKind, ...] = ("random", "random_covariance", "shuffled", "wrong_trait")  # each sample in its own way
 CONTROLS: tuple[ArmKind, ...] = ("none", "random", "random_covariance", "shuffled", "wrong_trait", "sampling")
+N_PERMUTATIONS = 10_000
 
 
 class ArmFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,3 +133,199 @@ def _misses_of(pole: PoleFigures) -> Iterator[str]:
 def points(measured: Measured) -> str:
     """A score from 0 to 100 with its interval, as people read it."""
     return f"{measured.mean:.0f} ({measured.low:.0f} to {measured.high:.0f})"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, and what it is when questions are drawn again, float64[n_draws]."""
+
+    value: float
+    draws: Scores
+
+
+def recovery(scores: Scores, none: Scores, native: Scores) -> Drawn | None:
+    """(scores - none) / (native - none), of means over the same questions. None where the native vector does nothing
+    for certain, and where nothing was scored."""
+    gain = difference(native, none)
+    known = ~(np.isnan(scores).all(axis=1) | np.isnan(none).all(axis=1) | np.isnan(native).all(axis=1))
+    if gain is None or gain[0] <= 0 or not known.any():
+        return None
+    base, whole = redrawn(none[known]), redrawn(native[known])
+    share = (redrawn(scores[known]) - base) / np.maximum(whole - base, 1e-9)
+    start = mean(none[known])
+    return Drawn((mean(scores[known]) - start) / (mean(native[known]) - start), share)
+
+
+def mean_of(found: Sequence[Drawn | None]) -> Drawn | None:
+    """The mean of those that are there; the same questions are drawn for all of them."""
+    known = [each for each in found if each is not None]
+    if not known:
+        return None
+    draws: Scores = np.mean([each.draws for each in known], axis=0)
+    return Drawn(float(np.mean([each.value for each in known])), draws)
+
+
+def summary(drawn: Drawn | None) -> Measured | None:
+    """With its interval."""
+    if drawn is None:
+        return None
+    low, high = np.percentile(drawn.draws, INTERVAL)
+    return Measured(mean=round(drawn.value, 4), low=round(float(low), 4), high=round(float(high), 4))
+
+
+def cosine(one: FloatArray, other: FloatArray) -> float:
+    """Of two directions."""
+    return round(float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other))), 4)
+
+
+def permutation_p(cosines: npt.NDArray[np.float64], seed: int) -> float:
+    """Of float64[n, n], the cosine of each transferred vector (rows) to each native one: the share of ways to deal
+    them out whose mean is as high as that of the diagonal, which is counted as one of them."""
+    rng = np.random.default_rng(seed)
+    n = len(cosines)
+    dealt = np.array([cosines[rng.permutation(n), np.arange(n)].mean() for _ in range(N_PERMUTATIONS)])
+    return float((1 + (dealt >= np.trace(cosines) / n - 1e-12).sum()) / (1 + N_PERMUTATIONS))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The scores of an arm's answers, float64[n_questions, n_samples], nan where there is none: trait and coherence
+    from 0 to 100, `correct` 0 or 1."""
+
+    trait: Scores
+    coherence: Scores
+    correct: Scores
+
+    @classmethod
+    def empty(cls, n_questions: int, n_samples: int) -> "Table":
+        return cls(*(np.full((n_questions, n_samples), np.nan) for _ in range(3)))
+
+    def put(self, question: int, sample: int, score: Score | None, right: bool | None) -> None:
+        """Write down one answer's."""
+        if score is not None:
+            self.trait[question, sample], self.coherence[question, sample] = score.trait, score.coherence
+        if right is not None:
+            self.correct[question, sample] = right
+
+
+# By the index of the pole that was wanted, the arm, and the index of the pole the answers were judged for. Unsteered
+# answers are under the first pole of their trait.
+Tables = Mapping[tuple[int, ArmKind, int], Table]
+
+
+def figures_of(
+    transfer: TransferInfo, arms: Arms, judges: Mapping[str, Validated], tables: Tables, created: str
+) -> Evaluation:
+    """All figures. `judges`: by trait."""
+    poles = arms.poles
+    cosines = np.array(
+        [
+            [
+                cosine(pole.transferred.direction(pole.side, at.choice.span, at.choice.block), at.direction(at.native))
+                for at in poles
+            ]
+            for pole in poles
+        ]
+    )
+    sums = _Tally(transfer, arms, judges, tables)
+    of_poles = range(len(poles))
+    return Evaluation(
+        source=transfer.source.id,
+        target=transfer.target.id,
+        transfer=transfer.id,
+        text=transfer.text,
+        n_documents=transfer.n_documents,
+        created=created,
+        software_version=proxy.__version__,
+        options=arms.options,
+        n_questions=min(map(len, arms.questions.values())),
+        poles=[sums.pole(index, cosines[index]) for index in of_poles],
+        recovery=summary(mean_of([sums.recovery(index, "transferred", "native") for index in of_poles])),
+        recovery_by_others=summary(mean_of([sums.recovery_by_others(index) for index in of_poles])),
+        cosine_p=permutation_p(cosines, arms.options.seed),
+    )
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """Sums up what there is of one pole after the other."""
+
+    transfer: TransferInfo
+    arms: Arms
+    judges: Mapping[str, Validated]
+    tables: Tables
+
+    def pole(self, index: int, cosines: Scores) -> PoleFigures:
+        """`cosines`: of its transferred vector to the native ones, in the order of the poles."""
+        poles = self.arms.poles
+        pole = poles[index]
+        at = pole.transferred.transfer
+        if at is None:
+            raise AssertionError("a vector that was carried over says by what")
+        place = pole.choice.span, pole.choice.block
+        return PoleFigures(
+            pole=pole.name,
+            trait=pole.trait.id,
+            judge=self.judges[pole.trait.id].record,
+            choice=pole.choice,
+            map=next(map_ for map_ in at.maps if (map_.span, map_.target_block) == place),
+            arms=[self._arm(index, kind) for kind in KINDS if kind == "none" or self.arms.n_samples(index, kind)],
+            placed_by_others=by_others(pole, poles),
+            recovery_by_others=summary(self.recovery_by_others(index)),
+            cosine=float(cosines[index]),
+            cosines_of_others={
+                other.name: float(value)
+                for other, value in zip(poles, cosines, strict=True)
+                if other.trait.id != pole.trait.id
+            },
+            cosines_shuffled=[cosine(pole.direction(moved), pole.direction(pole.native)) for moved in pole.shuffled],
+        )
+
+    def recovery(self, index: int, kind: ArmKind, full: ArmKind) -> Drawn | None:
+        """How much of what the arm `full` adds to no steering the arm does. None where nobody can judge it."""
+        if not self._scored(index) or (index, full, index) not in self.tables:
+            return None
+        none = self._table(index, "none", index)
+        return recovery(self._table(index, kind, index).trait, none.trait, self._table(index, full, index).trait)
+
+    def recovery_by_others(self, index: int) -> Drawn | None:
+        """The same at the place and dose of the other traits."""
+        return self.recovery(index, "transferred_by_others", "native_by_others")
+
+    def _arm(self, index: int, kind: ArmKind) -> ArmFigures:
+        """Where the judge is none, what it says of traits is left out."""
+        table, none = self._table(index, kind, index), self._table(index, "none", index).trait
+        scored = self._scored(index)
+        against = wrong_way_unsteered(none) if kind == "none" else wrong_way(table.trait, none)
+        return ArmFigures(
+            kind=kind,
+            n=int((~np.isnan(table.trait)).sum()),
+            trait=measured(table.trait) if scored else None,
+            coherence=measured(table.coherence),
+            correct=measured(table.correct),
+            anti_steered=measured(against) if scored else None,
+            recovery=None if kind in ("none", "native") else summary(self.recovery(index, kind, "native")),
+            variants=[_mean(column) for column in table.trait.T] if scored and kind in VARIED else [],
+            others=self._others(index, kind),
+        )
+
+    def _others(self, index: int, kind: ArmKind) -> dict[str, float]:
+        """By pole of another trait, how far the arm moves its score; nothing where nobody judged that."""
+        found = {}
+        for other, pole in enumerate(self.arms.poles):
+            if pole.trait.id == self.arms.poles[index].trait.id or not self._scored(other) or kind == "none":
+                continue
+            if (index, kind, other) in self.tables:
+                moved = mean(self._table(index, kind, other).trait) - mean(self._table(index, "none", other).trait)
+                found[pole.name] = round(moved, 2)
+        return found
+
+    def _table(self, index: int, kind: ArmKind, judged_for: int) -> Table:
+        return self.tables[self.arms.base_of(index) if kind == "none" else index, kind, judged_for]
+
+    def _scored(self, index: int) -> bool:
+        return self.judges[self.arms.poles[index].trait.id].scored
+
+
+def _mean(scores: Scores) -> float | None:
+    return None if np.isnan(scores).all() else round(mean(scores), 2)

@@ -18,10 +18,9 @@ from proxy.engines.base import Engine, Generation, ModelInfo, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import answer_tokens
 from proxy.steering.traits.trait import Trait
+from proxy.steering.transfer.blocks import SpanMaps, comparing_label, fitting_label
 from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_transfer
-from proxy.steering.transfer.pairs import Document, prompt
-from proxy.steering.transfer.spans import SpanMaps, comparing_label, fitting_label
-from proxy.steering.transfer.stream import Stream
+from proxy.steering.transfer.pairs import Document, Stream, prompt
 from proxy.steering.transfer.text import Names, digest, documents, neutral_documents, words_of
 from proxy.steering.work import FolderParts, Work
 from vector_store import SPANS, Span

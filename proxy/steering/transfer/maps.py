@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from proxy.engines.base import FloatArray
-from proxy.steering.transfer.normal import FOLDS, Covariances, Sums
+from proxy.steering.transfer.moments import FOLDS, Covariances, Sums
 
 Kind = Literal["ridge", "reduced_rank", "procrustes"]
 

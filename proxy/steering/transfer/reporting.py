@@ -16,11 +16,10 @@ from proxy.steering.judge import JudgeKind, name_of
 from proxy.steering.making import parts_of
 from proxy.steering.report import ProgressBar
 from proxy.steering.traits.trait import Trait
-from proxy.steering.transfer.arms import EvaluationOptions
+from proxy.steering.transfer.arms import EvaluationOptions, poles_of
 from proxy.steering.transfer.evaluate import evaluate, parts_key
 from proxy.steering.transfer.figures import Evaluation
 from proxy.steering.transfer.files import TransferInfo
-from proxy.steering.transfer.matched import poles_of
 from proxy.steering.transfer.page import page
 from proxy.steering.work import Work
 from vector_store import VectorStore

@@ -15,12 +15,14 @@ from proxy.steering.transfer.arms import (
     ArmKind,
     Arms,
     EvaluationOptions,
+    by_others,
     drawn_within,
+    native_vector,
+    poles_of,
     reported_questions,
 )
 from proxy.steering.transfer.evaluate import SPECIFIC, evaluate
 from proxy.steering.transfer.figures import ArmFigures, Evaluation, misses
-from proxy.steering.transfer.matched import by_others, native_vector, poles_of
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import (
     BEST_BLOCK,

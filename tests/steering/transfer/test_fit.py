@@ -11,7 +11,7 @@ from proxy.engines.base import FloatArray
 from proxy.errors import NotFound, SetupError
 from proxy.steering.measuring import own_residuals
 from proxy.steering.traits.trait import load_traits
-from proxy.steering.transfer import files, spans
+from proxy.steering.transfer import blocks, files
 from proxy.steering.transfer.apply import carried, check
 from proxy.steering.transfer.fit import Corpus, blocks_of, fit
 from proxy.steering.transfer.pairs import Document
@@ -105,7 +105,7 @@ def test_fit_when_an_answer_names_a_trait_then_its_document_is_left_out(tmp_path
 
 
 def test_fit_when_cut_off_then_maps_that_were_written_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spans, "SUMS_MEMORY", 0)  # one map a pass over the text
+    monkeypatch.setattr(blocks, "SUMS_MEMORY", 0)  # one map a pass over the text
 
     class Cut(Exception): ...
 

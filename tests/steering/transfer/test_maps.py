@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from proxy.engines.base import FloatArray
+from proxy.steering.transfer.blocks import PairedResiduals, screen
 from proxy.steering.transfer.maps import Fit, Method, best, cross_validated, r_squared
-from proxy.steering.transfer.normal import FOLDS, ROWS, Moments, Scale, Sums
-from proxy.steering.transfer.screen import PairedResiduals, screen
+from proxy.steering.transfer.moments import FOLDS, ROWS, Moments, Scale, Sums
 
 N, D, P = 600, 20, 12
 RNG = np.random.default_rng(5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from proxy.steering.transfer.recovery import cosine, mean_of, permutation_p, recovery, summary
+from proxy.steering.transfer.figures import cosine, mean_of, permutation_p, recovery, summary
 
 NONE = np.array([[0.0, 10.0], [20.0, 10.0], [0.0, 20.0], [10.0, 10.0]])  # mean 10
 
