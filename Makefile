@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 
 # The stamps are older than pyproject.toml when something new may be needed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing persona-proxy into $(VENV): a few minutes the first time ..."
+	@echo "Installing persona-steering-proxy into $(VENV): a few minutes the first time ..."
 	@$(PIP) install --editable .
 	@touch $@
 

@@ -30,7 +30,7 @@ def train_family(name: str, seed: int, out: Path | None) -> None:
     family = FAMILIES[name]
     folder = out or family.folder
     if family.gguf_name and importlib.util.find_spec("gguf") is None:
-        raise SetupError("the GGUF is written with the package gguf: pip install 'persona-proxy[llama-cpp]'")
+        raise SetupError("the GGUF is written with the package gguf: pip install 'persona-steering-proxy[llama-cpp]'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -17,7 +17,7 @@ from proxy.errors import SetupError
 try:
     import llama_cpp
 except ImportError:
-    raise SetupError("GGUF models run in llama.cpp: pip install 'persona-proxy[llama-cpp]'") from None
+    raise SetupError("GGUF models run in llama.cpp: pip install 'persona-steering-proxy[llama-cpp]'") from None
 except (OSError, RuntimeError) as error:  # what its loader raises about the shared libraries
     raise SetupError(f"llama-cpp-python can't be used: {error}") from None
 

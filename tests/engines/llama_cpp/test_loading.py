@@ -117,7 +117,7 @@ def test_the_extra_when_not_installed_then_the_error_says_how_to(file: Path) -> 
     said = subprocess.run(
         [sys.executable, "-c", NOT_INSTALLED, str(file)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "pip install 'persona-proxy[llama-cpp]'" in said.stdout and not said.stderr
+    assert "pip install 'persona-steering-proxy[llama-cpp]'" in said.stdout and not said.stderr
 
 
 def test_the_context_when_set_then_may_be_shorter_but_not_longer_than_the_model_s() -> None:
