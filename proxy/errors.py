@@ -80,6 +80,9 @@ class NotFound(ProxyError):
 class ModelNotFound(NotFound):
     code = "model_not_found"
 
+    def __init__(self, message: str, *, param: str = "model") -> None:
+        super().__init__(message, param=param)
+
 
 class PersonaNotFound(NotFound):
     code = "persona_not_found"

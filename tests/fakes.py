@@ -32,8 +32,8 @@ from proxy.engines.base import (
     Token,
     Tool,
 )
+from proxy.engines.errors import EngineClosed, Refusal
 from proxy.engines.registry import Registry
-from proxy.errors import InvalidRequest, ModelUnavailable
 from proxy.settings import ModelSettings, Settings
 from vector_store import CONDITIONS, PersonaVector, PoleChoice, VectorStore
 
@@ -86,7 +86,7 @@ class FakeEngine:
     ) -> list[int]:
         last = messages[-1]["content"]
         if last == "!refuse":
-            raise InvalidRequest("the template refuses this conversation", param="messages")
+            raise Refusal("the template refuses this conversation", "prompt")
         if last == "!slow":
             time.sleep(1)
         system = "".join(message["content"] for message in messages if message["role"] == "system")
@@ -98,7 +98,7 @@ class FakeEngine:
         run = FakeRun(self._events(generation), on_event)
         with self._wake:
             if self._closed:
-                raise ModelUnavailable("the model was shut down")
+                raise EngineClosed("the model was shut down")
             self.generations.append(generation)
             self.running.append(run)
             self._wake.notify()
@@ -156,7 +156,7 @@ class FakeEngine:
             time.sleep(self.token_s)
         for run in self.running:
             if not run.cancelled.is_set():
-                run.on_event(Failure(ModelUnavailable("the model was shut down")))
+                run.on_event(Failure(EngineClosed("the model was shut down")))
 
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
@@ -172,7 +172,7 @@ class FakeEngine:
 
     def check_schema(self, schema: str) -> None:
         if "!impossible" in schema:
-            raise InvalidRequest("it is !impossible", param="json_schema")
+            raise Refusal("it is !impossible", "json_schema")
 
     def speller(self) -> Callable[[int], bytes]:
         return lambda token: b"\xc3%d" % token

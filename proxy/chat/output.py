@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from proxy.chat.logprobs import Speller
+from proxy.chat.refusals import SCHEMA_FIELD
 from proxy.engines.base import Engine, Sampling
+from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, ResponseFormat
 
 _ANY_OBJECT = '{"type": "object"}'
-_SCHEMA_FIELD = "response_format.json_schema.schema"
 
 
 def asked_output(data: ChatRequest, with_tools: bool) -> dict[str, Any]:
@@ -49,13 +50,13 @@ def check_schema(engine: Engine, sampling: Sampling) -> None:
         return
     try:
         engine.check_schema(sampling.json_schema)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{_SCHEMA_FIELD}: {error.message}", param=_SCHEMA_FIELD) from error
+    except Refusal as error:
+        raise InvalidRequest(f"{SCHEMA_FIELD}: {error.message}", param=SCHEMA_FIELD) from error
 
 
 def speller(engine: Engine) -> Speller:
     """See Engine.speller. InvalidRequest where log-probabilities can't be told of."""
     try:
         return engine.speller()
-    except InvalidRequest as error:
+    except Refusal as error:
         raise InvalidRequest(f"logprobs: {error.message}; possible: false", param="logprobs") from error

@@ -16,6 +16,7 @@ from proxy.cli.sweep import add_sweep
 from proxy.cli.traits import add_traits
 from proxy.cli.transfer import add_transfer
 from proxy.cli.vectors import add_vectors
+from proxy.engines.errors import EngineError
 from proxy.errors import ProxyError, SetupError
 from proxy.settings import (
     ModelSettings,
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SetupError as error:
         print(f"persona-proxy: {error.message}", file=sys.stderr)
         return 2
-    except ProxyError as error:
+    except (ProxyError, EngineError) as error:
         print(f"persona-proxy: {error.message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
+from proxy.engines.errors import EngineError, ModelFailed, Refusal
 from proxy.engines.logprobs import Likelihood
 from proxy.engines.text.lexicon import BoolArray, Constraint
 from proxy.engines.text.speech import Speech
-from proxy.errors import EngineFailure, InvalidRequest, ProxyError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class RunningAnswer:
         speech: Speech,
         constraint: Constraint | None = None,
     ) -> None:
-        """`constraint` is that of the generation's schema. InvalidRequest for a plan that is limited to channels the
+        """`constraint` is that of the generation's schema. Refusal for a plan that is limited to channels the
         model does not have."""
         self.generation = generation
         self.prompt = list(generation.prompt)
@@ -42,9 +42,7 @@ class RunningAnswer:
         self._constraint = constraint
         plan = generation.plan
         if plan.channels is not None and not plan.channels & speech.channels:
-            raise InvalidRequest(
-                "steering.channels: this model has no such channel; possible: final", param="steering.channels"
-            )
+            raise Refusal("this model has no such channel", "channels")
         self._everywhere = tuple(item for item in plan.interventions if item.positions == "all")
         self._lasting = tuple(item for item in plan.interventions if item.positions != "last_prompt")
         self._first_is_past = False
@@ -130,12 +128,12 @@ class RunningAnswer:
             return said
         return replace(said, logprob=likelihood.logprob, top=likelihood.top)
 
-    def _reason_for_none(self) -> ProxyError:
+    def _reason_for_none(self) -> EngineError:
         if self._constraint is not None and self._constraint.failed:
             # Asking again would end the same way, so it is the request's fault.
-            return InvalidRequest("the answer can't go on so that it follows the schema; simplify it")
+            return Refusal("the answer can't go on so that it follows the schema; simplify it", "json_schema")
         advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
-        return EngineFailure("the model's output is not a number" + advice)
+        return ModelFailed("the model's output is not a number" + advice)
 
 
 def steering_of(answer: RunningAnswer, response: Sequence[int]) -> Steering:

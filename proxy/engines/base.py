@@ -221,7 +221,7 @@ class Engine(Protocol):
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:
-        """Token ids of the conversation with the prompt for an answer. InvalidRequest when the template refuses; what
+        """Token ids of the conversation with the prompt for an answer. Refusal when the template refuses; what
         it does not know, such as tools, it may ignore."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
@@ -259,11 +259,11 @@ class Engine(Protocol):
         special tokens."""
 
     def check_schema(self, schema: str) -> None:
-        """InvalidRequest for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that
+        """Refusal for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that
         `start` with the same schema does not."""
 
     def speller(self) -> Callable[[int], bytes]:
-        """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. InvalidRequest
+        """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. Refusal
         for a kind of tokenizer of which that can't be told."""
 
     def close(self) -> None:

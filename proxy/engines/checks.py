@@ -6,16 +6,15 @@ Knows what a model is like, and nothing of how it is run.
 from collections.abc import Iterable, Sequence
 
 from proxy.engines.base import Generation, Intervention, ModelInfo, Plan, Probe, Rollout
-from proxy.errors import ContextLengthExceeded, InvalidRequest
+from proxy.engines.errors import PromptTooLong, Refusal
 
 
 def check_generation(generation: Generation, info: ModelInfo, vocabulary: int) -> None:
-    """ContextLengthExceeded, or InvalidRequest for tokens there are not; ValueError for a plan or probes of
-    another model."""
+    """PromptTooLong, or Refusal for tokens there are not; ValueError for a plan or probes of another model."""
     check_tokens(generation.prompt, info, vocabulary, room=1)
     for token in generation.sampling.logit_bias:
         if not 0 <= token < vocabulary:
-            raise InvalidRequest(f"token {token} is not one of the model's {vocabulary}", param="logit_bias")
+            raise Refusal(f"token {token} is not one of the model's {vocabulary}", "logit_bias")
     check_plan(generation.plan, info)
     _check_probes(generation.probes, info)
 
@@ -29,15 +28,14 @@ def check_rollouts(rollouts: Iterable[Rollout], info: ModelInfo, vocabulary: int
 def check_tokens(tokens: Sequence[int], info: ModelInfo, vocabulary: int, room: int) -> None:
     """They fit, with `room` for more, and every one exists."""
     if not tokens:
-        raise InvalidRequest("the prompt has no tokens", param="messages")
+        raise Refusal("the prompt has no tokens", "prompt")
     if len(tokens) + room > info.context_length:
-        raise ContextLengthExceeded(
+        raise PromptTooLong(
             f"the prompt has {len(tokens)} tokens, which leaves no room for an answer: the model's context is "
-            f"{info.context_length} tokens",
-            param="messages",
+            f"{info.context_length} tokens"
         )
     if min(tokens) < 0 or max(tokens) >= vocabulary:
-        raise InvalidRequest(f"a token is not one of the model's {vocabulary}", param="messages")
+        raise Refusal(f"a token is not one of the model's {vocabulary}", "prompt")
 
 
 def check_plan(plan: Plan, info: ModelInfo) -> None:

@@ -69,7 +69,7 @@ class InProcessEngine(ABC, Generic[M]):
         """See Engine.encode."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
-        """See Engine.start. Raises ContextLengthExceeded, InvalidRequest or, once closed, ModelUnavailable."""
+        """See Engine.start. Raises Refusal or, once closed, EngineClosed."""
         check_generation(generation, self._info, self._n_tokens)
         schema = generation.sampling.json_schema
         constraint = None if schema is None else self._lexicon.constraint(schema)
@@ -80,12 +80,12 @@ class InProcessEngine(ABC, Generic[M]):
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progress = None
     ) -> dict[Span, SpanStats]:
-        """See Engine.capture. Raises EngineFailure when the model fails."""
+        """See Engine.capture. Raises ModelFailed when the model fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.capture(model, rollouts, spans, progress))
 
     def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
-        """See Engine.capture_tokens. Raises EngineFailure when the model fails."""
+        """See Engine.capture_tokens. Raises ModelFailed when the model fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         check_blocks(blocks, self._info)
         return self._worker.run(lambda model: self._tasks.capture_tokens(model, rollouts, span, blocks))
@@ -93,7 +93,7 @@ class InProcessEngine(ABC, Generic[M]):
     def score(
         self, rollouts: Sequence[Rollout], plans: Sequence[Plan] | None = None, progress: Progress = None
     ) -> list[FloatArray]:
-        """See Engine.score. Raises EngineFailure when the model fails."""
+        """See Engine.score. Raises ModelFailed when the model fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         plans = [Plan()] * len(rollouts) if plans is None else plans
         for plan in plans:
@@ -112,7 +112,7 @@ class InProcessEngine(ABC, Generic[M]):
         return RunningAnswer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
-        """See Engine.next_token_logprobs. Raises EngineFailure when the model fails."""
+        """See Engine.next_token_logprobs. Raises ModelFailed when the model fails."""
         check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.next_token_logprobs(model, prompts, token_ids))
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Literal
 
 from proxy.engines.base import Engine, ModelInfo
+from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
 from proxy.errors import ModelBusy, ModelNotFound, ModelUnavailable, ProxyError
 from proxy.settings import ModelSettings
@@ -184,7 +185,7 @@ class Registry:
     def _known(self, model_id: str) -> _Model:
         if model_id not in self._models:
             known = ", ".join(self._models)
-            raise ModelNotFound(f"The model {model_id!r} does not exist. Possible: {known}.", param="model")
+            raise ModelNotFound(f"The model {model_id!r} does not exist. Possible: {known}.")
         return self._models[model_id]
 
     def _take(self, model: _Model) -> Lease:
@@ -242,7 +243,7 @@ class Registry:
         """The engine, or in one line why there is none."""
         try:
             return self._load(settings, self._max_batch), None
-        except ProxyError as error:
+        except (ProxyError, EngineError) as error:
             return None, error.message
         except Exception as error:  # whatever a model's files bring about, the other models go on
             logger.debug("loading %s failed", settings.id, exc_info=True)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.engines.answer import RunningAnswer
-from proxy.errors import EngineFailure, ModelUnavailable
+from proxy.engines.errors import EngineClosed, ModelFailed
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M")
@@ -61,11 +61,11 @@ class Worker(Generic[M]):
         self._thread.start()
 
     def start(self, answer: RunningAnswer) -> None:
-        """Run an answer. ModelUnavailable after `close`."""
+        """Run an answer. EngineClosed after `close`."""
         self._hand_in(answer)
 
     def run(self, steps: Steps[M, T]) -> T:
-        """Run a task, a step at a time, and wait for its result. ModelUnavailable after `close`."""
+        """Run a task, a step at a time, and wait for its result. EngineClosed after `close`."""
         future: Future[T] = Future()
         self._hand_in((steps, future))
         return future.result()
@@ -87,8 +87,8 @@ class Worker(Generic[M]):
         self._release()
 
 
-def _closed() -> ModelUnavailable:
-    return ModelUnavailable("the model was shut down")
+def _closed() -> EngineClosed:
+    return EngineClosed("the model was shut down")
 
 
 def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any]) -> None:
@@ -112,7 +112,7 @@ def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: Abstr
                 batch.step()
             except Exception:
                 logger.exception("the batch failed")
-                batch.fail_all(EngineFailure("the model failed while it ran"))
+                batch.fail_all(ModelFailed("the model failed while it ran"))
             began = time.monotonic()
             if tasks and (began >= chats_until or not batch.busy):
                 if _task_step(*tasks[0]):
@@ -140,7 +140,7 @@ def _task_step(steps: Generator[None, None, Any], future: "Future[Any]") -> bool
         future.set_result(done.value)
     except Exception as error:
         logger.error("a task on the model failed", exc_info=error)
-        failure = EngineFailure(f"the model failed while it ran ({type(error).__name__})")
+        failure = ModelFailed(f"the model failed while it ran ({type(error).__name__})")
         failure.__cause__ = error
         future.set_exception(failure)
     else:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
 from proxy.engines.registry import Registry
 from proxy.errors import JobsUnavailable, ProxyError
@@ -259,7 +260,7 @@ class JobQueue:
 
 def _why(job: Job, error: Exception) -> str:
     """In words."""
-    if isinstance(error, ProxyError):
+    if isinstance(error, ProxyError | EngineError):
         return error.message
     logger.error("the job %s failed unexpectedly", job.id, exc_info=error)
     return f"an unforeseen {type(error).__name__}; the server's log says more"

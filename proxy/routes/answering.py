@@ -4,7 +4,6 @@ A client that goes away gives its places back at once, whatever its request was 
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -13,14 +12,13 @@ from litestar import Request
 from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
+from proxy.chat.refusals import client_error
 from proxy.chat.scheduler import Admission
 from proxy.chat.stream import DONE, ChunkSequence, GrowingChoice, error_frame, frame
 from proxy.engines.base import Failure
-from proxy.errors import EngineFailure, ProxyError
+from proxy.errors import EngineFailure
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
-
-logger = logging.getLogger(__name__)
 
 PING_INTERVAL_S = 15
 # For the farewell frame; shorter than the time a server waits for its connections when it shuts down.
@@ -59,14 +57,6 @@ async def collect(admission: Admission, answers: Sequence[GrowingChoice]) -> Non
         answers[index].feed(event)
         if answers[index].finish_reason is not None:
             admission.cancel(index)
-
-
-def client_error(error: Exception) -> ProxyError:
-    """What a client is told of an engine's failure; the details of an unforeseen one stay in the log."""
-    if isinstance(error, ProxyError):
-        return error
-    logger.error("an engine failed", exc_info=error)
-    return EngineFailure("The model failed while it made the answer; the server's log says more.")
 
 
 class StreamedAnswer:

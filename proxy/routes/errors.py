@@ -8,6 +8,8 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
+from proxy.chat.refusals import client_error
+from proxy.engines.errors import EngineError
 from proxy.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -51,6 +53,10 @@ def _proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response
     if error.status == 500:
         logger.error("%s failed: %s", request.url.path, error.message, exc_info=error)
     return _respond(error)
+
+
+def _engine_error(request: Request[Any, Any, Any], error: EngineError) -> Response[dict[str, Any]]:
+    return _proxy_error(request, client_error(error))
 
 
 def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -105,6 +111,7 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[d
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ProxyError: _proxy_error,
+    EngineError: _engine_error,
     HTTPException: _litestar_error,
     VectorStoreError: _vector_error,
     ClientGone: _client_gone,

@@ -44,7 +44,7 @@ def _card(services: Services, name: str) -> ModelCard:
     model, suffix = split_model(name, services.model_ids)
     if (card := known.get(f"{model}:{suffix.persona}")) is not None:
         return ModelCard(id=name, created=card.created)
-    raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.", param="model")
+    raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.")
 
 
 @get("/health", summary="Whether the server runs", tags=["state"])

@@ -7,8 +7,8 @@ import pytest
 
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Channel, Generation, Intervention, Plan, Sampling
+from proxy.engines.errors import Refusal
 from proxy.engines.text.speech import Speaker
-from proxy.errors import InvalidRequest
 from tests.engines.tiny_models import byte_tokenizer
 
 HARMONY, PLAIN = byte_tokenizer(harmony=True), byte_tokenizer(harmony=False)
@@ -98,9 +98,9 @@ def test_what_is_done_when_it_stays_the_same_then_is_the_same_tuple() -> None:
 def test_a_model_without_channels_then_everything_is_final() -> None:
     answer, ids = answered((ALWAYS,), {"content"}, "ja", "hi", PLAIN)
     assert steered(answer, ids, PLAIN) == "·ija"
-    with pytest.raises(InvalidRequest, match="possible: final") as caught:
+    with pytest.raises(Refusal, match="no such channel") as caught:
         answered((ALWAYS,), {"reasoning"}, "ja", "hi", PLAIN)
-    assert caught.value.param == "steering.channels"
+    assert caught.value.part == "channels"
 
 
 def test_fingerprints_when_the_limit_differs_then_they_do() -> None:

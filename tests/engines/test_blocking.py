@@ -7,7 +7,7 @@ import pytest
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Sampling, Token
 from proxy.engines.blocking import Completion, generate_all
-from proxy.errors import EngineFailure
+from proxy.engines.errors import ModelFailed
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Scripted:
             for started, tell in reversed(self.running):
                 number = started.prompt[0]
                 if number == 9:
-                    tell(Failure(EngineFailure("broken")))
+                    tell(Failure(ModelFailed("broken")))
                 else:
                     tell(Token(number, f"<{number}>"))
                     tell(Token(100, "why", "reasoning"))
@@ -60,7 +60,7 @@ def test_answers_when_they_end_out_of_order_then_come_back_in_order() -> None:
 
 def test_a_failure_when_it_comes_then_is_raised_and_the_rest_cancelled() -> None:
     engine = Scripted(left=3)
-    with pytest.raises(EngineFailure, match="broken"):
+    with pytest.raises(ModelFailed, match="broken"):
         generate_all(engine, generations(1, 2, 9), max_running=3)  # type: ignore[arg-type]
     assert {1, 2} <= set(engine.cancelled)
 

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.engines.base import Generation, Intervention, Plan, Positions, Rollout, Sampling
 from proxy.engines.blocking import generate_all
-from proxy.errors import InvalidRequest
+from proxy.engines.errors import Refusal
 from tests.engines.conftest import LoadEngine
 from tests.engines.tiny_models import byte_tokenizer
 
@@ -81,7 +81,7 @@ def test_an_answer_when_the_model_lacks_the_channel_then_the_request_is_invalid(
     qwen2: Path, engine_of: LoadEngine
 ) -> None:
     engine = engine_of(qwen2)
-    with pytest.raises(InvalidRequest, match="no such channel"):
+    with pytest.raises(Refusal, match="no such channel"):
         engine.start(Generation([1, 2], Sampling(1), ANALYSIS), lambda event: None)
     plans = (FINAL, Plan(FINAL.interventions))
     final, all_ = generate_all(engine, [Generation([1, 2], Sampling(5, temperature=0), plan) for plan in plans])

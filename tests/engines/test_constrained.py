@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerFast
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Sampling, Token
 from proxy.engines.blocking import Completion, generate_all
+from proxy.engines.errors import Refusal
 from proxy.engines.text import lexicon
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
-from proxy.errors import InvalidRequest
 from tests.engines.conftest import LoadEngine
 from tests.engines.llama_cpp.models import LoadLlama
 from tests.engines.tiny_models import byte_tokenizer, save_tiny_model
@@ -191,9 +191,9 @@ def test_a_schema_when_it_can_t_be_followed_then_nothing_starts(
         engine.check_schema,
         lambda text: engine.start(ask(engine, "?", Sampling(9, json_schema=text)), lambda event: None),
     ):
-        with pytest.raises(InvalidRequest) as caught:
+        with pytest.raises(Refusal) as caught:
             refuse(schema)
-        assert caught.value.param == "json_schema"
+        assert caught.value.part == "json_schema"
         assert why in caught.value.message and "\n" not in caught.value.message
 
 
@@ -210,7 +210,7 @@ def test_a_value_when_working_it_out_takes_too_long_then_its_answer_alone_fails(
     assert generate_all(engine, [free]) == expected
     while isinstance(event := heard.get(timeout=20), Token):
         pass
-    assert isinstance(event, Failure) and isinstance(event.error, InvalidRequest)
+    assert isinstance(event, Failure) and isinstance(event.error, Refusal)
     assert "schema" in event.error.message
 
 
@@ -259,9 +259,9 @@ def test_tool_tags_when_there_is_a_schema_then_are_not_drawn_into_strings() -> N
 
 
 def test_a_vocabulary_when_it_can_t_spell_json_then_the_schema_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="can spell"):
+    with pytest.raises(Refusal, match="can spell"):
         lexicon_of(word_tokenizer("?", "yes", "no")).constraint('{"type": "object"}')
-    with pytest.raises(InvalidRequest, match="can't be told"):
+    with pytest.raises(Refusal, match="can't be told"):
         Lexicon(lambda: lexicon.LLTokenizer("{}"), 3, frozenset(), frozenset()).constraint('{"type": "object"}')
 
 

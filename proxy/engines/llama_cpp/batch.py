@@ -15,11 +15,11 @@ import torch
 
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Failure, FloatArray, Intervention, Probe
+from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
 from proxy.engines.logprobs import Likelihood, likelihoods
-from proxy.errors import EngineFailure
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class LlamaBatch:
                 logits = self._run(pieces)
             except NoRoom:
                 if not self._make_room():
-                    self._failed([seat for seat, _ in pieces], EngineFailure("the model's memory is full"))
+                    self._failed([seat for seat, _ in pieces], ModelFailed("the model's memory is full"))
             except Exception as error:
                 self._failed([seat for seat, _ in pieces], error)
             else:
@@ -116,7 +116,7 @@ class LlamaBatch:
 
     def _failed(self, seats: Sequence[_Seat], error: Exception) -> None:
         logger.error("a step of %d answers failed", len(seats), exc_info=error)
-        failure = error if isinstance(error, EngineFailure) else EngineFailure("the model failed while it ran")
+        failure = error if isinstance(error, ModelFailed) else ModelFailed("the model failed while it ran")
         for seat in seats:
             assert seat.job is not None
             answer, seat.job = seat.job.answer, None

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from proxy.engines.base import FloatArray
+from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.library import complaints, llama
 from proxy.engines.llama_cpp.model import LlamaModel
-from proxy.errors import EngineFailure, SetupError
+from proxy.errors import SetupError
 
 _OK, _NO_ROOM = 0, 1  # what llama_decode returns
 
@@ -75,7 +76,7 @@ class Context:
         self, tokens: Sequence[StepToken], steering: StepSteering | None = None, reading: BlockRead | None = None
     ) -> FloatArray:
         """One step: float32[n_wanted, vocabulary], valid until the next one. Each sequence's tokens follow on those it
-        holds. NoRoom, or EngineFailure, after which the sequences may hold some of the tokens or not."""
+        holds. NoRoom, or ModelFailed, after which the sequences may hold some of the tokens or not."""
         if len(tokens) > self.n_batch or sum(token.wanted for token in tokens) > self._n_outputs:
             raise ValueError(f"a step of {len(tokens)} tokens is too large")  # llama.cpp would end the process
         n_wanted = self._batch.fill(tokens)
@@ -85,7 +86,7 @@ class Context:
                 self.cut(token.sequence, token.position)
             self._hook.clear()
             if not self._run(len(tokens), n_wanted, steering, reading):
-                raise EngineFailure("llama.cpp does not show this model's blocks")
+                raise ModelFailed("llama.cpp does not show this model's blocks")
         if not n_wanted:
             return np.zeros((0, self.model.n_tokens), np.float32)
         pointer = llama.llama_get_logits(self.handle)
@@ -98,7 +99,7 @@ class Context:
         if status == _NO_ROOM:
             raise NoRoom
         if status != _OK:
-            raise EngineFailure(f"llama.cpp failed while it ran ({heard[0][:200] if heard else status})")
+            raise ModelFailed(f"llama.cpp failed while it ran ({heard[0][:200] if heard else status})")
         return self._hook.complete()
 
     def cut(self, sequence: int, length: int) -> None:
@@ -127,7 +128,7 @@ class Context:
         reading = BlockRead([TokenSlot(0, 0)], range(self.model.n_layers), lambda block, hidden: None, trimmed=None)
         try:
             self.run(tokens, reading=reading)
-        except EngineFailure as error:
+        except ModelFailed as error:
             raise SetupError(f"models of this architecture can't be steered: {error}") from error
         finally:
             self.clear()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from proxy.engines.base import Intervention, Probe
+from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.library import (
     NodeCallback,
     read_tensor,
@@ -20,7 +21,6 @@ from proxy.engines.llama_cpp.library import (
     write_tensor,
 )
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
-from proxy.errors import EngineFailure
 
 logger = logging.getLogger(__name__)
 
@@ -135,9 +135,9 @@ class GraphHook(dict[int, bool]):
         self.seen = {}
 
     def complete(self) -> bool:
-        """Whether the step was seen at every block it should have been. EngineFailure for what went wrong there."""
+        """Whether the step was seen at every block it should have been. ModelFailed for what went wrong there."""
         if self._error is not None:
-            raise EngineFailure("a block's output could not be steered or read") from self._error
+            raise ModelFailed("a block's output could not be steered or read") from self._error
         return all(block in self.seen for part in (self._steering, self._reading) if part for block in part.rows)
 
     def __missing__(self, node: int) -> bool:

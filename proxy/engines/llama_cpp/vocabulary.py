@@ -14,9 +14,10 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from proxy.engines.base import Message, Tool
+from proxy.engines.errors import Refusal
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
-from proxy.errors import InvalidRequest, SetupError
+from proxy.errors import SetupError
 
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
 _MARKER = re.compile(r"<\|[^|<>\s]+\|>")
@@ -46,7 +47,7 @@ class Vocabulary:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> list[int]:
         """The ids of the conversation in the file's own chat template, with the prompt for an answer; `extra` is what
-        else the template gets to see. InvalidRequest when it refuses, or makes nothing of the messages."""
+        else the template gets to see. Refusal when it refuses, or makes nothing of the messages."""
         try:
             rendered: Any = render_jinja_template(  # what it says it returns is not what it does
                 [list(messages)],
@@ -56,10 +57,10 @@ class Vocabulary:
                 **{**self._special_texts(), **extra},
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-            raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
+            raise Refusal(f"the model's chat template refuses: {error}", "prompt") from error
         ids = self._tokenize(rendered[0][0], markers=True)
         if not ids:
-            raise InvalidRequest("the model's chat template makes nothing of these messages", param="messages")
+            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
         return ids
 
     def encode(self, text: str) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from proxy.errors import InvalidRequest
+from proxy.engines.errors import Refusal
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -48,15 +48,15 @@ class Lexicon:
         return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
 
     def constraint(self, schema: str) -> "Constraint":
-        """For one answer that follows `schema`, JSON as text; quick for one that was asked for before. InvalidRequest,
-        with `json_schema` for its field, for a schema that is none, or that no answer of this model can follow."""
+        """For one answer that follows `schema`, JSON as text; quick for one that was asked for before. Refusal
+        for a schema that is none, or that no answer of this model can follow."""
         compiled = self._compiled(schema)
         with self._lock:
             return Constraint(compiled.deep_copy(), self)
 
     def _known(self) -> LLTokenizer:
         if isinstance(self._tokens, str):
-            raise InvalidRequest(f"what the model's tokens spell can't be told: {self._tokens}")
+            raise Refusal(f"what the model's tokens spell can't be told: {self._tokens}")
         return self._tokens
 
     def _compile(self, schema: str) -> LLMatcher:
@@ -65,12 +65,12 @@ class Lexicon:
                 schema, overrides={"whitespace_pattern": _BLANKS, "lenient": False}
             )
         except ValueError as error:
-            raise InvalidRequest(f"it is not a JSON schema: {error}", param="json_schema") from None
+            raise Refusal(f"it is not a JSON schema: {error}", "json_schema") from None
         matcher = LLMatcher(self._known(), grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
-            raise InvalidRequest(f"answers can't be kept to it: {_reason(matcher)}", param="json_schema")
+            raise Refusal(f"answers can't be kept to it: {_reason(matcher)}", "json_schema")
         if not Constraint(matcher, self).allowed().any():
-            raise InvalidRequest("nothing that this model can spell follows it", param="json_schema")
+            raise Refusal("nothing that this model can spell follows it", "json_schema")
         return matcher
 
 

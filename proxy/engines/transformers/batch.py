@@ -15,6 +15,7 @@ import torch
 
 from proxy.engines.answer import RunningAnswer, Steering
 from proxy.engines.base import Failure, Probe
+from proxy.engines.errors import EngineError, MemoryFull, ModelFailed, PromptTooLarge
 from proxy.engines.logprobs import Likelihood, likelihoods
 from proxy.engines.transformers.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
@@ -22,7 +23,6 @@ from proxy.engines.transformers.kv_cache import KeyValues, RowCache
 from proxy.engines.transformers.prefix_cache import PrefixCache
 from proxy.engines.transformers.runner import CHUNK_TOKENS, ModelRunner, out_of_memory, release_memory
 from proxy.engines.transformers.sampler import Draw, Sampler
-from proxy.errors import EngineFailure, InvalidRequest, OutOfMemory, ProxyError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -340,13 +340,12 @@ def _likelihoods(
     return likelihoods(logits, tokens, n_top, answers[0].special)
 
 
-def _memory_error(alone: bool) -> ProxyError:
+def _memory_error(alone: bool) -> EngineError:
     """Where others take part of the memory, trying again later may do; alone it never will."""
     if alone:
-        message = "there is not enough memory for this prompt and its answer; shorten it"
-        return InvalidRequest(message, param="messages", code="out_of_memory")
-    return OutOfMemory("there was not enough memory left for this answer beside the others; try again later")
+        return PromptTooLarge("there is not enough memory for this prompt and its answer; shorten it")
+    return MemoryFull("there was not enough memory left for this answer beside the others; try again later")
 
 
-def _failure(error: Exception) -> EngineFailure:
-    return EngineFailure(f"the model failed while it ran ({type(error).__name__})")
+def _failure(error: Exception) -> ModelFailed:
+    return ModelFailed(f"the model failed while it ran ({type(error).__name__})")

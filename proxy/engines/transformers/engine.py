@@ -11,6 +11,7 @@ import torch
 from llguidance.hf import from_tokenizer
 
 from proxy.engines.base import Message, ModelInfo, Tool
+from proxy.engines.errors import Refusal
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
@@ -21,7 +22,6 @@ from proxy.engines.transformers.capture import capture_steps, capture_token_step
 from proxy.engines.transformers.runner import ModelRunner, release_memory
 from proxy.engines.transformers.scoring import next_token_steps, score_steps
 from proxy.engines.worker import Worker
-from proxy.errors import InvalidRequest
 from proxy.settings import ModelSettings
 
 
@@ -89,9 +89,9 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
                     **extra,
                 )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-            raise InvalidRequest(f"the model's chat template refuses: {error}", param="messages") from error
+            raise Refusal(f"the model's chat template refuses: {error}", "prompt") from error
         if not ids:
-            raise InvalidRequest("the model's chat template makes nothing of these messages", param="messages")
+            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
         return ids
 
     def encode(self, text: str) -> list[int]:

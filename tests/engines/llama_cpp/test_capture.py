@@ -8,7 +8,7 @@ import torch
 
 from proxy.engines.base import Generation, Rollout, Sampling
 from proxy.engines.blocking import generate_all
-from proxy.errors import ContextLengthExceeded
+from proxy.engines.errors import PromptTooLong
 from tests.engines.conftest import LoadPlain
 from tests.engines.llama_cpp.models import FAMILIES, LoadLlama, full_precision
 from tests.engines.transformers.test_capture import SPANS, hooked
@@ -119,5 +119,5 @@ def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(llam
 
 
 def test_a_text_when_it_does_not_fit_then_the_model_says_so(llama_of: LoadLlama) -> None:
-    with pytest.raises(ContextLengthExceeded):
+    with pytest.raises(PromptTooLong):
         llama_of("qwen2", context_length=40).score([Rollout([1] * 30, [1] * 11)])

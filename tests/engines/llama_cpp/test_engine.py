@@ -12,7 +12,7 @@ import pytest
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Plan, Rollout, Sampling, Token
 from proxy.engines.blocking import generate_all
-from proxy.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ModelUnavailable
+from proxy.engines.errors import EngineClosed, ModelFailed, PromptTooLong, Refusal
 from tests.engines.conftest import LoadEngine
 from tests.engines.llama_cpp.models import LoadLlama, export_tiny, full_precision, load_tiny
 from tests.engines.transformers.test_steering import PLANS
@@ -134,7 +134,7 @@ def test_an_answer_when_the_context_is_full_then_it_ends_by_length(llama_of: Loa
     generation = ask(engine, "hello", endless())
     [answer] = generate_all(engine, [generation])
     assert len(generation.prompt) + len(answer.token_ids) == 40 and answer.finish_reason == "length"
-    with pytest.raises(ContextLengthExceeded, match="40 tokens"):
+    with pytest.raises(PromptTooLong, match="40 tokens"):
         engine.start(ask(engine, "hello" * 10, Sampling(1)), lambda event: None)
 
 
@@ -271,12 +271,12 @@ def test_a_step_that_fails_when_answers_are_in_it_then_they_fail_and_the_engine_
         if len(tokens) == 1:
             monkeypatch.setattr(Context, "run", run)
             run(context, tokens, *args)
-            raise EngineFailure("llama.cpp failed while it ran")
+            raise ModelFailed("llama.cpp failed while it ran")
         return run(context, tokens, *args)
 
     [expected] = generate_all(engine, [hello])
     monkeypatch.setattr(Context, "run", broken)
-    with pytest.raises(EngineFailure, match=r"llama\.cpp failed"):
+    with pytest.raises(ModelFailed, match=r"llama\.cpp failed"):
         generate_all(engine, [hello])
     assert generate_all(engine, [hello]) == [expected]
 
@@ -287,7 +287,7 @@ def test_a_batch_that_breaks_when_answers_wait_then_they_fail_and_the_engine_goe
     engine = llama_of("qwen2")
     with monkeypatch.context() as patch:
         patch.setattr(LlamaBatch, "_admit", lambda batch: 1 / 0)
-        with pytest.raises(EngineFailure):
+        with pytest.raises(ModelFailed):
             generate_all(engine, [ask(engine, "hello", Sampling(5))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5))])
 
@@ -323,10 +323,10 @@ def test_closing_when_answers_and_tasks_are_under_way_then_they_fail_nothing_sta
     engine.start(ask(engine, "waiting", endless()), events.put)
     engine.close()
     failure = events.get(timeout=PATIENCE_S)
-    assert isinstance(failure, Failure) and isinstance(failure.error, ModelUnavailable)
-    with pytest.raises(ModelUnavailable):
+    assert isinstance(failure, Failure) and isinstance(failure.error, EngineClosed)
+    with pytest.raises(EngineClosed):
         engine.start(Generation([1], Sampling(1)), lambda event: None)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(EngineClosed):
         engine.capture([Rollout([1])], ["last_prompt"])
     engine.close()
     assert engine.render([{"role": "user", "content": "hi"}]) and engine.encode("hi")  # whoever still holds it
@@ -355,9 +355,9 @@ def test_a_closed_engine_when_somebody_still_holds_it_then_the_weights_are_gone(
 
 
 def test_a_template_when_it_refuses_then_the_request_is_invalid(llama_of: LoadLlama) -> None:
-    with pytest.raises(InvalidRequest, match="unknown role wizard") as caught:
+    with pytest.raises(Refusal, match="unknown role wizard") as caught:
         llama_of("qwen2").render([{"role": "wizard", "content": "hi"}])
-    assert caught.value.param == "messages"
+    assert caught.value.part == "prompt"
 
 
 @pytest.mark.parametrize("token", [-1, 258])
@@ -365,8 +365,8 @@ def test_a_token_that_does_not_exist_when_asked_for_then_the_request_is_invalid(
     token: int, llama_of: LoadLlama
 ) -> None:
     engine = llama_of("qwen2")
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(Refusal):
         engine.start(Generation([token], Sampling(1)), lambda event: None)
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         engine.start(Generation([1], Sampling(1, logit_bias={token: 1.0})), lambda event: None)
-    assert caught.value.param == "logit_bias"
+    assert caught.value.part == "logit_bias"

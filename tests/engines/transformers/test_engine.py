@@ -11,10 +11,10 @@ import torch
 
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Plan, Rollout, Sampling, Token
 from proxy.engines.blocking import generate_all
+from proxy.engines.errors import EngineClosed, ModelFailed, PromptTooLong, Refusal
 from proxy.engines.transformers import batch as decoding
 from proxy.engines.transformers.engine import TransformersEngine, load
 from proxy.engines.transformers.kv_cache import RowCache
-from proxy.errors import ContextLengthExceeded, EngineFailure, InvalidRequest, ModelUnavailable
 from proxy.settings import ModelSettings
 from tests.engines.conftest import LoadEngine, LoadPlain
 
@@ -71,7 +71,7 @@ def test_an_answer_when_the_context_is_full_then_it_ends_by_length(qwen2: Path, 
     generation = ask(engine, "hello", endless())
     [answer] = generate_all(engine, [generation])
     assert len(generation.prompt) + len(answer.token_ids) == 40 and answer.finish_reason == "length"
-    with pytest.raises(ContextLengthExceeded, match="40 tokens"):
+    with pytest.raises(PromptTooLong, match="40 tokens"):
         engine.start(ask(engine, "hello" * 10, Sampling(1)), lambda event: None)
 
 
@@ -175,7 +175,7 @@ def test_a_step_that_fails_when_answers_are_in_it_then_they_fail_and_the_engine_
 
     [expected] = generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))])
     monkeypatch.setattr(decoding.DecodingBatch, "_decode", broken)
-    with pytest.raises(EngineFailure, match="RuntimeError"):
+    with pytest.raises(ModelFailed, match="RuntimeError"):
         generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3, logit_bias={257: -1e4}))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))]) == [expected]
 
@@ -216,7 +216,7 @@ def test_a_batch_that_breaks_when_answers_wait_then_they_fail_and_the_engine_goe
     engine = engine_of(qwen2)
     with monkeypatch.context() as patch:
         patch.setattr(decoding.DecodingBatch, "_next_group", lambda self: 1 / 0)
-        with pytest.raises(EngineFailure):
+        with pytest.raises(ModelFailed):
             generate_all(engine, [ask(engine, "hello", Sampling(5))])
     assert generate_all(engine, [ask(engine, "hello", Sampling(5))])
 
@@ -254,19 +254,19 @@ def test_closing_when_answers_and_tasks_are_under_way_then_they_fail_and_nothing
     engine.start(ask(engine, "waiting", endless()), events.put)
     engine.close()
     failure = events.get(timeout=PATIENCE_S)
-    assert isinstance(failure, Failure) and isinstance(failure.error, ModelUnavailable)
-    with pytest.raises(ModelUnavailable):
+    assert isinstance(failure, Failure) and isinstance(failure.error, EngineClosed)
+    with pytest.raises(EngineClosed):
         engine.start(Generation([1], Sampling(1)), lambda event: None)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(EngineClosed):
         engine.capture([Rollout([1])], ["last_prompt"])
     engine.close()
 
 
 def test_a_template_when_it_refuses_then_the_request_is_invalid(qwen2: Path, engine_of: LoadEngine) -> None:
     engine = engine_of(qwen2)
-    with pytest.raises(InvalidRequest, match="unknown role wizard") as caught:
+    with pytest.raises(Refusal, match="unknown role wizard") as caught:
         engine.render([{"role": "wizard", "content": "hi"}])
-    assert caught.value.param == "messages"
+    assert caught.value.part == "prompt"
 
 
 def test_plain_text_when_it_looks_like_a_marker_then_it_is_text(qwen2: Path, engine_of: LoadEngine) -> None:
@@ -279,11 +279,11 @@ def test_a_token_that_does_not_exist_when_asked_for_then_the_request_is_invalid(
     token: int, qwen2: Path, engine_of: LoadEngine
 ) -> None:
     engine = engine_of(qwen2)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(Refusal):
         engine.start(Generation([token], Sampling(1)), lambda event: None)
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         engine.start(Generation([1], Sampling(1, logit_bias={token: 1.0})), lambda event: None)
-    assert caught.value.param == "logit_bias"
+    assert caught.value.part == "logit_bias"
 
 
 def test_logprobs_when_asked_of_several_prompts_then_equal_the_model_s(

@@ -11,12 +11,12 @@ import torch
 
 from proxy.engines.base import Event, Failure, Generation, Sampling, Token
 from proxy.engines.blocking import Completion, generate_all
+from proxy.engines.errors import MemoryFull, PromptTooLarge
 from proxy.engines.transformers import batch as decoding
 from proxy.engines.transformers import kv_cache
 from proxy.engines.transformers.engine import TransformersEngine, load
 from proxy.engines.transformers.prefix_cache import PrefixCache
 from proxy.engines.transformers.runner import ModelRunner
-from proxy.errors import InvalidRequest, OutOfMemory
 from proxy.settings import ModelSettings
 from tests.engines.conftest import LoadEngine
 from tests.engines.transformers.test_steering import PLANS, prompts
@@ -78,7 +78,7 @@ def test_a_prompt_when_there_is_no_memory_for_it_then_only_it_fails(
     limit(8 * 256, monkeypatch)
     found, failure = run_beside(engine, others, Generation([5] * 2000, Sampling(5)))
     assert found == expected
-    assert isinstance(failure.error, OutOfMemory) and "memory" in failure.error.message
+    assert isinstance(failure.error, MemoryFull) and "memory" in failure.error.message
     engine.close()
 
 
@@ -89,7 +89,7 @@ def test_an_answer_when_it_grows_beyond_the_memory_then_only_the_longest_fails(
     expected = generate_all(engine, others)
     limit(8 * 128, monkeypatch)
     found, failure = run_beside(engine, others, Generation([5] * 100, Sampling(1000, logit_bias=NO_END)))
-    assert found == expected and isinstance(failure.error, OutOfMemory)
+    assert found == expected and isinstance(failure.error, MemoryFull)
     engine.close()
 
 
@@ -97,9 +97,8 @@ def test_a_request_when_it_is_too_large_even_alone_then_trying_again_is_not_sugg
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(4 * 256, monkeypatch)
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(PromptTooLarge):
         generate_all(engine, [Generation([5] * 2000, Sampling(5))])
-    assert caught.value.code == "out_of_memory" and caught.value.status == 400
     assert generate_all(engine, mixed(engine, 2))
     engine.close()
 
@@ -131,7 +130,7 @@ def test_what_is_known_of_a_prompt_when_there_is_no_memory_to_copy_it_then_other
     generate_all(engine, [Generation([5] * 2000, Sampling(1))])  # now known
     limit(8 * 256, monkeypatch)
     found, failure = run_beside(engine, others, Generation([5] * 2000, Sampling(5)))
-    assert found == expected and isinstance(failure.error, OutOfMemory)
+    assert found == expected and isinstance(failure.error, MemoryFull)
     engine.close()
 
 

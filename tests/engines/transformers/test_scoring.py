@@ -8,9 +8,9 @@ import torch
 
 from proxy.engines.base import Generation, Plan, Rollout, Sampling
 from proxy.engines.blocking import generate_all
+from proxy.engines.errors import PromptTooLong
 from proxy.engines.transformers import scoring
 from proxy.engines.transformers.engine import TransformersEngine
-from proxy.errors import ContextLengthExceeded
 from tests.engines.conftest import LoadEngine, LoadPlain
 from tests.engines.reference import steered_logits
 from tests.engines.transformers.test_steering import PLANS, push
@@ -60,5 +60,5 @@ def test_an_answer_when_it_was_steered_then_it_is_likelier_under_its_own_plan(
 
 
 def test_a_text_when_it_does_not_fit_then_the_model_says_so(qwen2: Path, engine_of: LoadEngine) -> None:
-    with pytest.raises(ContextLengthExceeded):
+    with pytest.raises(PromptTooLong):
         engine_of(qwen2, context_length=40).score([Rollout([1] * 30, [1] * 11)])

@@ -1,0 +1,69 @@
+"""What a client is told of an engine's errors: the field of the request they are about, and their place among ours.
+
+Pure, but for the log that unforeseen errors are written to.
+"""
+
+import logging
+
+from proxy.engines.errors import (
+    EngineClosed,
+    EngineError,
+    MemoryFull,
+    Part,
+    PromptTooLarge,
+    PromptTooLong,
+    Refusal,
+)
+from proxy.errors import (
+    ContextLengthExceeded,
+    EngineFailure,
+    InvalidRequest,
+    ModelUnavailable,
+    OutOfMemory,
+    ProxyError,
+)
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_FIELD = "response_format.json_schema.schema"
+FIELDS: dict[Part, str] = {
+    "prompt": "messages",
+    "logit_bias": "logit_bias",
+    "channels": "steering.channels",
+    "json_schema": SCHEMA_FIELD,
+}
+POSSIBLE: dict[Part, str] = {"channels": "final"}
+
+
+def client_error(error: Exception) -> ProxyError:
+    """What a client is told of what an engine raised; the details of an unforeseen failure stay in the log."""
+    if isinstance(error, ProxyError):
+        return error
+    if isinstance(error, EngineError):
+        return _told(error)
+    logger.error("an engine failed", exc_info=error)
+    return EngineFailure("The model failed while it made the answer; the server's log says more.")
+
+
+def _told(error: EngineError) -> ProxyError:
+    match error:
+        case Refusal():
+            return _refusal(error)
+        case MemoryFull():
+            return OutOfMemory(error.message)
+        case EngineClosed():
+            return ModelUnavailable(error.message)
+    return EngineFailure(error.message)
+
+
+def _refusal(error: Refusal) -> InvalidRequest:
+    if error.part is None:
+        return InvalidRequest(error.message)
+    field = FIELDS[error.part]
+    match error:
+        case PromptTooLong():
+            return ContextLengthExceeded(error.message, param=field)
+        case PromptTooLarge():
+            return InvalidRequest(error.message, param=field, code="out_of_memory")
+    possible = f"; possible: {POSSIBLE[error.part]}" if error.part in POSSIBLE else ""
+    return InvalidRequest(f"{field}: {error.message}{possible}", param=field)

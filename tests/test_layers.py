@@ -1,0 +1,38 @@
+"""Imports point one way: what runs models knows nothing of the web, and what is stored knows nothing of either."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat")
+# What nothing in a folder may import, at the top of a module or inside a function.
+FORBIDDEN = {
+    "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
+    "vector_store": ("proxy", "torch", "litestar"),
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module and every name that a file imports, with the module it is from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_when_a_folder_is_walked_then_none_points_the_wrong_way(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in imported(path)
+        if any(f"{name}.".startswith(f"{forbidden}.") for forbidden in FORBIDDEN[folder])
+    ]
+    assert wrong == []
