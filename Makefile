@@ -1,21 +1,37 @@
 # make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
 # make test    the tests          make lint    ruff and mypy
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
+# make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
 PYTHON ?= python3
+PYTHONS ?= 3.11 3.12 3.13
 VENV := .venv
 BENCH_VENV := .venv-bench
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve test lint bench
+.PHONY: serve test test-all-pythons lint bench
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/python -m pytest
+
+# An interpreter that is not on the path is looked for where pyenv puts it.
+test-all-pythons:
+	@failed=; \
+	for version in $(PYTHONS); do \
+		for python in python$$version $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null); do \
+			$$python -c '' 2>/dev/null && break; \
+			python=; \
+		done; \
+		if [ -z "$$python" ]; then echo "Python $$version is not on this machine: skipped"; continue; fi; \
+		echo "Python $$version:"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version || failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed on Python$$failed" >&2; exit 1; fi
 
 lint: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/ruff check --quiet

@@ -215,10 +215,13 @@ class PersonaVector(VectorHeader):
     def direction(self, side: Side, span: Span, block: int) -> FloatArray:
         """float32[hidden_size], not normalised: the pole's mean minus the neutral mean, or the difference with the
         side's sign, which is the same for every span. KeyError for a span that was not captured."""
+        direction: FloatArray
         if self.difference is not None:
-            return self.difference[block] if side == "positive" else -self.difference[block]
-        means = self.means[span]
-        return means[side][block] - means["neutral"][block]
+            direction = self.difference[block] if side == "positive" else -self.difference[block]
+        else:
+            means = self.means[span]
+            direction = means[side][block] - means["neutral"][block]
+        return direction
 
 
 def _best(scores: Iterable[float]) -> float | None:

@@ -140,7 +140,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """The nearest orthogonal matrix, about: a quintic Newton-Schulz iteration."""
     wide = matrix.shape[-2] <= matrix.shape[-1]
-    x = matrix if wide else matrix.mT
+    x: torch.Tensor = matrix if wide else matrix.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -158,12 +158,16 @@ def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
 
 def new_model(family: Family, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """An untrained model, its weights drawn from torch's generator."""
-    return AutoModelForCausalLM.from_config(family.config(tokenizer), **_attention(family)).train()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(family.config(tokenizer), **_attention(family))
+    model.train()
+    return model
 
 
 def saved_model(family: Family, folder: Path) -> PreTrainedModel:
     """The model of the round before."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **_attention(family)).train()
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **_attention(family))
+    model.train()
+    return model
 
 
 def _attention(family: Family) -> dict[str, str]:

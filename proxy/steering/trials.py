@@ -5,7 +5,7 @@ Places, doses and controls are tried alike, so that they compare. Knows nothing 
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
@@ -192,7 +192,7 @@ def with_random_direction(vector: PersonaVector, side: Side, seed: int, number: 
         rows = vector.difference.copy()
         rows[choice.block] = drawn if side == "positive" else -drawn
         return dataclasses.replace(vector, difference=rows)
-    means: Mapping[Span, dict] = {span: dict(conditions) for span, conditions in vector.means.items()}
+    means = {span: dict(conditions) for span, conditions in vector.means.items()}
     changed = means[choice.span][side].copy()
     changed[choice.block] = means[choice.span]["neutral"][choice.block] + drawn
     means[choice.span][side] = changed

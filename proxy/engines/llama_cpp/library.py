@@ -54,8 +54,7 @@ write_tensor = _bind("ggml_backend_tensor_set", None, _address, _address, _size,
 NodeCallback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)
 
 
-@llama.llama_log_callback
-def _log(level: int, text: bytes, _: object) -> None:
+def _hear(level: int, text: bytes, _: object) -> None:
     if level != _ERROR:
         return
     line = text.decode("utf-8", "replace").strip()
@@ -64,6 +63,9 @@ def _log(level: int, text: bytes, _: object) -> None:
         logger.error("llama.cpp: %s", line)
     else:
         heard.append(line)
+
+
+_log = llama.llama_log_callback(_hear)
 
 
 @contextmanager

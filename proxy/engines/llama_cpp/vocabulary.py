@@ -127,7 +127,7 @@ class Vocabulary:
             ids = (llama.llama_token * size)()
             n_ids: int = llama.llama_tokenize(self._vocabulary, raw, len(raw), ids, size, False, markers)
             if n_ids >= 0:
-                return ids[:n_ids]
+                return list(ids[:n_ids])
             size = -n_ids
 
 

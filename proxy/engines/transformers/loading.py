@@ -89,9 +89,10 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
 def load_config(folder: Path) -> PretrainedConfig:
     """The model's configuration."""
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{folder}: its config.json can't be used: {_first_line(error)}") from None
+    return config
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -112,7 +112,7 @@ class EndpointJudge:
 
 def _digit_logprobs(likeliest: Sequence[tuple[str, float]]) -> FloatArray:
     """float32[10]: of each digit, all tokens that show it together."""
-    masses = np.full(len(DIGITS), 1e-30)
+    masses = np.full(len(DIGITS), 1e-30, np.float64)
     for token, logprob in likeliest:
         digit = token.strip()
         if len(digit) == 1 and digit in DIGITS:

@@ -172,7 +172,8 @@ def _eigen(symmetric: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _rotation(whitened: FloatArray) -> FloatArray:
     """The rotation that is closest to a covariance between whitened components."""
     left, _, right = np.linalg.svd(whitened)
-    return left @ right
+    rotation: FloatArray = left @ right
+    return rotation
 
 
 def _deviations(variances: FloatArray) -> FloatArray:
