@@ -55,7 +55,8 @@ def screen(sample: PairedResiduals) -> FloatArray:
 def _likeness(residuals: FloatArray) -> FloatArray:
     """float32[n, n]: the mean over dimensions of the products of two residuals, in units of the sample."""
     scaled = Scale.of(residuals)(residuals)
-    return scaled @ scaled.T / scaled.shape[1]
+    likeness: FloatArray = scaled @ scaled.T / scaled.shape[1]
+    return likeness
 
 
 def _r_squared(source: FloatArray, width: int, targets: Sequence[FloatArray], folds: IntArray) -> FloatArray:
@@ -73,7 +74,8 @@ def _r_squared(source: FloatArray, width: int, targets: Sequence[FloatArray], fo
                 explained = 2 * np.vdot(weights, target[np.ix_(test, train)])
                 explained -= np.vdot(weights, weights @ target[np.ix_(train, train)])
                 errors[number, block] += np.trace(target[np.ix_(test, test)]) - explained
-    return (1 - errors.min(axis=0) / spread).astype(np.float32)
+    r_squared: FloatArray = (1 - errors.min(axis=0) / spread).astype(np.float32)
+    return r_squared
 
 
 def comparing_label(span: Span) -> str:
