@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   python -m tests.benchmarks speed --model demo-qwen2 --server ours --server saklas
   python -m tests.benchmarks speed --model demo-gpt-oss-gguf --server llama-cpp-python
   python -m tests.benchmarks soak                           10,000 requests, and what memory does meanwhile
-  python -m tests.benchmarks tables                         what SPEED.md shows between its markers
+  python -m tests.benchmarks tables                         what docs/results/SPEED.md shows between its markers
 
 Leave the machine alone meanwhile: anything else that computes shows in the figures.
 `make bench` installs what is measured against into .venv-bench, then runs `speed`.

@@ -1,4 +1,4 @@
-"""The results as SPEED.md shows them, and what they fall short of. Pure: results in, Markdown out."""
+"""The results as docs/results/SPEED.md shows them, and what they fall short of. Pure: results in, Markdown out."""
 
 from collections.abc import Iterator, Sequence
 

@@ -13,7 +13,7 @@ from tests.benchmarks.results import Extraction, Load, Machine, ModelResult, Res
 from tests.benchmarks.servers import CONDITIONS, Condition
 from tests.benchmarks.tables import misses, render
 
-PAGE = Path(__file__).parent / "SPEED.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "SPEED.md"
 MACHINE = Machine("Some CPU", 2, None)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import proxy.demo
 from proxy.errors import SetupError
 from proxy.steering.transfer import reporting
 from proxy.steering.transfer.arms import ArmKind, EvaluationOptions
@@ -14,7 +13,7 @@ from proxy.steering.transfer.figures import ArmFigures, Evaluation, PoleFigures,
 from proxy.steering.transfer.page import page, section
 from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 
-DEMO = Path(proxy.demo.__file__).parent
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 JUDGE = JudgedBy(name="counting", auroc=0.99, n=80, scored=True)
 
 
@@ -168,9 +167,9 @@ def test_prepare_when_nothing_can_be_written_then_an_error(tmp_path: Path) -> No
 
 
 def test_the_shipped_page_then_it_is_the_one_made_of_the_shipped_figures() -> None:
-    found = reporting.read(DEMO)
+    found = reporting.read(RESULTS)
     assert {(each.source, each.target) for each in found} >= {
         ("demo-qwen2", "demo-gpt-oss-gguf"),
         ("demo-gpt-oss-gguf", "demo-qwen2"),
     }
-    assert (DEMO / reporting.PAGE).read_text("utf-8") == page(found)
+    assert (RESULTS / reporting.PAGE).read_text("utf-8") == page(found)
