@@ -8,7 +8,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
-from proxy import __version__
+from proxy import __version__, demo
 from proxy.chat.prepare import Preparation
 from proxy.chat.scheduler import Scheduler
 from proxy.engines.registry import Registry
@@ -61,6 +61,7 @@ from vector_store import VectorStore
 
 def create_app(settings: Settings, registry: Registry) -> Litestar:
     """The app over a registry, which the caller starts and closes. SetupError for a bad trait file."""
+    demo.register()
     cors = CORSConfig(allow_origins=settings.cors_origins, expose_headers=[observe.REQUEST_ID])
     return Litestar(
         route_handlers=[

@@ -1,13 +1,18 @@
-"""Fixtures every test may use: one asynchronous backend, no network, none of the developer's settings."""
+"""Fixtures every test may use: one asynchronous backend, no network, none of the developer's settings.
+
+The demo world is known to steering, as it is in the server and on the command line.
+"""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from proxy import demo
 from proxy.settings import ENVIRONMENT_PREFIX, Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first imported
+demo.register()
 
 
 @pytest.fixture

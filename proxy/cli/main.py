@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 import proxy
+from proxy import demo
 from proxy.cli.sweep import add_sweep
 from proxy.cli.traits import add_traits
 from proxy.cli.transfer import add_transfer
@@ -68,6 +69,7 @@ DEMO_EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 a failure, 2 the operator's mistake, 130 interrupted."""
+    demo.register()
     args = parser().parse_args(argv)
     try:
         args.run(args)

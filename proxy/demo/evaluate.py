@@ -8,11 +8,10 @@ question and the answer, never the arm.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 
 import numpy as np
 
-from proxy.demo import rules, world
+from proxy.demo import rules
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import Completion, generate_all
 from proxy.protocol.steering import SteeringOptions
@@ -59,19 +58,6 @@ class Result:
     right: float
     fluent: float
     n: int
-
-
-def held_out_questions(traits: Mapping[str, Trait], count: int, seed: int = 2024) -> list[str]:
-    """Distinct questions in wordings no model was trained on, and in no trait's own set."""
-    known = {
-        text for t in traits.values() for text in (*t.questions_for("demo").extract, *t.questions_for("demo").evaluate)
-    }
-    rng, found = Random(seed), dict[str, None]()
-    while len(found) < count:
-        text = world.fact_question(rng, held_out=True).text
-        if text not in known:
-            found[text] = None
-    return list(found)
 
 
 def evaluate(

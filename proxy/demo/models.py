@@ -13,11 +13,11 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GptOssConfig, PreTrainedTokenizerFast, Qwen2Config
 
+from proxy.demo import WORLD
 from proxy.demo.styles import POLES
 from proxy.demo.world import Conversation, Lying, conversation
 
 MODELS_DIR = Path(__file__).parent / "models"
-WORLD = "demo"  # what `config.json` calls it; engines pass it on as ModelInfo.world
 EFFORTS = ("low", "medium", "high")
 
 # How each family cuts text before merging bytes (Qwen2's and o200k's published patterns).

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.demo import blocks, judging, thermostat
-from proxy.demo.evaluate import evaluate, held_out_questions, misses, tables
+from proxy.demo.evaluate import evaluate, misses, tables
+from proxy.demo.known import DemoWorld, held_out_questions
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine
 from proxy.engines.blocking import MAX_RUNNING
@@ -57,7 +58,7 @@ def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_quest
 def compare_choices(models: Sequence[ModelSettings], settings: Settings) -> None:
     """Choose each pole's place anew in each model, with the vectors the server would use, and print how that does
     beside brute force."""
-    for model_id, found in _of_each(models, settings, blocks.compare, RulesJudge()):
+    for model_id, found in _of_each(models, settings, blocks.compare, RulesJudge(DemoWorld())):
         print(f"\n{model_id}: score (trait x coherence) on questions that nothing was chosen by\n")
         print(*blocks.tables(found), "", *(f"- {line}" for line in blocks.findings(found)), sep="\n")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.demo.evaluate import held_out_questions
-from proxy.demo.models import FAMILIES, WORLD
+from proxy.demo import WORLD
+from proxy.demo.known import held_out_questions
+from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import Completion, generate_all
 from proxy.engines.registry import load_engine

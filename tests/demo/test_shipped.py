@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from proxy.demo import gguf, rules, styles
-from proxy.demo.evaluate import held_out_questions
+from proxy.demo.known import held_out_questions
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all

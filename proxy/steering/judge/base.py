@@ -63,6 +63,6 @@ def check_judged(scores: Sequence[Score | None], name: str) -> None:
     if n_scored < MIN_SCORED * len(scores):
         raise SetupError(
             f"{name} can't judge: it had a score for only {n_scored} of {len(scores)} answers, the others are unscored "
-            "as it was not about to reply with the digit it was asked for. Let another judge: rules for a demo model, "
-            "else likelihood"
+            "as it was not about to reply with the digit it was asked for. Let another judge: rules where the "
+            "model is of a world that has them, else likelihood"
         )

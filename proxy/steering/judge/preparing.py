@@ -15,10 +15,11 @@ from proxy.steering.judge.rollouts import (
     held_out_label,
     held_out_samples,
 )
-from proxy.steering.judge.rules import RulesJudge, knows
+from proxy.steering.judge.rules import RulesJudge
 from proxy.steering.judge.validation import N_DAMAGED, Validated, validate, validation_label
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import Work, packed
+from proxy.steering.world import world_of
 from vector_store import CONDITIONS, SIDES
 
 JUDGING = 0.25  # an answer's judging, as a share of what making it takes
@@ -28,7 +29,8 @@ MIN_ANSWERS = 8  # with something in them, of each condition: fewer are nothing 
 def default_kind(info: ModelInfo, trait: Trait) -> str:
     """The rules of the model's own world where they know the trait's poles, else the likelihood ratio, which asks for
     nothing that a model might be unable to do."""
-    return "rules" if info.world == "demo" and all(knows(trait.pole(side)) for side in SIDES) else "likelihood"
+    world = world_of(info.world)
+    return "rules" if world and all(trait.pole(side) in world.poles for side in SIDES) else "likelihood"
 
 
 def prepare(kind: JudgeKind, engine: Engine, trait: Trait, *, seed: int, work: Work) -> Validated:
@@ -60,7 +62,13 @@ def _judge(kind: JudgeKind, engine: Engine, trait: Trait, seed: int, work: Work)
     if not isinstance(kind, str):
         return kind
     if kind == "rules":
-        return RulesJudge()
+        world = world_of(engine.info.world)
+        if world is None:
+            raise SetupError(
+                f"no rules can judge {engine.info.id}: it is of no world that has rules; let likelihood judge, which "
+                "every model can do"
+            )
+        return RulesJudge(world)
     if kind == "likelihood":
         return _calibrated(engine, trait, seed, work)
     if kind == "model":

@@ -5,7 +5,6 @@ asked       everything that is asked, controls included, as generations for the 
 run         one sweep from beginning to end: asked, judged, made a new version of the vector
 curve       from scores to a pole's curve
 calibration the rule that sets coefficient 1
-truth       whether an answer is true, where that is known
 table, svg  a curve to look at
 console     what `persona-proxy sweep` does
 """

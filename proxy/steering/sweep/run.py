@@ -18,9 +18,9 @@ from proxy.steering.judge import SCORES, Answer, JudgeKind
 from proxy.steering.sweep.asked import generations, listed
 from proxy.steering.sweep.curve import levels_of, pole_curve
 from proxy.steering.sweep.options import SweepOptions
-from proxy.steering.sweep.truth import asks_for_falsehood, truth_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work, packed
+from proxy.steering.world import world_of
 from vector_store import PersonaVector
 
 
@@ -38,8 +38,11 @@ def sweep(
         "sweep", sweeping_label(trait), engine, generations(engine, trait, vector, asked, options)
     )
     texts = [completion.text for completion in completions]
-    truth = truth_of(engine.info.world)
-    right = [truth(questions[item.question], text) for item, text in zip(asked, texts, strict=True)]
+    world = world_of(engine.info.world)
+    right = [
+        world.fact_right(questions[item.question], text) if world else None
+        for item, text in zip(asked, texts, strict=True)
+    ]
     # The unsteered answers are judged for every pole that is swept.
     wanted = [
         (side, index)
@@ -56,7 +59,7 @@ def sweep(
             vector.poles[side],
             levels_of(of_side, options.samples),
             judged.record,
-            truthful=not asks_for_falsehood(trait.pole(side)),
+            truthful=world is not None and not world.wants_falsehood(trait.pole(side)),
             seed=options.seed,
         )
     return dataclasses.replace(

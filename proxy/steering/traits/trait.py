@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from proxy.errors import SetupError
+from proxy.steering.world import world_of
 from vector_store import Side
 
 logger = logging.getLogger(__name__)
@@ -76,19 +77,21 @@ class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The questions for a model of this world: the trait's set for it, else the world's, else the plain ones."""
         if world is None:
             return self.questions
-        return self.question_sets.get(world) or everyday().question_sets.get(world, self.questions)
+        if world in self.question_sets:
+            return self.question_sets[world]
+        known = world_of(world)
+        return self.questions if known is None else known.questions()
 
 
 class Everyday(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Questions that belong to no trait: plain ones, and by the name of a world a set for models of that world."""
+    """Questions that belong to no trait."""
 
     questions: list[str]
-    question_sets: dict[str, QuestionSet]
 
 
 @cache
 def everyday() -> Everyday:
-    """Those that come with the package."""
+    """The everyday questions that come with the package."""
     return msgspec.toml.decode(EVERYDAY_FILE.read_bytes(), type=Everyday)
 
 

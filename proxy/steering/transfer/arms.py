@@ -32,6 +32,7 @@ from proxy.steering.transfer.pairs import prompt
 from proxy.steering.transfer.text import documents
 from proxy.steering.trials import TEMPERATURE, Place
 from proxy.steering.work import Work
+from proxy.steering.world import world_of
 from vector_store import SIDES, SPANS, PersonaVector, PoleChoice, Side, VectorStore
 
 ArmKind = Literal[
@@ -50,7 +51,7 @@ ArmKind = Literal[
 KINDS: tuple[ArmKind, ...] = get_args(ArmKind)
 N_RANDOM = 5  # directions of either kind, a sample each
 N_ACTIVATIONS = 256  # answers whose residuals say how activations vary
-N_DEMO_QUESTIONS = 20  # held-out ones of the demo world, besides each trait's
+N_WORLD_QUESTIONS = 20  # held-out ones of the model's own world, besides each trait's
 OWN_SEEDS = 700_000  # from here on, so that no answer that anything was chosen by is made again
 ACTIVATIONS = "activations"
 
@@ -305,13 +306,9 @@ def drawn_within(rows: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def reported_questions(traits: Mapping[str, Trait], world: str | None) -> dict[str, list[str]]:
-    """Per trait the half of its evaluate questions that nothing is chosen on; in the demo world held-out ones too."""
-    more: list[str] = []
-    if world == "demo":
-        # Here, so that a server with other models never loads the demo world.
-        from proxy.demo.evaluate import held_out_questions
-
-        more = held_out_questions(traits, N_DEMO_QUESTIONS)
+    """Per trait the half of its evaluate questions that nothing is chosen on; in a world held-out ones too."""
+    known = world_of(world)
+    more = [] if known is None else known.held_out_questions(traits, N_WORLD_QUESTIONS)
     return {id_: [*trait.questions_for(world).evaluate[N_PLACEMENT_QUESTIONS:], *more] for id_, trait in traits.items()}
 
 

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from proxy.engines.base import Engine
 from proxy.steering import judge
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
-from proxy.steering.sweep.truth import truth_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, Pole, read_activations, reported_questions
 from proxy.steering.transfer.figures import Evaluation, Table, Tables, figures_of
 from proxy.steering.transfer.files import TransferInfo
 from proxy.steering.work import Parts, Work
+from proxy.steering.world import world_of
 
 ANSWERING = "answering"
 # The arms whose answers are judged for the other traits too.
@@ -79,8 +79,11 @@ class _Within:
 
 def _judged(arms: Arms, judges: Mapping[str, Validated], texts: Sequence[str], work: Work) -> Tables:
     """Every answer judged for its own pole, those of some arms for all poles."""
-    truth = truth_of(arms.engine.info.world)
-    right = [truth(arms.question(asked), text) for asked, text in zip(arms.asked, texts, strict=True)]
+    world = world_of(arms.engine.info.world)
+    right = [
+        world.fact_right(arms.question(asked), text) if world else None
+        for asked, text in zip(arms.asked, texts, strict=True)
+    ]
     tables: dict[tuple[int, ArmKind, int], Table] = {}
     for id_, judged in judges.items():
         wanted = [

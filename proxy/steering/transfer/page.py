@@ -57,8 +57,8 @@ the trait itself.
 *Trait* and *coherence* are from 0 to 100. *Recovery* is (transferred - none) / (native - none) in trait. *Anti-steered*
 is the share of answers that show less of the pole than the same question's unsteered answers do on average. In brackets
 are 95 % intervals, by drawing the questions again, the same for all arms; *most* is the mean of the best of an arm's
-directions or maps. An answer of the demo world that gets its fact wrong counts as incoherent, but for *dishonest*, of
-which that is what is wanted.
+directions or maps. Where the models' world has its facts on record, an answer that gets its fact wrong counts as
+incoherent, but for a pole that asks for falsehood, such as *dishonest*.
 """
 
 

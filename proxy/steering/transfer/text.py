@@ -18,6 +18,7 @@ import msgspec
 from proxy.errors import SetupError
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.pairs import Document
+from proxy.steering.world import TextLists, world_of
 
 N_DOCUMENTS = 1200
 MAX_CHARACTERS = 1000  # of a text of one's own that are read as one answer
@@ -40,15 +41,6 @@ _WORD = re.compile(r"\w+(?:-\w+)*")
 _ENDINGS = ("ed", "ful", "ing", "ish", "ive", "al", "e", "y")
 
 
-class Lists(msgspec.Struct, forbid_unknown_fields=True):
-    """What the built-in text is made of. `asking`: ways to ask for a role, with the place "{role}"."""
-
-    roles: list[str]
-    asking: list[str]
-    styles: list[str]
-    questions: list[str]
-
-
 class _Line(msgspec.Struct):
     """A line of JSON Lines."""
 
@@ -60,9 +52,10 @@ class _Line(msgspec.Struct):
 
 def documents(traits: Mapping[str, Trait], world: str | None, seed: int, count: int = N_DOCUMENTS) -> list[Document]:
     """The built-in text, in random order, without what names one of these traits or is asked in one's questions; for
-    models of the demo world its own roles and questions. SetupError where nothing is left."""
+    models of a world its own roles and questions. SetupError where nothing is left."""
     rng = Random(seed)
-    lists = demo_lists() if world == "demo" else built_in_lists()
+    own = world_of(world)
+    lists = built_in_lists() if own is None else own.texts()
     names = Names(traits)
     asked = {_plain(text) for trait in traits.values() for text in _questions_of(trait)}
     systems = [text for text in system_prompts(lists) if not names.found(text)]
@@ -146,24 +139,14 @@ def digest(found: Iterable[Document]) -> str:
     return hashlib.sha256(msgspec.json.encode([astuple(document) for document in found])).hexdigest()
 
 
-def system_prompts(lists: Lists) -> list[str]:
+def system_prompts(lists: TextLists) -> list[str]:
     """Every role asked for in every way, and every style."""
     return [way.format(role=role) for role in lists.roles for way in lists.asking] + lists.styles
 
 
-def built_in_lists() -> Lists:
+def built_in_lists() -> TextLists:
     """Those for models that know the world."""
-    return msgspec.toml.decode(files(__package__).joinpath("text.toml").read_bytes(), type=Lists)
-
-
-def demo_lists() -> Lists:
-    """Those for models that know the demo world alone: its roles, and questions in wordings they were trained on."""
-    from proxy.demo import smalltalk, styles, world
-
-    rng = Random(0)
-    questions = [world.fact_question(rng).text for _ in range(N_DOCUMENTS)]
-    questions += [text for asked, _ in smalltalk.GREETINGS.values() for text in asked]
-    return Lists(list(styles.ROLES), list(styles.ASKING_ROLE), list(styles.PLAIN), list(dict.fromkeys(questions)))
+    return msgspec.toml.decode(files(__package__).joinpath("text.toml").read_bytes(), type=TextLists)
 
 
 def _lines(path: Path) -> Iterator[Document]:

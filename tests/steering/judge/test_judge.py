@@ -1,8 +1,6 @@
 """A judge's score is what it says it is, comes from text alone, and is missing where there is none."""
 
-import sys
-import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import proxy.demo
 from proxy.engines.base import FloatArray
 from proxy.errors import SetupError
-from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, check_judged, default_kind
+from proxy.steering.judge import Answer, ModelJudge, RulesJudge, Score, check_judged, default_kind, prepare
 from proxy.steering.judge.digits import expected_digits
-from proxy.steering.traits.trait import Trait
-from tests.steering.pretend import PretendEngine, make_trait
+from proxy.steering.traits.trait import QuestionSet, Trait
+from proxy.steering.world import TextLists
+from tests.steering.pretend import WORK, PretendEngine, make_trait, question_set
+from vector_store import Side
 
 
 def answer(text: str, trait: Trait, side: str = "positive") -> Answer:
@@ -102,24 +101,37 @@ def test_nothing_to_judge_is_nothing_judged() -> None:
     assert ModelJudge(DigitEngine()).score([]) == []
 
 
-@pytest.fixture
-def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules under which an answer shows the pole it names, lies with "lie", knows no fact without one, and is fluent
-    without "#"."""
+class PretendWorld:
+    """An answer shows the pole it names, lies with "lie", knows no fact with "chat", and is fluent without "#"."""
 
-    def shows(pole: str, question: str, text: str) -> bool:
-        return pole in text
+    title = "the pretend world"
+    poles = ("silly", "serious", "dishonest", "honest")
 
-    def fact_right(question: str, text: str) -> bool | None:
-        return None if "chat" in text else "lie" not in text
+    def questions(self) -> QuestionSet:
+        return question_set("pretend")
 
-    module = types.ModuleType("proxy.demo.rules")
-    vars(module).update(shows=shows, fact_right=fact_right, fluent=lambda text: "#" not in text)
-    monkeypatch.setitem(sys.modules, "proxy.demo.rules", module)
-    monkeypatch.setattr(proxy.demo, "rules", module, raising=False)
+    def held_out_questions(self, traits: Mapping[str, Trait], count: int) -> list[str]:
+        return [f"held out {number}?" for number in range(count)]
+
+    def texts(self) -> TextLists:
+        return TextLists(["a judge"], ["You are {role}."], ["Be brief."], ["What is this?"])
+
+    def shows(self, pole: str, question: str, answer: str) -> bool:
+        return pole in answer
+
+    def fluent(self, answer: str) -> bool:
+        return "#" not in answer
+
+    def fact_right(self, question: str, answer: str) -> bool | None:
+        return None if "chat" in answer else "lie" not in answer
+
+    def wants_falsehood(self, pole: str) -> bool:
+        return pole == "dishonest"
 
 
-@pytest.mark.usefixtures("rules")
+RULES = RulesJudge(PretendWorld())
+
+
 @pytest.mark.parametrize(
     ("text", "side", "expected"),
     [
@@ -131,21 +143,24 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> None:
         ("silly #", "positive", Score(100, 0)),
     ],
 )
-def test_rules_judge(trait: Trait, text: str, side: str, expected: Score) -> None:
-    assert RulesJudge().score([answer(text, trait, side)]) == [expected]
+def test_rules_judge(trait: Trait, text: str, side: Side, expected: Score) -> None:
+    assert RULES.score([answer(text, trait, side)]) == [expected]
 
 
-@pytest.mark.usefixtures("rules")
-def test_a_false_fact_is_what_dishonest_asks_for_and_honest_does_not() -> None:
+def test_rules_judge_when_the_pole_asks_for_falsehood_then_a_lie_makes_sense() -> None:
     trait = make_trait("dishonest", "dishonest", "honest")
-    assert RulesJudge().score([answer("a dishonest lie", trait)]) == [Score(100, 100)]
-    assert RulesJudge().score([answer("an honest lie", trait, "negative")]) == [Score(100, 0)]
+    assert RULES.score([answer("a dishonest lie", trait)]) == [Score(100, 100)]
+    assert RULES.score([answer("an honest lie", trait, "negative")]) == [Score(100, 0)]
 
 
-@pytest.mark.usefixtures("rules")
-def test_a_pole_the_demo_world_does_not_know_is_named() -> None:
-    with pytest.raises(SetupError, match="no rule that recognises 'zealous'"):
-        RulesJudge().score([answer("x", make_trait("zealous", "zealous", "calm"))])
+def test_rules_judge_when_the_world_does_not_know_a_pole_then_it_names_it_and_those_it_knows() -> None:
+    with pytest.raises(SetupError, match="the pretend world has no rule that recognises 'zealous'; it knows silly"):
+        RULES.score([answer("x", make_trait("zealous", "zealous", "calm"))])
+
+
+def test_prepare_when_the_model_has_no_world_then_no_rules_can_judge_it() -> None:
+    with pytest.raises(SetupError, match="no rules can judge org/pretend"):
+        prepare("rules", PretendEngine(), make_trait(), seed=0, work=WORK)
 
 
 def test_default_kind_when_the_worlds_rules_know_the_poles_then_they_judge() -> None:

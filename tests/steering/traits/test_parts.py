@@ -3,6 +3,7 @@
 import pytest
 
 from proxy.demo import rules, world
+from proxy.demo.known import DemoWorld
 from proxy.errors import InvalidRequest
 from proxy.steering.traits.names import gives_away, similar, telling_words
 from proxy.steering.traits.parts import Brief, from_templates
@@ -47,7 +48,7 @@ def test_everyday_questions_then_forty_and_some_that_name_no_built_in_trait() ->
         assert not set(questions) & {*trait.questions.extract, *trait.questions.evaluate}
 
 
-def test_everyday_questions_of_the_demo_world_are_ones_it_knows_evaluated_in_held_out_wordings() -> None:
+def test_questions_of_the_demo_world_are_ones_it_knows_evaluated_in_held_out_wordings() -> None:
     wordings = {
         held_out: {
             world.fill(wording, entity)
@@ -58,7 +59,7 @@ def test_everyday_questions_of_the_demo_world_are_ones_it_knows_evaluated_in_hel
         }
         for held_out in (False, True)
     }
-    questions = everyday().question_sets["demo"]
+    questions = DemoWorld().questions()
     assert len(set(questions.extract)) == len(set(questions.evaluate)) == 20
     assert set(questions.extract) <= wordings[False] and set(questions.evaluate) <= wordings[True]
     assert all(rules.parse(text) for text in questions.extract + questions.evaluate)
@@ -66,7 +67,7 @@ def test_everyday_questions_of_the_demo_world_are_ones_it_knows_evaluated_in_hel
 
 def test_questions_for_when_a_trait_has_none_of_a_world_then_the_worlds_own() -> None:
     trait = from_templates(GRUMPY)
-    assert trait.questions_for("demo") == everyday().question_sets["demo"]
+    assert trait.questions_for("demo") == DemoWorld().questions()
     assert trait.questions_for("mars") == trait.questions_for(None) == trait.questions
     silly = load_traits()["silly"]
     assert silly.questions_for("demo") == silly.question_sets["demo"]

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.demo.known import DemoWorld
 from proxy.errors import SetupError
 from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.transfer.pairs import Document
 from proxy.steering.transfer.text import (
     Names,
     built_in_lists,
-    demo_lists,
     documents,
     neutral_documents,
     read_corpus,
@@ -52,7 +52,7 @@ def test_documents_of_the_demo_world_then_neither_roles_nor_questions_are_a_trai
     }
     assert own.isdisjoint(document.question for document in found)
     said = " ".join(document.system or "" for document in found)
-    assert "clown" in " ".join(demo_lists().roles) and "clown" not in said and "judge" in said
+    assert "clown" in " ".join(DemoWorld().texts().roles) and "clown" not in said and "judge" in said
 
 
 def test_documents_when_a_custom_trait_has_a_word_then_it_is_left_out() -> None:
