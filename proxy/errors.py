@@ -10,6 +10,7 @@ ProxyError
 │   ├── ModelNotFound         404
 │   └── PersonaNotFound       404
 ├── MethodNotAllowed          405
+├── RequestTimeout            408  the request's body did not come
 ├── ModelBusy                 409  it can't be unloaded now: loading, or in use
 ├── VectorConflict            409  a vector that may not be changed, or whose id is taken
 ├── TraitConflict             409  a trait that may not be changed, or whose names are taken
@@ -20,6 +21,7 @@ ProxyError
 ├── VectorsUnavailable        503  the place vectors are kept in can't be reached
 ├── TraitsUnavailable         503  the folder traits are kept in can't be read or written
 ├── HubFailed                 502  the Hugging Face hub did not do what it was asked to
+├── ServerStopping            503  the server shuts down; `retry_after_s`
 ├── JobsUnavailable           503  the queue of jobs can't be used, or the server shuts down
 ├── EngineFailure             500  the model failed while it ran
 ├── JobFailed                 500  the job that was waited for failed, or was cancelled
@@ -94,6 +96,12 @@ class MethodNotAllowed(ProxyError):
     type = "invalid_request_error"
 
 
+class RequestTimeout(ProxyError):
+    status = 408
+    code = "request_timeout"
+    type = "invalid_request_error"
+
+
 class ModelBusy(ProxyError):
     status = 409
     code = "model_busy"
@@ -141,6 +149,15 @@ class OutOfMemory(ProxyError):
     status = 503
     code = "out_of_memory"
     retry_after_s = 2
+
+
+class ServerStopping(ProxyError):
+    status = 503
+    code = "server_stopping"
+    retry_after_s = 5
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down.")
 
 
 class HubFailed(ProxyError):

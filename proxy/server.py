@@ -26,13 +26,15 @@ from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ProxyError, SetupError
 from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.services import services_of
+from proxy.serving.connections import TimedProtocol, allow_many_files
+from proxy.serving.shutdown import EndedInTime
 from proxy.settings import Settings
 from proxy.steering.traits.trait import load_traits, poles
 from vector_store import StoreUnreachable, VectorStore
 
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
 # which `docker stop` kills.
-DRAIN_S = 6.0
+DRAIN_S = 5.0
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -54,15 +56,20 @@ def serve(settings: Settings) -> None:
         check_default_personas(settings, known)
         app = create_app(settings, registry)
         check_vectors(services_of(app).store)
+        ended = EndedInTime(app)
+        allow_many_files()
         server = DrainingServer(
             uvicorn.Config(
-                app,
+                ended,
                 log_config=LOGGING,
                 access_log=False,  # the app writes its own line of each request
                 server_header=False,
                 timeout_graceful_shutdown=round(DRAIN_S + SHUTDOWN_GRACE_S + 1),
+                timeout_keep_alive=settings.keep_alive_s,
+                http=TimedProtocol,
             ),
             on_shutdown=services_of(app).jobs.interrupt,
+            on_impatience=ended.stop,
         )
         startup = Startup(settings, registry, known, url, on_hopeless=server.stop)
         AppStatus.disable_automatic_graceful_drain()
@@ -80,14 +87,17 @@ def serve(settings: Settings) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before streams are cut short.
+    """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before they are cut short.
 
-    `on_shutdown` is called on the event loop before that.
+    On the event loop, `on_shutdown` is called before that, and `on_impatience` after it, when streams are told to end.
     """
 
-    def __init__(self, config: uvicorn.Config, on_shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_shutdown: Callable[[], None], on_impatience: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_shutdown = on_shutdown
+        self._on_impatience = on_impatience
 
     def stop(self) -> None:
         """Shut down soon. Safe from any thread."""
@@ -96,15 +106,15 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_shutdown()
         # Left alone, sse-starlette ends every stream the moment a signal comes.
-        farewell = asyncio.get_running_loop().call_later(DRAIN_S, _end_streams)
+        farewell = asyncio.get_running_loop().call_later(DRAIN_S, self._lose_patience)
         try:
             await super().shutdown(sockets)
         finally:
             farewell.cancel()
 
-
-def _end_streams() -> None:
-    AppStatus.should_exit = True
+    def _lose_patience(self) -> None:
+        AppStatus.should_exit = True
+        self._on_impatience()
 
 
 def check_default_personas(settings: Settings, known: Poles) -> None:

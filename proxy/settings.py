@@ -130,6 +130,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_upload_bytes: Annotated[
         int, Meta(ge=1024, description="Largest uploaded vector file in bytes, 1024 or more; beyond it 413")
     ] = 64 * 1024 * 1024
+    keep_alive_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Seconds an idle connection is kept, 1 or more; longer than the balancer before the server "
+            "keeps its own, usually 60",
+        ),
+    ] = 75
     max_queue: Annotated[
         int, Meta(ge=1, description="Requests a model lets wait, 1 or more; beyond it 429 with `Retry-After`")
     ] = 64

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp
 from sse_starlette.sse import AppStatus
 
 from proxy.app import create_app
@@ -248,10 +249,11 @@ def fake_registry(*engines: FakeEngine) -> Registry:
 
 
 @contextlib.contextmanager
-def running(app: Litestar) -> Iterator[str]:
-    """A real uvicorn on a free port, ended as a signal ends one; yields its URL without a path."""
+def running(app: ASGIApp, **options: Any) -> Iterator[str]:
+    """A real uvicorn on a free port, ended as a signal ends one; yields its URL without a path. `options` are
+    uvicorn.Config's."""
     AppStatus.should_exit = False
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

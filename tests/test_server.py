@@ -1,5 +1,6 @@
 """What a server in a real process promises: it says what it does, serves while it loads, and stops cleanly."""
 
+import json
 import os
 import re
 import shlex
@@ -8,12 +9,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import pytest
 
+from proxy import server
 from proxy.errors import SetupError
+from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.server import check_default_personas, check_vectors, listen, url_of
 from proxy.settings import Settings
 from proxy.steering.traits.trait import load_traits, poles
@@ -124,6 +128,31 @@ def test_serve_when_an_answer_outlasts_the_grace_then_it_ends_in_an_error_and_th
         rest = "\n".join(lines)
     assert "The server is shutting down." in rest and rest.strip().endswith("data: [DONE]")
     assert served.end()[0] == 0
+
+
+def test_serve_when_answers_not_streamed_and_half_sent_requests_outlast_the_grace_then_each_gets_a_503(
+    served: Process,
+) -> None:
+    address = served.url.removeprefix("http://")
+    half, whole = HTTPConnection(address, timeout=10), HTTPConnection(address, timeout=10)
+    half.putrequest("POST", "/v1/chat/completions")
+    half.putheader("Content-Length", "100")
+    half.endheaders(b"{")
+    body = {"messages": [{"role": "user", "content": "!forever"}]}
+    whole.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    httpx.get(f"{served.url}/health").raise_for_status()  # so the two that came before it have been taken
+    served.popen.send_signal(signal.SIGTERM)
+    for asked in (half, whole):
+        answer = asked.getresponse()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert json.loads(answer.read())["error"]["code"] == "server_stopping"
+        asked.close()
+    code, errors = served.end()
+    assert code == 0 and "Traceback" not in errors
+
+
+def test_grace_then_the_process_is_gone_before_docker_kills_it() -> None:
+    assert server.DRAIN_S + SHUTDOWN_GRACE_S + 1 <= 8  # of docker's ten seconds; the rest is for models to let go
 
 
 def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Process], tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Time limits that uvicorn does not have: nobody keeps a connection by sending nothing, or next to nothing.
+
+uvicorn itself ends connections that stay idle after an answer (`keep_alive_s` in the settings). The limits here end
+those that never send a whole request, and `serving.shutdown` those whose body does not come.
+"""
+
+import asyncio
+import resource
+import sys
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADERS_S = 20.0  # from a connection's opening, or a request's first byte, to the end of its headers
+
+
+class TimedProtocol(HttpToolsProtocol):
+    """uvicorn's connection, closed without a word when a request's headers take longer than `HEADERS_S`."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # A client may send its next request while it waits for an answer; that one is queued, and the answer goes on.
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_headers()
+
+    def on_headers_complete(self) -> None:
+        self._headers_came()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        self._headers_came()
+        self._deadline = self.loop.call_later(HEADERS_S, self._close)
+
+    def _headers_came(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _close(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit of open files, each connection being one, as far as the system lets it."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

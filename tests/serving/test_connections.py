@@ -1,0 +1,68 @@
+"""Connections of a real server: closed where a request does not come, kept where it does."""
+
+import asyncio
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+from litestar.types import Receive, Scope, Send
+
+from proxy.serving import connections
+from proxy.serving.connections import TimedProtocol, allow_many_files
+from tests.fakes import running
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0.5)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok", "more_body": False})
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    monkeypatch.setattr(connections, "HEADERS_S", 0.2)
+    with running(slow, http=TimedProtocol, lifespan="off") as url:
+        yield "127.0.0.1", int(url.rpartition(":")[2])
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the server closes the connection, or 5 seconds pass without."""
+    client.settimeout(5)
+    found = b""
+    while piece := client.recv(9999):
+        found += piece
+    return found
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_connection_when_no_whole_request_comes_then_closed(sent: bytes, address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as client:
+        client.sendall(sent)
+        assert received(client) == b""
+
+
+def test_connection_when_the_next_request_stays_half_then_closed_after_the_first_answer(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(9999).endswith(b"ok")
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        assert received(client) == b""
+
+
+def test_connection_when_an_answer_takes_longer_than_headers_may_then_it_comes(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert received(client).endswith(b"ok")
+
+
+def test_files_when_the_system_allows_more_then_the_limit_is_raised() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65536)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
