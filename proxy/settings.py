@@ -24,6 +24,7 @@ from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 ENVIRONMENT_PREFIX = "PERSONA_PROXY_"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _GGUF = ".gguf"
+_FILES = [_GGUF, ".safetensors", ".bin", ".pt"]  # what ends so, or nearly so, is a file rather than a hub name
 _T = TypeVar("_T")
 
 
@@ -318,6 +319,11 @@ def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
         return folder.stem, str(folder.resolve())
     if source.startswith((".", "~")) or Path(source).is_absolute():
         raise SetupError(f"{where}: no such model folder: {source}")
+    if folder.is_file():
+        raise SetupError(f"{where}: {source} is a file, and no GGUF file (*{_GGUF}); name a folder, or a hub name")
+    ending = folder.suffix.lower()
+    if ending[1:].isalpha() and difflib.get_close_matches(ending, _FILES, n=1, cutoff=0.85):
+        raise SetupError(f"{where}: no such file: {source}")
     if not _HUB_NAME.fullmatch(source):
         raise SetupError(f"{where}: {source!r} is neither a folder nor a hub name such as Qwen/Qwen2.5-7B-Instruct")
     return source, source

@@ -13,6 +13,7 @@ import msgspec
 
 import proxy
 from proxy import demo
+from proxy.cli.common import explained
 from proxy.cli.sweep import add_sweep
 from proxy.cli.traits import add_traits
 from proxy.cli.transfer import add_transfer
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.register()
     args = parser().parse_args(argv)
     try:
-        args.run(args)
+        with explained():
+            args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has had enough; nothing is to be flushed to it at exit.

@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.cli.common import Command, explained
+from proxy.cli.common import Command
 from proxy.errors import SetupError
 from proxy.settings import Settings, load_settings, model_settings, override_models
 
@@ -50,7 +50,7 @@ def add_traits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     def add(name: str, summary: str, run: Command) -> argparse.ArgumentParser:
         command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-        command.set_defaults(run=lambda args: explained(run, args))
+        command.set_defaults(run=run)
         return command
 
     add("list", "list them, and where they come from", _list)

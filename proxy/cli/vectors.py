@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.cli.common import Command, explained
+from proxy.cli.common import Command
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
 
@@ -45,7 +45,7 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         command.add_argument("--model", metavar="ID", help="the model, by the id it is served by")
         command.add_argument("--trait", metavar="TRAIT", help="the trait's id")
         command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-        command.set_defaults(run=lambda args: explained(run, args))
+        command.set_defaults(run=run)
         return command
 
     add("list", "list them, newest first", _list)

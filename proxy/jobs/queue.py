@@ -156,6 +156,7 @@ class JobQueue:
         live = self._live.get(job_id)
         if live is not None and live.update(status="cancelled", ended=time.time(), left_s=None):
             live.stop()
+            _log_end(live.job)
             await asyncio.to_thread(self._store.end, live.job)
         return await self.get(job_id)
 
@@ -218,7 +219,11 @@ class JobQueue:
         except Exception as error:
             # What a halt brings about, such as a model that was shut down, is not the job's failure.
             if not live.halt.is_set():
-                await self._end(live, status="failed", error=_why(live.job, error))
+                if isinstance(error, ProxyError | EngineError):
+                    await self._end(live, status="failed", error=error.message)
+                else:
+                    why = f"an unforeseen {type(error).__name__}; the server's log says more"
+                    await self._end(live, error, status="failed", error=why)
         else:
             if await self._end(live, status="done", result=done.result, fraction=1.0, doing=""):
                 await asyncio.to_thread(done.clean_up)
@@ -226,10 +231,11 @@ class JobQueue:
             if hold is not None:
                 hold.release()
 
-    async def _end(self, live: _Live, **changes: Any) -> bool:
+    async def _end(self, live: _Live, unforeseen: Exception | None = None, **changes: Any) -> bool:
         """End a job, unless it has ended; whether it was ended now, and that is kept."""
         if not live.update(**changes, ended=time.time(), left_s=None):
             return False
+        _log_end(live.job, unforeseen)
         try:
             await asyncio.to_thread(self._store.end, live.job)
         except JobsUnavailable as error:
@@ -258,12 +264,13 @@ class JobQueue:
         return report
 
 
-def _why(job: Job, error: Exception) -> str:
-    """In words."""
-    if isinstance(error, ProxyError | EngineError):
-        return error.message
-    logger.error("the job %s failed unexpectedly", job.id, exc_info=error)
-    return f"an unforeseen {type(error).__name__}; the server's log says more"
+def _log_end(job: Job, unforeseen: Exception | None = None) -> None:
+    """One line; with a traceback where nobody foresaw why it failed."""
+    seconds = 0.0 if job.started is None or job.ended is None else job.ended - job.started
+    level = logging.WARNING if job.status == "failed" else logging.INFO
+    why = f": {job.error}" if job.error else ""
+    line = f"job {job.id}, {job.kind} on {job.model}: {job.status} after {seconds:.1f} s{why}"
+    logger.log(level, "%s", line.replace("\n", " "), exc_info=unforeseen)
 
 
 async def _unless(halted: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:

@@ -13,6 +13,7 @@ from proxy.engines.errors import EngineError
 from proxy.errors import (
     BodyTooLarge,
     InvalidRequest,
+    JobFailed,
     MethodNotAllowed,
     NotFound,
     ProxyError,
@@ -50,7 +51,7 @@ def _respond(error: ProxyError, headers: dict[str, str] | None = None) -> Respon
 
 
 def _proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[dict[str, Any]]:
-    if error.status == 500:
+    if error.status == 500 and not isinstance(error, JobFailed):  # which its queue has a line of
         logger.error("%s failed: %s", request.url.path, error.message, exc_info=error)
     return _respond(error)
 

@@ -38,7 +38,7 @@ def failed(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_when_asked_then_it_teaches_and_loads_nothing_heavy() -> None:
     check = (
-        "import sys; from proxy import cli\n"
+        "import sys; from proxy.cli import main as cli\n"
         "try: cli.main(['serve', '--help'])\n"
         "finally: print(sorted({'torch', 'transformers', 'litestar', 'numpy'} & set(sys.modules)))"
     )
@@ -73,7 +73,7 @@ def test_settings_when_asked_then_the_table_is_printed(capsys: pytest.CaptureFix
 
 def test_settings_when_the_reader_leaves_early_then_no_traceback() -> None:
     command = f"{sys.executable} -m proxy.cli settings | true"
-    done = subprocess.run(command, shell=True, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    done = subprocess.run(command, shell=True, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.stderr == ""
 
 
@@ -103,6 +103,7 @@ def test_serve_when_given_flags_then_they_reach_the_server(served: list[Settings
         (["--port", "http"], "--port: expected int"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--model", "./nowhere"], "--model: no such model folder: ./nowhere"),
+        (["--model", "my.guf"], "--model: no such file: my.guf"),
         (["--device", "gpu"], "--device: not a possible value"),
         (["--model", "a/b", "--model", "a/b"], "models: two have the id 'a/b'"),
     ],

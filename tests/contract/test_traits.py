@@ -1,5 +1,6 @@
 """/api/traits: written by hand, by templates, by a model in a job, changed, deleted, and carried as files."""
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -279,11 +280,15 @@ def test_generate_when_told_to_wait_then_200_with_the_trait(settings: Settings) 
         assert answer.status_code == 200 and answer.json() == client.get("/api/traits/grumpy").json()
 
 
-def test_generate_when_the_model_can_not_write_it_then_the_answer_says_so_and_templates_do(settings: Settings) -> None:
+def test_generate_when_the_model_can_not_write_it_then_the_answer_says_so_and_templates_do(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     with serving_writer(settings, Writer(spoil=lambda value, part, number: "The cow moos.")) as client:
         error = check_shape(generate(client, wait=True), 500)
         assert error["code"] == "job_failed"
         assert "can't write the instructions" in error["message"] and '"template": true' in error["message"]
+        (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert "trait on org/pretend: failed after" in record.message and record.exc_info is None
         assert generate(client, template=True).json()["source"] == "template"
 
 

@@ -1,6 +1,8 @@
 """Jobs run one at a time for each model, are cancelled at once, and outlive the server that was stopped or killed."""
 
 import asyncio
+import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -214,16 +216,37 @@ async def test_cancel_when_the_model_is_loading_then_nobody_waits_for_it(
     ],
 )
 async def test_job_when_it_fails_then_the_history_says_why_and_the_queue_goes_on(
-    serving: Callable[..., Any], work: Work, error: Exception, said: str
+    serving: Callable[..., Any], work: Work, error: Exception, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     work.error = error
     work.go.set()
     async with serving() as queue:
         failed = await ended(queue, await queue.submit("work", "fake", Size()))
         assert (failed.status, failed.error, failed.result) == ("failed", said, None)
+        (record,) = caplog.records
+        assert re.fullmatch(
+            rf"job {failed.id}, work on fake: failed after \d+\.\d s: {re.escape(said)}", record.message
+        )
+        assert (record.exc_info is not None) == isinstance(error, ZeroDivisionError)
         work.error = None
         assert (await ended(queue, await queue.submit("work", "fake", Size()))).status == "done"
         assert [job.error for job in await queue.find("failed")] == [said]
+
+
+async def test_job_when_it_is_done_or_cancelled_then_one_line_of_the_log_says_so(
+    serving: Callable[..., Any], work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "proxy.jobs"):
+        async with serving() as queue:
+            running = await queue.submit("work", "fake", Size())
+            await until(queue, running, begun)
+            await queue.cancel(running.id)
+            await queue.cancel(running.id)
+            work.go.set()
+            done = await ended(queue, await queue.submit("work", "fake", Size(2)))
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 2 and lines[0].startswith(f"job {running.id}, work on fake: cancelled after ")
+    assert lines[1].startswith(f"job {done.id}, work on fake: done after ") and lines[1].endswith(" s")
 
 
 async def test_job_when_its_model_can_not_be_loaded_then_it_fails_in_words(serving: Callable[..., Any]) -> None:
