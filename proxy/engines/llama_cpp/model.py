@@ -35,6 +35,7 @@ class LlamaModel:
             raise SetupError(f"{file}: can't be loaded: {_reason(heard)}")
         # Not when the process ends: a step might be under way.
         weakref.finalize(self, llama.llama_model_free, self.handle).atexit = False
+        self.file = file
         self.device = "gpu" if on_gpu else "cpu"
         self.vocabulary: Any = llama.llama_model_get_vocab(self.handle)
         self.n_tokens: int = llama.llama_vocab_n_tokens(self.vocabulary)

@@ -7,6 +7,7 @@ channels alike. Needs no weights, and outlives them. Any thread may use it.
 import ctypes
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -15,8 +16,10 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from proxy.engines.base import Message, Tool
 from proxy.engines.errors import Refusal
+from proxy.engines.llama_cpp.byte_pairs import BytePairs
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.engines.llama_cpp.word_cutting import LONGEST_RUN, WordCutting, word_cutting
 from proxy.errors import SetupError
 
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
@@ -41,7 +44,11 @@ class Vocabulary:
         self.eos_token_id: int = llama.llama_vocab_eos(self._vocabulary)
         self._special = frozenset(self.all_special_ids)
         self._pieces: dict[int, bytes] = {}
-        self._sentencepiece = llama.llama_vocab_type(self._vocabulary) == llama.LLAMA_VOCAB_TYPE_SPM
+        kind = llama.llama_vocab_type(self._vocabulary)
+        self._sentencepiece = kind == llama.LLAMA_VOCAB_TYPE_SPM
+        self._cutting: WordCutting | None = None  # of kinds of vocabularies whose texts are cut into words first
+        if kind == llama.LLAMA_VOCAB_TYPE_BPE:
+            self._cutting = word_cutting(model.metadata("tokenizer.ggml.pre") or "default")
         prefixed = model.metadata("tokenizer.ggml.add_space_prefix") != "false"
         self._drops_space = self._sentencepiece and prefixed  # before a text's first word, where none is in the text
 
@@ -87,12 +94,18 @@ class Vocabulary:
         return LLTokenizer(TokenizerWrapper(_Tokens(self)), eos_token=self.end_ids)
 
     def _is_special(self, id_: int) -> bool:
-        attributes = llama.llama_vocab_get_attr(self._vocabulary, id_)
-        if attributes & (llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN):
-            return True
         # llama.cpp takes GPT-OSS's markers for words that somebody added.
-        added = bool(attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED)
-        return added and _MARKER.fullmatch(self._text(id_)) is not None
+        return self._is_control(id_) or (self._is_added(id_) and _MARKER.fullmatch(self._text(id_)) is not None)
+
+    def _is_control(self, id_: int) -> bool:
+        return self._has(id_, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN)
+
+    def _is_added(self, id_: int) -> bool:
+        """Whether llama.cpp looks for its text before it cuts words."""
+        return self._is_control(id_) or self._has(id_, llama.LLAMA_TOKEN_ATTR_USER_DEFINED)
+
+    def _has(self, id_: int, attributes: int) -> bool:
+        return bool(llama.llama_vocab_get_attr(self._vocabulary, id_) & attributes)
 
     def _special_texts(self) -> dict[str, str]:
         known = {
@@ -119,8 +132,26 @@ class Vocabulary:
             self._pieces[id_] = text.raw[:length]
         return self._pieces[id_]
 
+    @cached_property
+    def _byte_pairs(self) -> BytePairs | None:
+        """None where it is not known how llama.cpp cuts this vocabulary's words."""
+        if self._cutting is None or self._cutting.patterns is None:
+            return None
+        added = {self._text(id_): self._is_control(id_) for id_ in range(self.size) if self._is_added(id_)}
+        try:
+            return BytePairs(self._model.file, [self._text(id_) for id_ in range(self.size)], added, self._cutting)
+        except ValueError:
+            return None
+
     def _tokenize(self, text: str, markers: bool) -> list[int]:
-        """With `markers`, what looks like a special token is one."""
+        """With `markers`, what looks like a special token is one. Refusal for what llama.cpp can't tokenise."""
+        if self._cutting is not None and self._cutting.too_long(text):
+            if self._byte_pairs is None:
+                raise Refusal(
+                    f"llama.cpp can't tokenise a run of {LONGEST_RUN} characters for this model; put spaces into it",
+                    "prompt",
+                )
+            return self._byte_pairs.tokenize(text, markers)
         raw = text.encode("utf-8", "replace")
         size = len(raw) + 8
         while True:
