@@ -11,6 +11,10 @@ WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat")
 # What nothing in a folder may import, at the top of a module or inside a function.
 FORBIDDEN = {
     "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
+    "proxy/steering": (
+        *("proxy.demo", "litestar", "proxy.routes", "proxy.chat", "proxy.jobs", "proxy.cli"),
+        *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.registry"),
+    ),
     "vector_store": ("proxy", "torch", "litestar"),
 }
 

@@ -17,7 +17,7 @@ from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, messages
 from proxy.steering.judge import Answer, Judge, Validated, prepare
 from proxy.steering.plan import build_plan
-from proxy.steering.statistics import auroc
+from proxy.steering.statistics import auroc, correlation
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import with_random_direction
 from proxy.steering.work import Progress, Work, counter
@@ -144,9 +144,8 @@ def _agreement(what: str, rows: Sequence[tuple[str, FloatArray, FloatArray]]) ->
 
 
 def _correlation(truth: FloatArray, score: FloatArray) -> str:
-    if not truth.std() or not score.std():
-        return "-"
-    return f"{np.corrcoef(truth.ravel(), score.ravel())[0, 1]:.2f}"
+    found = correlation(truth, score)
+    return "-" if found is None else f"{found:.2f}"
 
 
 def _told_apart(truth: FloatArray, score: FloatArray) -> str:

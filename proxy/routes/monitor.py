@@ -14,7 +14,8 @@ from proxy.errors import InvalidRequest
 from proxy.protocol.monitor import Drift, MeanProjection, MonitoredAnswer, MonitoredSeries, MonitorReport
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
-from proxy.steering.monitor import KEPT_ANSWERS, Mean, ProjectionRecord, Series, SeriesKey, drift, mean_of
+from proxy.steering.monitor import KEPT_ANSWERS, ProjectionRecord, Series, SeriesKey
+from proxy.steering.statistics import Mean, drift, mean_of
 
 WINDOW = 20  # answers that count as recent
 

@@ -17,7 +17,8 @@ from proxy.engines.blocking import Completion
 from proxy.errors import SetupError
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score, check_judged
-from proxy.steering.statistics import auroc
+from proxy.steering.seeds import Purpose, seed_of
+from proxy.steering.statistics import auroc, cosine
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
@@ -125,8 +126,7 @@ def split_half_agreement(
     """Per block, the cosine between the directions found on either half of the questions; see `split_half_auroc`. 0
     where a half has none."""
     one, other = _half_directions(positive, negative, positive_half, negative_half)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    cosines: list[float] = ((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).tolist()
+    cosines: list[float] = cosine(one, other).tolist()
     return cosines
 
 
@@ -187,8 +187,14 @@ def _roll_out(
                 prompt = engine.render(messages(system, question))
                 wanted += [(condition, instruction, number, rollout, prompt) for rollout in range(rollouts)]
     generations = [
-        Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
-        for index, (*_, prompt) in enumerate(wanted)
+        Generation(
+            prompt,
+            Sampling(
+                answer_tokens(engine, prompt, MAX_TOKENS),
+                seed=seed_of(seed, Purpose.EXTRACTING, index // rollouts, rollout),
+            ),
+        )
+        for index, (_, _, _, rollout, prompt) in enumerate(wanted)
     ]
     completions = work.answers("answers", answering_label(trait), engine, generations)
     return [TraitRollout(*item, completion) for item, completion in zip(wanted, completions, strict=True)]

@@ -16,6 +16,7 @@ import numpy as np
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Rollout, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Place, Trials, label_of
 from proxy.steering.work import Codec, Work, packed
@@ -25,7 +26,6 @@ N_TEXTS = 8  # questions whose answers are read
 N_TOKENS = 48  # read of each answer: a personality shows early
 DOSES = (0.25, 0.5, 1.0, 2.0)  # relative ones
 EVERY_PLACE = "every place, by likelihood"
-FIRST_SEED = 500_000  # after those of extraction, whose answers these are not
 _SUMS: Codec[list[float]] = packed(list[float])
 
 
@@ -63,8 +63,11 @@ def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Answ
         }
         prompts.append({condition: engine.render(messages(system, question)) for condition, system in systems.items()})
     generations = [
-        Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + number))
-        for number, prompt in enumerate((by[c] for by in prompts for c in CONDITIONS), start=FIRST_SEED)
+        Generation(
+            prompt,
+            Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, Purpose.COMPARING_PLACES, number)),
+        )
+        for number, prompt in enumerate(by[c] for by in prompts for c in CONDITIONS)
     ]
     found = iter(work.answers("texts", texts_label(trait), engine, generations))
     return [AnswerTexts(by, {condition: next(found).token_ids for condition in CONDITIONS}) for by in prompts]

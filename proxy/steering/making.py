@@ -6,21 +6,17 @@ it was, and comes to the same vector: every answer has a seed of its own, whoeve
 
 import contextlib
 import dataclasses
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-import proxy
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
 from proxy.steering import extract, placement
 from proxy.steering.judge import Validated
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
-from proxy.steering.work import FolderParts, Work
+from proxy.steering.work import FolderParts, Work, folder_parts
 from vector_store import PersonaVector, VectorStore
 
 KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is thrown away
@@ -89,8 +85,7 @@ def parts_of(folder: Path, engine: Engine, trait: Trait | Sequence[Trait], optio
     """Where below `folder` the finished parts of this work are kept: of this model and trait(s) as they are now, of
     `options`, which say all else (msgspec encodes them), and of this version, so that no part of anything else is ever
     taken for one of its own."""
-    everything = (proxy.__version__, extract.METHOD, engine.info, trait, options)
-    return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
+    return folder_parts(folder, extract.METHOD, engine.info, trait, options)
 
 
 def _discard_old(parts_folder: Path) -> None:

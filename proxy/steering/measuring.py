@@ -17,6 +17,7 @@ from proxy.steering import placement
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.extract import answering_label
 from proxy.steering.judge import Validated
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import SPANS, Count, PersonaVector, Span
@@ -73,8 +74,11 @@ def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> Own
     questions = trait.questions_for(info.world).extract
     prompts = [engine.render(messages(None, question)) for question in questions]
     generations = [
-        Generation(prompt, Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + index))
-        for index, prompt in enumerate(prompts)
+        Generation(
+            prompt,
+            Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, Purpose.OWN_RESIDUALS, number)),
+        )
+        for number, prompt in enumerate(prompts)
     ]
     answers = work.answers("neutral", answering_label(trait), engine, generations)
     rollouts = [

@@ -6,10 +6,8 @@ thread at a time uses it.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 KEPT_ANSWERS = 1000  # of each series
 KEPT_SERIES = 256
@@ -47,15 +45,6 @@ class Series:
     readings: deque[ProjectionRecord]
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Of `n` values; the standard error is None for fewer than two."""
-
-    n: int
-    mean: float
-    standard_error: float | None
-
-
 class Monitor:
     """See above."""
 
@@ -76,19 +65,3 @@ class Monitor:
         for key, series in reversed(self._series.items()):
             if model in (None, key.model) and persona in (None, key.persona):
                 yield key, series
-
-
-def mean_of(values: Sequence[float]) -> Mean | None:
-    """None for no values."""
-    if not values:
-        return None
-    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
-    return Mean(len(values), float(np.mean(values)), error)
-
-
-def drift(recent: Mean, earlier: Mean) -> tuple[float, float | None]:
-    """How much higher recent answers are than earlier ones, and the standard error of that."""
-    difference = recent.mean - earlier.mean
-    if recent.standard_error is None or earlier.standard_error is None:
-        return difference, None
-    return difference, float(np.hypot(recent.standard_error, earlier.standard_error))

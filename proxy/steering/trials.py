@@ -16,13 +16,14 @@ from proxy.errors import SetupError
 from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score
+from proxy.steering.judge.base import MIN_SCORED
 from proxy.steering.plan import build_plan
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import CurvePoint, PersonaVector, PlaceGain, PoleChoice, Positions, Side, Span
 
 TEMPERATURE = 0.7
-MIN_SCORED = 0.5  # share of a trial's answers the judge could score; with fewer the trial does not count
 
 
 class Place(NamedTuple):
@@ -137,7 +138,7 @@ class Trials:
         sampling = Sampling(
             max_tokens=answer_tokens(self.engine, prompt, MAX_TOKENS),
             temperature=TEMPERATURE,
-            seed=self.seed * 1_000_000 + sample * 1_000 + question,
+            seed=seed_of(self.seed, Purpose.CHOOSING_PLACES, question, sample),
         )
         return Generation(prompt, sampling, plan)
 

@@ -15,9 +15,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+import proxy
 from proxy.engines.base import Engine, Generation
 from proxy.engines.blocking import MAX_RUNNING, Completion, each_answer
 from proxy.errors import SetupError
+from proxy.steering.seeds import SCHEME
 from vector_store.whole import write_over
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
@@ -81,6 +83,14 @@ class FolderParts:
     def discard(self) -> None:
         """Remove them all."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def folder_parts(folder: Path, *everything: object) -> FolderParts:
+    """Where below `folder` the finished parts of some work are kept. `everything` is what the work depends on, as
+    msgspec encodes it, besides this version and its way to make seeds, so that no part of any other work is ever taken
+    for one of its own."""
+    key = msgspec.json.encode((proxy.__version__, SCHEME, *everything))
+    return FolderParts(folder / hashlib.sha256(key).hexdigest()[:32])
 
 
 @dataclass(frozen=True)

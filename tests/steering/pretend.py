@@ -27,6 +27,7 @@ from proxy.engines.base import (
     Tool,
 )
 from proxy.steering.judge import Answer, Judge, Score, Validated
+from proxy.steering.seeds import NUMBERS, SAMPLES, SEEDS, Purpose, seed_of
 from proxy.steering.traits.trait import InstructionPair, QuestionSet, Trait
 from proxy.steering.work import Work
 
@@ -180,6 +181,12 @@ def make_trait(trait_id: str = "silly", positive: str = "silly", negative: str =
         rubric="Count the laughs.",
         question_sets={"demo": question_set("demo")},
     )
+
+
+def made_for(purpose: Purpose, generation: Generation, run: int = 0) -> bool:
+    """Whether an answer's seed is one of those of a purpose in a run."""
+    index = (generation.sampling.seed or 0) - seed_of(run, purpose, 0)
+    return index % SEEDS < NUMBERS * SAMPLES
 
 
 def no_progress(what: str, done: int, total: int) -> None:

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from proxy.errors import SetupError
 from proxy.steering.extract import extract, split_half_agreement, split_half_auroc
 from proxy.steering.judge import Answer, Score
-from proxy.steering.statistics import auroc
 from proxy.steering.traits.trait import Trait
 from tests.steering.pretend import (
     BEST_BLOCK,
@@ -115,17 +112,6 @@ def test_a_model_that_does_not_follow_the_instructions_is_told_of(trait: Trait, 
 def test_gibberish_is_not_made_into_a_vector(trait: Trait, judge: PretendJudge) -> None:
     with pytest.raises(SetupError, match="without instruction 0 were coherent"):
         run(PretendEngine(broken=True), trait, judge)
-
-
-@given(
-    st.lists(st.integers(-4, 4), min_size=1, max_size=12),
-    st.lists(st.integers(-4, 4), min_size=1, max_size=12),
-)
-@settings(deadline=None)
-def test_auroc_is_the_chance_that_a_positive_is_above_a_negative(positive: list[int], negative: list[int]) -> None:
-    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
-    value = auroc(np.array(positive, np.float32), np.array(negative, np.float32))
-    assert value == pytest.approx(sum(pairs) / len(pairs))
 
 
 def test_separation_is_measured_on_questions_the_direction_has_not_seen() -> None:

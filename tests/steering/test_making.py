@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.steering import extract, gain, making, placement
+import proxy
+from proxy.steering import extract, gain, placement, work
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, stages
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts, Work
@@ -132,9 +133,12 @@ def test_parts_of_when_anything_differs_then_they_are_others(tmp_path: Path, mon
         folder(PretendEngine(), make_trait("merry"), OPTIONS),
         folder(PretendEngine(), make_trait(), dataclasses.replace(OPTIONS, seed=4)),
     ]
-    monkeypatch.setattr(making.proxy, "__version__", "other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "SCHEME", 1)
+        others.append(folder(PretendEngine(), make_trait(), OPTIONS))
+    monkeypatch.setattr(proxy, "__version__", "other")
     others.append(folder(PretendEngine(), make_trait(), OPTIONS))
-    assert len({usual, *others}) == 5
+    assert len({usual, *others}) == 6
 
 
 def test_stages_then_they_are_what_is_reported_in_its_order_and_size() -> None:

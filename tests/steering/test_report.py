@@ -11,13 +11,13 @@ from typing import TextIO
 import pytest
 
 from proxy.errors import SetupError
-from proxy.steering import gain
 from proxy.steering.judge import Answer, NamedJudge, Score
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.report import ProgressBar, run_extraction
+from proxy.steering.seeds import Purpose
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts
-from tests.steering.pretend import PretendEngine, PretendJudge, make_trait
+from tests.steering.pretend import PretendEngine, PretendJudge, made_for, make_trait
 from vector_store import VectorStore, opposite
 
 pytestmark = pytest.mark.usefixtures("fewer_trials")
@@ -123,9 +123,7 @@ def test_what_was_broken_off_is_gone_on_with_and_said_so(tmp_path: Path) -> None
     engine = PretendEngine()
     run(tmp_path, engine, [make_trait()], store, console)
     assert "silly: going on where an earlier run was broken off (--fresh starts over)" in console.getvalue()
-    extracting = [
-        g for g in engine.started if g.sampling.temperature == 1 and g.sampling.seed % 10**6 < gain.FIRST_SEED
-    ]
+    extracting = [generation for generation in engine.started if made_for(Purpose.EXTRACTING, generation, OPTIONS.seed)]
     assert engine.started and not extracting  # the answers were there
     assert list((tmp_path / "parts").iterdir()) == []
     run(tmp_path, PretendEngine(), [make_trait()], store, again := io.StringIO())

@@ -9,7 +9,9 @@ from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, packed
 from vector_store import Side
 
-MIN_SCORED = 0.5  # share of answers; below it the judge can't be used at all
+MIN_SCORED = 0.5  # share of some answers that the judge must be able to score: below it its scores of them say nothing
+MIN_AUROC = 0.9  # between held-out answers of opposite poles: below it the judge's scores are not shown
+MIN_OF_A_POLE = 0.75  # AUROC of the score for one pole alone: below it the judge is blind to that pole
 
 
 @dataclass(frozen=True)

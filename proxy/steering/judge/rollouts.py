@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import N_INSTRUCTIONS, Trait
 from proxy.steering.work import Work
 from vector_store import CONDITIONS, SIDES, Condition
@@ -16,7 +17,6 @@ from vector_store import CONDITIONS, SIDES, Condition
 CALIBRATING_PAIRS = range(2)  # of the trait's instruction pairs
 HELD_OUT_PAIRS = range(2, N_INSTRUCTIONS)
 N_HELD_OUT = 2  # answers to each question for each pole
-_FIRST_SEED = 800_000  # after those of extraction, whose answers these are not
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> 
         (condition, CALIBRATING_PAIRS[number % len(CALIBRATING_PAIRS)], question)
         for (number, question), condition in itertools.product(enumerate(questions), CONDITIONS)
     ]
-    return _samples(engine, trait, wanted, seed, work, "judge-calibration", calibration_label(trait))
+    return _samples(
+        engine, trait, wanted, seed, Purpose.CALIBRATING_JUDGES, work, "judge-calibration", calibration_label(trait)
+    )
 
 
 def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[LabelledAnswer]:
@@ -45,7 +47,9 @@ def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> lis
         (side, HELD_OUT_PAIRS[number % len(HELD_OUT_PAIRS)], question)
         for (number, question), side in itertools.product(enumerate(questions * N_HELD_OUT), SIDES)
     ]
-    return _samples(engine, trait, wanted, seed + 1, work, "judge-validation", held_out_label(trait))
+    return _samples(
+        engine, trait, wanted, seed, Purpose.VALIDATING_JUDGES, work, "judge-validation", held_out_label(trait)
+    )
 
 
 def calibration_label(trait: Trait) -> str:
@@ -61,6 +65,7 @@ def _samples(
     trait: Trait,
     wanted: Sequence[tuple[Condition, int, str]],
     seed: int,
+    purpose: Purpose,
     work: Work,
     name: str,
     label: str,
@@ -70,7 +75,7 @@ def _samples(
     for number, (condition, pair, question) in enumerate(wanted):
         instruction = None if condition == "neutral" else trait.instructions[pair].side(condition)
         prompt = engine.render(messages(instruction, question))
-        sampling = Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed * 1_000_000 + _FIRST_SEED + number)
+        sampling = Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, purpose, number))
         generations.append(Generation(prompt, sampling))
     completions = work.answers(name, label, engine, generations)
     return [

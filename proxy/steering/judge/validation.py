@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxy.engines.base import FloatArray
-from proxy.steering.judge.base import SCORES, Answer, Judge, NamedJudge, check_judged
+from proxy.steering.judge.base import MIN_AUROC, MIN_OF_A_POLE, SCORES, Answer, Judge, NamedJudge, check_judged
 from proxy.steering.judge.rollouts import LabelledAnswer
 from proxy.steering.statistics import auroc
 from proxy.steering.traits.trait import Trait
@@ -20,8 +20,6 @@ from proxy.steering.work import Work
 from vector_store import SIDES, JudgedBy
 from vector_store.store import slug
 
-MIN_AUROC = 0.9
-MIN_OF_A_POLE = 0.75  # AUROC of the score for one pole alone; below it the judge is blind to that pole
 N_DAMAGED = 20  # answers whose words are shuffled, and as many that go round in circles
 MIN_WORDS = 4  # of an answer that can be damaged
 

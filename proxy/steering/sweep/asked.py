@@ -12,12 +12,11 @@ from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.plan import build_plan
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import TEMPERATURE, with_random_direction
 from vector_store import SIDES, PersonaVector, Side, SweepKind
-
-OWN_SEEDS = 500_000  # from here on, so that no answer the place was chosen by is made again
 
 
 class Arm(NamedTuple):
@@ -74,7 +73,7 @@ def generations(
         sampling = Sampling(
             max_tokens=answer_tokens(engine, tokens, MAX_TOKENS),
             temperature=TEMPERATURE,
-            seed=options.seed * 1_000_000 + OWN_SEEDS + sample * 1_000 + question,
+            seed=seed_of(options.seed, Purpose.SWEEPING, question, sample),
         )
         # Every sample of either pole has its own random direction: a single one may land on something by luck.
         number = sample + options.samples * (arm.side == "negative") if arm.kind == "random" else 0

@@ -23,20 +23,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from vector_store import Measured
-
-Scores = npt.NDArray[np.float64]  # [n_questions, n_samples], nan where an answer could not be scored
+from proxy.steering.judge.base import MIN_SCORED
+from proxy.steering.statistics import Scores, difference, mean
 
 KEPT = 0.95  # of the unsteered answers' coherence, and of their facts: what holds
 ENOUGH = 0.95  # of what steering adds to the trait
 ON_TOP = 1.25  # times the dose that is enough
 AS_IT_IS = 0.1  # a change of strength by less is none
 STILL_RISING = 0.9  # of the largest coefficient tried: where it takes more, the trait was not seen to be saturated
-MIN_SCORED = 0.5  # share of a level's answers the judge could score; with fewer it does not hold
-N_DRAWS = 2000
-INTERVAL = (2.5, 97.5)  # percentiles
 
 
 @dataclass(frozen=True)
@@ -48,43 +43,6 @@ class Level:
     trait: Scores
     coherence: Scores
     correct: Scores
-
-
-def measured(scores: Scores) -> Measured | None:
-    """The mean over all scores with its interval; None where there are none."""
-    known = ~np.isnan(scores).all(axis=1)
-    if not known.any():
-        return None
-    low, high = np.percentile(redrawn(scores[known]), INTERVAL)
-    return Measured(mean=round(mean(scores), 4), low=round(float(low), 4), high=round(float(high), 4))
-
-
-def mean(scores: Scores) -> float:
-    """Over all that could be scored."""
-    return float(np.nanmean(scores))
-
-
-def difference(scores: Scores, base: Scores, share: float = 1.0, *, best_of: int = 1) -> tuple[float, float] | None:
-    """The interval of mean(scores) - share x mean(base), the same questions drawn for both; None where no question has
-    both. Wider where `scores` are the best of several, one of which is far off by chance the more often."""
-    known = ~(np.isnan(scores).all(axis=1) | np.isnan(base).all(axis=1))
-    if not known.any():
-        return None
-    outside = INTERVAL[0] / best_of
-    low, high = np.percentile(redrawn(scores[known]) - share * redrawn(base[known]), (outside, 100 - outside))
-    return float(low), float(high)
-
-
-def wrong_way(trait: Scores, base: Scores) -> Scores:
-    """1 where an answer shows less than the same question's unsteered answers do on average, else 0."""
-    return _below(trait, _mean_of_each(np.nansum(base, axis=1), (~np.isnan(base)).sum(axis=1))[:, None])
-
-
-def wrong_way_unsteered(base: Scores) -> Scores:
-    """The same of the unsteered answers themselves, each beside the question's others: what chance makes of it."""
-    others = np.nansum(base, axis=1, keepdims=True) - np.nan_to_num(base)
-    count = (~np.isnan(base)).sum(axis=1, keepdims=True) - ~np.isnan(base)
-    return _below(base, _mean_of_each(others, count))
 
 
 def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, float | None]:
@@ -140,21 +98,5 @@ def _holds(level: Level, base: Level, truthful: bool) -> bool:
 
 
 def _scored(scores: Scores) -> bool:
+    """Whether the judge could score enough of a level's answers; a level with fewer does not hold."""
     return bool(1 - np.isnan(scores).mean() >= MIN_SCORED)
-
-
-def _below(scores: Scores, limits: Scores) -> Scores:
-    return np.where(np.isnan(scores) | np.isnan(limits), np.nan, scores < limits)
-
-
-def _mean_of_each(sums: Scores, counts: npt.NDArray[np.int_]) -> Scores:
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def redrawn(scores: Scores) -> Scores:
-    """float64[N_DRAWS]: the mean of all scores of as many questions, drawn with replacement, and drawn alike for every
-    table of as many questions. Each question has a score."""
-    sums, counts = np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1)
-    drawn = np.random.default_rng(0).integers(0, len(scores), (N_DRAWS, len(scores)))
-    means: Scores = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return means

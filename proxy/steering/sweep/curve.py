@@ -7,15 +7,9 @@ import numpy as np
 
 from proxy.steering.judge import Score
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
+from proxy.steering.statistics import measured, wrong_way, wrong_way_unsteered
 from proxy.steering.sweep.asked import UNSTEERED, Arm, SweepCell
-from proxy.steering.sweep.calibration import (
-    Level,
-    measured,
-    reach,
-    strength,
-    wrong_way,
-    wrong_way_unsteered,
-)
+from proxy.steering.sweep.calibration import Level, reach, strength
 from vector_store import JudgedBy, PoleChoice, Sweep, SweepKind, SweepPoint
 
 CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are asked the first half too

@@ -6,7 +6,6 @@ nothing of files, and nothing of what the trait will be used for.
 """
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-import proxy
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import answer_tokens
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.names import gives_away, similar
 from proxy.steering.traits.parts import LEVELS, Brief, Manners, assembled
 from proxy.steering.traits.trait import N_INSTRUCTIONS, N_QUESTIONS, InstructionPair, Trait
-from proxy.steering.work import FolderParts, Work
+from proxy.steering.work import FolderParts, Work, folder_parts
 
 T = TypeVar("T")
 
@@ -115,8 +114,7 @@ def stages(brief: Brief) -> dict[str, float]:
 
 def parts_of(folder: Path, engine: Engine, brief: Brief) -> FolderParts:
     """Where below `folder` the finished parts of this work are kept."""
-    everything = (proxy.__version__, "trait", engine.info, brief)
-    return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
+    return folder_parts(folder, "trait", engine.info, brief)
 
 
 def _written(engine: Engine, brief: Brief, part: _Part[T], work: Work) -> list[T]:
@@ -167,7 +165,7 @@ def _asked(engine: Engine, part: _Part[Any], seed: int, round_: int) -> list[Gen
         sampling = Sampling(
             answer_tokens(engine, prompt, MAX_TOKENS),
             temperature=TEMPERATURE,
-            seed=seed * 1_000_000 + round_ * 1_000 + number,
+            seed=seed_of(seed, Purpose.WRITING_TRAITS, number, round_),
             json_schema=schema,
         )
         generations.append(Generation(prompt, sampling))

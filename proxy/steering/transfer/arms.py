@@ -25,6 +25,7 @@ from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.dose import unit
 from proxy.steering.measuring import OwnResiduals
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.apply import carried, check
 from proxy.steering.transfer.files import TransferInfo
@@ -52,7 +53,6 @@ KINDS: tuple[ArmKind, ...] = get_args(ArmKind)
 N_RANDOM = 5  # directions of either kind, a sample each
 N_ACTIVATIONS = 256  # answers whose residuals say how activations vary
 N_WORLD_QUESTIONS = 20  # held-out ones of the model's own world, besides each trait's
-OWN_SEEDS = 700_000  # from here on, so that no answer that anything was chosen by is made again
 ACTIVATIONS = "activations"
 
 
@@ -249,7 +249,7 @@ class Arms:
             drawn = Sampling(answer_tokens(self.engine, tokens, MAX_TOKENS), temperature=TEMPERATURE)
             if asked.kind == "sampling":
                 drawn = self._modulated(self.poles[asked.pole], drawn)
-            seed = self.options.seed * 1_000_000 + OWN_SEEDS + asked.sample * 1_000 + asked.question
+            seed = seed_of(self.options.seed, Purpose.TRANSFER_EVALUATION, asked.question, asked.sample)
             drawn = dataclasses.replace(drawn, seed=seed)
             made.append(Generation(tokens, drawn, plan(asked.pole, asked.kind, asked.sample)))
         return made
@@ -317,7 +317,14 @@ def read_activations(engine: Engine, traits: Mapping[str, Trait], seed: int, wor
     kinds of people in many manners. Blocks."""
     prompts = [prompt(engine, document) for document in documents(traits, engine.info.world, seed, N_ACTIVATIONS)]
     generations = [
-        Generation(ids, Sampling(answer_tokens(engine, ids, MAX_TOKENS), temperature=TEMPERATURE, seed=number))
+        Generation(
+            ids,
+            Sampling(
+                answer_tokens(engine, ids, MAX_TOKENS),
+                temperature=TEMPERATURE,
+                seed=seed_of(seed, Purpose.TRANSFER_ACTIVATIONS, number),
+            ),
+        )
         for number, ids in enumerate(prompts)
     ]
     answers = work.answers("activations", ACTIVATIONS, engine, generations)

@@ -14,6 +14,7 @@ import numpy as np
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.steering.asking import answer_tokens
+from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.transfer.blocks import N_SHUFFLED, SAMPLE, SUMS_MEMORY, sums_size
 from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check
 from proxy.steering.transfer.moments import FOLDS
@@ -44,7 +45,9 @@ def estimated_lines(
     yield f"memory beyond the models: {(max(sample, sums) + MEMORY) / 2**30:.1f} GiB; on disk {disk / 2**30:.1f} GiB"
     few = list(corpus.documents[:TRIED])
     missing = sum(document.answer is None for document in corpus.documents)
-    answering_s, texts = _timed(lambda: _answers(source, few)) if missing else (0.0, [d.answer or "" for d in few])
+    answering_s, texts = (
+        _timed(lambda: _answers(source, few, corpus.seed)) if missing else (0.0, [d.answer or "" for d in few])
+    )
     few = [replace(document, answer=text) for document, text in zip(few, texts, strict=True)]
     reading_s = 0.0
     for span in SPANS:
@@ -65,10 +68,13 @@ def _count(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
 
 
-def _answers(source: Engine, documents: Sequence[Document]) -> list[str]:
+def _answers(source: Engine, documents: Sequence[Document], seed: int) -> list[str]:
     prompts = [prompt(source, document) for document in documents]
     limits = [answer_tokens(source, ids, ANSWER_TOKENS) for ids in prompts]
-    drawn = [Sampling(limit, temperature=TEMPERATURE, seed=number) for number, limit in enumerate(limits)]
+    drawn = [
+        Sampling(limit, temperature=TEMPERATURE, seed=seed_of(seed, Purpose.TRANSFER_TEXT, number))
+        for number, limit in enumerate(limits)
+    ]
     made = generate_all(source, [Generation(ids, how) for ids, how in zip(prompts, drawn, strict=True)])
     return [completion.text or "." for completion in made]
 

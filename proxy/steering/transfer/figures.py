@@ -5,23 +5,24 @@ Answers to one question are not independent, and all arms answer the same ones, 
 interval over questions drawn again, the same for all arms. Pure: knows no model, and no judge but how good it is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 import proxy
 from proxy.engines.base import FloatArray
 from proxy.steering.judge import Score, Validated
-from proxy.steering.sweep.calibration import (
-    INTERVAL,
+from proxy.steering.statistics import (
+    Drawn,
     Scores,
-    difference,
+    average,
+    cosine,
     mean,
     measured,
-    redrawn,
+    permutation_p,
+    share_of_gain,
     wrong_way,
     wrong_way_unsteered,
 )
@@ -32,7 +33,6 @@ from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 WANTED_MEAN, WANTED_LEAST = 0.85, 0.6  # recovery: over all poles, and of each
 VARIED: tuple[ArmKind, ...] = ("random", "random_covariance", "shuffled", "wrong_trait")  # each sample in its own way
 CONTROLS: tuple[ArmKind, ...] = ("none", "random", "random_covariance", "shuffled", "wrong_trait", "sampling")
-N_PERMUTATIONS = 10_000
 
 
 class ArmFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,58 +136,6 @@ def points(measured: Measured) -> str:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure, and what it is when questions are drawn again, float64[n_draws]."""
-
-    value: float
-    draws: Scores
-
-
-def recovery(scores: Scores, none: Scores, native: Scores) -> Drawn | None:
-    """(scores - none) / (native - none), of means over the same questions. None where the native vector does nothing
-    for certain, and where nothing was scored."""
-    gain = difference(native, none)
-    known = ~(np.isnan(scores).all(axis=1) | np.isnan(none).all(axis=1) | np.isnan(native).all(axis=1))
-    if gain is None or gain[0] <= 0 or not known.any():
-        return None
-    base, whole = redrawn(none[known]), redrawn(native[known])
-    share = (redrawn(scores[known]) - base) / np.maximum(whole - base, 1e-9)
-    start = mean(none[known])
-    return Drawn((mean(scores[known]) - start) / (mean(native[known]) - start), share)
-
-
-def mean_of(found: Sequence[Drawn | None]) -> Drawn | None:
-    """The mean of those that are there; the same questions are drawn for all of them."""
-    known = [each for each in found if each is not None]
-    if not known:
-        return None
-    draws: Scores = np.mean([each.draws for each in known], axis=0)
-    return Drawn(float(np.mean([each.value for each in known])), draws)
-
-
-def summary(drawn: Drawn | None) -> Measured | None:
-    """With its interval."""
-    if drawn is None:
-        return None
-    low, high = np.percentile(drawn.draws, INTERVAL)
-    return Measured(mean=round(drawn.value, 4), low=round(float(low), 4), high=round(float(high), 4))
-
-
-def cosine(one: FloatArray, other: FloatArray) -> float:
-    """Of two directions."""
-    return round(float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other))), 4)
-
-
-def permutation_p(cosines: npt.NDArray[np.float64], seed: int) -> float:
-    """Of float64[n, n], the cosine of each transferred vector (rows) to each native one: the share of ways to deal
-    them out whose mean is as high as that of the diagonal, which is counted as one of them."""
-    rng = np.random.default_rng(seed)
-    n = len(cosines)
-    dealt = np.array([cosines[rng.permutation(n), np.arange(n)].mean() for _ in range(N_PERMUTATIONS)])
-    return float((1 + (dealt >= np.trace(cosines) / n - 1e-12).sum()) / (1 + N_PERMUTATIONS))
-
-
-@dataclass(frozen=True)
 class Table:
     """The scores of an arm's answers, float64[n_questions, n_samples], nan where there is none: trait and coherence
     from 0 to 100, `correct` 0 or 1."""
@@ -221,7 +169,7 @@ def figures_of(
     cosines = np.array(
         [
             [
-                cosine(pole.transferred.direction(pole.side, at.choice.span, at.choice.block), at.direction(at.native))
+                _cosine(pole.transferred.direction(pole.side, at.choice.span, at.choice.block), at.direction(at.native))
                 for at in poles
             ]
             for pole in poles
@@ -240,8 +188,8 @@ def figures_of(
         options=arms.options,
         n_questions=min(map(len, arms.questions.values())),
         poles=[sums.pole(index, cosines[index]) for index in of_poles],
-        recovery=summary(mean_of([sums.recovery(index, "transferred", "native") for index in of_poles])),
-        recovery_by_others=summary(mean_of([sums.recovery_by_others(index) for index in of_poles])),
+        recovery=_summary(average([sums.recovery(index, "transferred", "native") for index in of_poles])),
+        recovery_by_others=_summary(average([sums.recovery_by_others(index) for index in of_poles])),
         cosine_p=permutation_p(cosines, arms.options.seed),
     )
 
@@ -271,14 +219,14 @@ class _Tally:
             map=next(map_ for map_ in at.maps if (map_.span, map_.target_block) == place),
             arms=[self._arm(index, kind) for kind in KINDS if kind == "none" or self.arms.n_samples(index, kind)],
             placed_by_others=by_others(pole, poles),
-            recovery_by_others=summary(self.recovery_by_others(index)),
+            recovery_by_others=_summary(self.recovery_by_others(index)),
             cosine=float(cosines[index]),
             cosines_of_others={
                 other.name: float(value)
                 for other, value in zip(poles, cosines, strict=True)
                 if other.trait.id != pole.trait.id
             },
-            cosines_shuffled=[cosine(pole.direction(moved), pole.direction(pole.native)) for moved in pole.shuffled],
+            cosines_shuffled=[_cosine(pole.direction(moved), pole.direction(pole.native)) for moved in pole.shuffled],
         )
 
     def recovery(self, index: int, kind: ArmKind, full: ArmKind) -> Drawn | None:
@@ -286,7 +234,7 @@ class _Tally:
         if not self._scored(index) or (index, full, index) not in self.tables:
             return None
         none = self._table(index, "none", index)
-        return recovery(self._table(index, kind, index).trait, none.trait, self._table(index, full, index).trait)
+        return share_of_gain(self._table(index, kind, index).trait, none.trait, self._table(index, full, index).trait)
 
     def recovery_by_others(self, index: int) -> Drawn | None:
         """The same at the place and dose of the other traits."""
@@ -304,7 +252,7 @@ class _Tally:
             coherence=measured(table.coherence),
             correct=measured(table.correct),
             anti_steered=measured(against) if scored else None,
-            recovery=None if kind in ("none", "native") else summary(self.recovery(index, kind, "native")),
+            recovery=None if kind in ("none", "native") else _summary(self.recovery(index, kind, "native")),
             variants=[_mean(column) for column in table.trait.T] if scored and kind in VARIED else [],
             others=self._others(index, kind),
         )
@@ -329,3 +277,11 @@ class _Tally:
 
 def _mean(scores: Scores) -> float | None:
     return None if np.isnan(scores).all() else round(mean(scores), 2)
+
+
+def _summary(drawn: Drawn | None) -> Measured | None:
+    return None if drawn is None else drawn.measured
+
+
+def _cosine(one: FloatArray, other: FloatArray) -> float:
+    return round(float(cosine(one, other)), 4)

@@ -17,12 +17,13 @@ import proxy
 from proxy.engines.base import Engine, Generation, ModelInfo, Sampling
 from proxy.errors import SetupError
 from proxy.steering.asking import answer_tokens
+from proxy.steering.seeds import SCHEME, Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.blocks import SpanMaps, comparing_label, fitting_label
 from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_transfer
 from proxy.steering.transfer.pairs import Document, Stream, prompt
 from proxy.steering.transfer.text import Names, digest, documents, neutral_documents, words_of
-from proxy.steering.work import FolderParts, Work
+from proxy.steering.work import FolderParts, Work, folder_parts
 from vector_store import SPANS, Span
 
 ANSWER_TOKENS = 128
@@ -101,8 +102,7 @@ def fit_parts(
     folder: Path, source: ModelInfo, target: ModelInfo, corpus: Corpus, target_blocks: Sequence[int] | None
 ) -> FolderParts:
     """Where below `folder` the finished parts of fitting this are kept."""
-    everything = (proxy.__version__, source, target, digest(corpus.documents), corpus.seed, target_blocks)
-    return FolderParts(folder / hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:32])
+    return folder_parts(folder, source, target, digest(corpus.documents), corpus.seed, target_blocks)
 
 
 def pairs_needed(source: ModelInfo, target: ModelInfo) -> int:
@@ -177,7 +177,7 @@ class _Fitting:
         return info
 
     def _id(self, one: Side, other: Side, sha256: str) -> str:
-        everything = (proxy.__version__, one, other, sha256, self.corpus.seed, self.target_blocks)
+        everything = (proxy.__version__, SCHEME, one, other, sha256, self.corpus.seed, self.target_blocks)
         return f"transfer-{hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:12]}"
 
     def _answered(self) -> list[Document]:
@@ -190,7 +190,7 @@ class _Fitting:
                 Sampling(
                     answer_tokens(self.source, ids, ANSWER_TOKENS),
                     temperature=TEMPERATURE,
-                    seed=self.corpus.seed * 1_000_000 + number,
+                    seed=seed_of(self.corpus.seed, Purpose.TRANSFER_TEXT, number),
                 ),
             )
             for number, ids in enumerate(prompts)

@@ -5,18 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from proxy.steering.sweep.calibration import (
-    AS_IT_IS,
-    ON_TOP,
-    Level,
-    Scores,
-    difference,
-    measured,
-    reach,
-    strength,
-    wrong_way,
-    wrong_way_unsteered,
-)
+from proxy.steering.statistics import Scores
+from proxy.steering.sweep.calibration import AS_IT_IS, ON_TOP, Level, reach, strength
 
 N_QUESTIONS, N_SAMPLES = 10, 4
 UNKNOWN = np.full((N_QUESTIONS, N_SAMPLES), np.nan)
@@ -147,43 +137,3 @@ def test_reach_when_the_judge_could_hardly_score_then_it_ends() -> None:
     hardly[:, 1:] = np.nan
     assert reach([Level(1, table(50), hardly, UNKNOWN)], BASE, truthful=True) == (0, 1)
     assert reach([Level(1, UNKNOWN, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (0, 1)
-
-
-@settings(max_examples=30)
-@given(st.lists(st.lists(st.floats(0, 100), min_size=3, max_size=3), min_size=2, max_size=12))
-def test_measured_then_the_interval_is_around_the_mean_and_within_the_questions_means(rows: list[list[float]]) -> None:
-    scores = np.array(rows)
-    found = measured(scores)
-    assert found is not None and found.low - 1e-3 <= found.mean <= found.high + 1e-3
-    assert scores.mean(axis=1).min() - 1e-3 <= found.low and found.high <= scores.mean(axis=1).max() + 1e-3
-
-
-def test_measured_when_questions_disagree_then_more_answers_to_each_tell_no_more() -> None:
-    """Answers to one question are not independent."""
-    questions = np.array([0.0] * 5 + [100.0] * 5)[:, None]
-    few, many = measured(np.repeat(questions, 2, axis=1)), measured(np.repeat(questions, 50, axis=1))
-    assert few == many and few is not None and few.high - few.low > 50
-
-
-def test_measured_when_some_are_unscored_then_they_do_not_count_and_when_all_are_then_none() -> None:
-    scores = table(80)
-    scores[3], scores[5, 0] = np.nan, np.nan
-    found = measured(scores)
-    assert found is not None and (found.mean, found.low, found.high) == (80, 80, 80)
-    assert measured(UNKNOWN) is None
-
-
-def test_difference_then_the_same_questions_are_drawn_for_both() -> None:
-    scores = np.random.default_rng(1).normal(50, 30, (N_QUESTIONS, N_SAMPLES))
-    assert difference(scores + 5, scores) == (pytest.approx(5), pytest.approx(5))
-    low, high = difference(scores, scores, 0.9) or (0, 0)
-    assert 0 < low < 0.1 * scores.mean() < high
-    assert difference(scores, UNKNOWN) is None
-
-
-def test_wrong_way_then_answers_are_held_against_their_own_questions() -> None:
-    base = np.array([[0.0, 20.0], [60.0, 80.0], [np.nan, np.nan]])
-    trait = np.array([[10.0, 9.0], [69.0, np.nan], [1.0, 1.0]])
-    np.testing.assert_array_equal(wrong_way(trait, base), [[0, 1], [1, np.nan], [np.nan, np.nan]])
-    np.testing.assert_array_equal(wrong_way_unsteered(base), [[1, 0], [1, 0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(wrong_way_unsteered(np.array([[50.0]])), [[np.nan]])
