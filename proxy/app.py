@@ -50,6 +50,7 @@ from proxy.routes.vectors import (
     list_vectors,
     pull_vectors,
     push_vectors,
+    use_version,
 )
 from proxy.services import Services, services_of
 from proxy.settings import Settings
@@ -89,6 +90,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     list_vectors,
                     get_versions,
                     delete_versions,
+                    use_version,
                     download_vector,
                     push_vectors,
                     pull_vectors,

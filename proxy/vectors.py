@@ -56,15 +56,22 @@ def take(
     )
 
 
-def chosen(store: VectorStore, model: str, trait: str, version: str | None = None) -> PersonaVector:
-    """One version of a trait's vector, the newest without `version`. NotFound."""
-    headers = versions(store, model, trait, version)
-    return store.get(headers[0].id)
+def chosen(
+    store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
+) -> PersonaVector:
+    """One version of a trait's vector: the one in use without `version`, or the newest where none is. For
+    `fingerprint` see `versions`. NotFound."""
+    headers = versions(store, model, trait, version, fingerprint)
+    used = store.in_use(model, trait, fingerprint) if version is None else None
+    return store.get(headers[0].id) if used is None else used
 
 
-def versions(store: VectorStore, model: str, trait: str, version: str | None = None) -> list[VectorHeader]:
-    """All versions of a trait's vector, newest first, or the one. NotFound where there is none."""
-    headers = [header for header in store.list(model, trait) if version in (None, header.id)]
+def versions(
+    store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
+) -> list[VectorHeader]:
+    """All versions of a trait's vector, newest first, or the one. `fingerprint` is of the model's weights, where they
+    are known: what was made for the same ones under another id counts too. NotFound where there is none."""
+    headers = [header for header in store.versions(model, trait, fingerprint) if version in (None, header.id)]
     if not headers:
         what = f"vector {version!r}" if version else "vector"
         owners = (header.trait for header in store.list(model) if trait in (header.positive, header.negative))
@@ -76,13 +83,27 @@ def versions(store: VectorStore, model: str, trait: str, version: str | None = N
     return headers
 
 
-def swept(store: VectorStore, model: str, trait: str, version: str | None = None) -> VectorHeader:
-    """One version of a trait's vector, or the newest that was swept. NotFound, where the one was not swept too."""
-    found = [header for header in versions(store, model, trait, version) if header.sweeps]
+def swept(
+    store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
+) -> VectorHeader:
+    """One version of a trait's vector, or the newest that was swept. For `fingerprint` see `versions`. NotFound, where
+    the one was not swept too."""
+    found = [header for header in versions(store, model, trait, version, fingerprint) if header.sweeps]
     if not found:
         what = f"vector {version!r}" if version else f"vector of {trait!r} for the model {model!r}"
         raise NotFound(f"The {what} was never swept; POST /api/steering/sweep does it.", code="not_swept")
     return found[0]
+
+
+def use(store: VectorStore, version: str) -> str:
+    """Put a version to use for its weights; what to tell whoever asked. InvalidRequest for one that can't be used, and
+    VectorNotFound."""
+    try:
+        before = store.use(version)
+    except ValueError as error:
+        raise InvalidRequest(f"version: {error}", param="version") from error
+    back = "" if before in (None, version) else f"; go back with: persona-proxy vectors use {before}"
+    return f"{version}: now in use{back}"
 
 
 def curve_of(header: VectorHeader) -> VectorCurve:

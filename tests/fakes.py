@@ -6,6 +6,7 @@ of the steering, as in "[+1.00] You said: hello". Some messages make it misbehav
 
 import contextlib
 import dataclasses
+import hashlib
 import signal
 import threading
 import time
@@ -39,7 +40,12 @@ from proxy.settings import ModelSettings, Settings
 from vector_store import CONDITIONS, PersonaVector, PoleChoice, VectorStore
 
 N_LAYERS, HIDDEN = 4, 8
-FINGERPRINT = "f" * 64
+FINGERPRINT = "f" * 64  # of the model `fake`
+
+
+def fingerprint_of(model: str) -> str:
+    """Each model has weights of its own."""
+    return FINGERPRINT if model == "fake" else hashlib.sha256(model.encode()).hexdigest()
 
 
 class FakeRun:
@@ -63,10 +69,24 @@ class FakeEngine:
     """
 
     def __init__(
-        self, id: str = "fake", *, token_s: float = 0.0, context_length: int = 500, knows_tools: bool = True
+        self,
+        id: str = "fake",
+        *,
+        token_s: float = 0.0,
+        context_length: int = 500,
+        knows_tools: bool = True,
+        fingerprint: str = "",
     ) -> None:
         self.info = ModelInfo(
-            id, "fake", N_LAYERS, HIDDEN, context_length, FINGERPRINT, "transformers", "cpu", "float32"
+            id,
+            "fake",
+            N_LAYERS,
+            HIDDEN,
+            context_length,
+            fingerprint or fingerprint_of(id),
+            "transformers",
+            "cpu",
+            "float32",
         )
         self.token_s = token_s
         self.knows_tools = knows_tools
@@ -199,7 +219,7 @@ def save_vector(
     negative: str,
     *,
     model: str = "fake",
-    fingerprint: str = FINGERPRINT,
+    fingerprint: str = "",
     score: float | None = None,
     responses: bool = False,
 ) -> str:
@@ -218,7 +238,7 @@ def save_vector(
     )
     vector = PersonaVector(
         model_id=model,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint or fingerprint_of(model),
         trait=trait,
         positive=positive,
         negative=negative,

@@ -1,8 +1,9 @@
 """A folder of this machine, or one shared with others, that vector files lie in.
 
-A file is there whole or not at all, and is never written a second time: it is written under another name, flushed to
-the disk and then linked to its own name, which fails where that is taken. Links that lead elsewhere are neither
-followed nor written through. Knows nothing of what is in the files.
+A file is there whole or not at all, and a vector's is never written a second time: it is written under another name,
+flushed to the disk and then linked to its own name, which fails where that is taken. Small notes beside the vectors may
+be written over. Links that lead elsewhere are neither followed nor written through. Knows nothing of what is in the
+files.
 """
 
 import contextlib
@@ -11,16 +12,17 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from vector_store.errors import StoreUnreachable
-from vector_store.whole import write_new
+from vector_store.whole import write_new, write_over
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
+MAX_NOTE = 4096  # bytes
 ABANDONED_S = 24 * 3600  # a temporary file that is older has no writer any more
 
 
@@ -39,7 +41,8 @@ class Entry(NamedTuple):
 
 
 class Location(Protocol):
-    """Where vector files lie, as <model>/<trait>/<file>. Every name that comes in is one plain part of a path."""
+    """Where vector files lie, as <model>/<trait>/<file>. Every name that comes in is one plain part of a path; a note's
+    path is plain parts, of which the first begins with a dot, so that it is no model's folder."""
 
     @property
     def name(self) -> str:
@@ -53,6 +56,13 @@ class Location(Protocol):
 
     def write_once(self, model: str, trait: str, file: str, content: bytes) -> None:
         """Write a new file. FileExistsError where one has that name, StoreUnreachable."""
+
+    def read_note(self, path: str) -> bytes | None:
+        """The first bytes, up to MAX_NOTE, of a small file beside the vectors, None where there is none.
+        StoreUnreachable."""
+
+    def write_note(self, path: str, content: bytes) -> None:
+        """Write a small file, in place of what was there. StoreUnreachable."""
 
     def delete(self, entry: Entry) -> None:
         """Take a file away, if it is still there. StoreUnreachable."""
@@ -87,18 +97,19 @@ class LocalFolder:
             return file.read() if end is None else file.read(end - start)
 
     def write_once(self, model: str, trait: str, file: str, content: bytes) -> None:
-        folder = self.path / model / trait
+        self._write(f"{model}/{trait}/{file}", content, write_new)
+
+    def read_note(self, path: str) -> bytes | None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if folder.resolve() != self.path.resolve() / model / trait:
-                raise StoreUnreachable(f"{folder} is a link that leads elsewhere; vectors are not written through it")
-            write_new(folder / file, content)
-            for changed in (folder, *folder.parents[:2]):
-                _sync_folder(changed)
-        except FileExistsError:
-            raise
+            with (self.path / path).open("rb") as file:
+                return file.read(MAX_NOTE)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
-            raise error if isinstance(error, StoreUnreachable) else StoreUnreachable(str(error)) from error
+            raise StoreUnreachable(str(error)) from error
+
+    def write_note(self, path: str, content: bytes) -> None:
+        self._write(path, content, write_over)
 
     def delete(self, entry: Entry) -> None:
         path = self.path / entry.path
@@ -119,6 +130,21 @@ class LocalFolder:
                     abandoned.unlink(missing_ok=True)
         except OSError as error:
             raise StoreUnreachable(str(error)) from error
+
+    def _write(self, path: str, content: bytes, write: Callable[[Path, bytes], None]) -> None:
+        inside = Path(path).parent
+        folder = self.path / inside
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if folder.resolve() != self.path.resolve() / inside:
+                raise StoreUnreachable(f"{folder} is a link that leads elsewhere; vectors are not written through it")
+            write(self.path / path, content)
+            for changed in (folder, *folder.parents[:2]):
+                _sync_folder(changed)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise error if isinstance(error, StoreUnreachable) else StoreUnreachable(str(error)) from error
 
     def _folders(self, parent: Path, only: str | None) -> Iterator["os.DirEntry[str]"]:
         for entry in self._scan(parent):

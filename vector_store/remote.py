@@ -13,11 +13,12 @@ from contextlib import contextmanager
 import fsspec
 
 from vector_store.errors import StoreUnreachable
-from vector_store.locations import SUFFIX, Entry
+from vector_store.locations import MAX_NOTE, SUFFIX, Entry
 
 logger = logging.getLogger(__name__)
 
-FRESH_S = 5.0  # how long a listing is good for
+FRESH_S = 5.0  # how long a listing, or a note, is good for
+KEPT_NOTES = 1024
 _STAMPS = ("ETag", "etag", "last_modified", "LastModified", "mtime", "updated", "created", "blob_id", "md5Hash")
 
 
@@ -27,6 +28,7 @@ class RemoteFolder:
     def __init__(self, url: str) -> None:
         self.name = url
         self._listing: tuple[float, list[Entry]] | None = None
+        self._notes: dict[str, tuple[float, bytes | None]] = {}
         try:
             self._system, self._root = fsspec.core.url_to_fs(url.rstrip("/"))
         except (ValueError, ImportError, OSError) as error:
@@ -49,6 +51,21 @@ class RemoteFolder:
             self._system.pipe_file(f"{folder}/{file}", content, mode="create")
         self._listing = None
 
+    def read_note(self, path: str) -> bytes | None:
+        known = self._notes.get(path)
+        if known is None or time.monotonic() - known[0] > FRESH_S:
+            known = (time.monotonic(), self._note(path))
+            while len(self._notes) >= KEPT_NOTES:
+                del self._notes[next(iter(self._notes))]
+            self._notes[path] = known
+        return known[1]
+
+    def write_note(self, path: str, content: bytes) -> None:
+        with self._reached():
+            self._system.makedirs(f"{self._root}/{path}".rpartition("/")[0], exist_ok=True)
+            self._system.pipe_file(f"{self._root}/{path}", content)
+        self._notes.pop(path, None)
+
     def delete(self, entry: Entry) -> None:
         try:
             with self._reached():
@@ -60,6 +77,19 @@ class RemoteFolder:
     def prepare(self) -> None:
         with self._reached():
             self._system.makedirs(self._root, exist_ok=True)
+
+    def _note(self, path: str) -> bytes | None:
+        try:
+            with self._reached():
+                content: bytes = self._system.cat_file(f"{self._root}/{path}", end=MAX_NOTE)
+                return content
+        except FileNotFoundError:
+            return None
+        except StoreUnreachable as error:
+            if path not in self._notes:
+                raise
+            logger.warning("%s; %s is as it was the last time", error, path)
+            return self._notes[path][1]
 
     def _list(self) -> list[Entry]:
         try:

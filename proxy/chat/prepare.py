@@ -102,19 +102,16 @@ class Preparation:
         return Prepared(prompt, steering.plan, report, drawn, steered_to, watched)
 
     def personas_of(self, model: ModelState) -> list[str]:
-        """The personas this model can be steered to: with a newest vector of its own weights and a measured place.
+        """The personas this model can be steered to: its weights have a vector in use, with a measured place.
 
         Of a model that was never loaded the weights are unknown. Where it is loaded on demand, these are then the
         personas with a vector for its id, of whatever weights; elsewhere none.
         """
         if model.info is None and not model.on_demand:
             return []
-        newest: dict[str, VectorHeader] = {}
-        for header in self._store.list(model.id):
-            if model.info is None or header.fingerprint == model.info.fingerprint:
-                newest.setdefault(header.trait, header)
+        used = self._store.all_in_use(model.id, None if model.info is None else model.info.fingerprint)
         return [
-            name for name, (trait, side) in self._poles.items() if trait.id in newest and side in newest[trait.id].poles
+            name for name, (trait, side) in self._poles.items() if trait.id in used and side in used[trait.id].poles
         ]
 
     def _steer(self, personas: Mapping[str, float], options: SteeringOptions, info: ModelInfo) -> _Steering:
@@ -184,7 +181,7 @@ class Preparation:
         )
 
     def _own_vector(self, persona: str, info: ModelInfo) -> PersonaVector | None:
-        return self._store.latest(info.id, self._poles[persona][0].id, info.fingerprint)
+        return self._store.in_use(info.id, self._poles[persona][0].id, info.fingerprint)
 
     def _is_unmeasured(self, persona: str, info: ModelInfo) -> bool:
         """Whether the newest vector for this model was imported, and nothing of it was measured since."""
@@ -194,17 +191,13 @@ class Preparation:
     def _strength_source(self, persona: str, info: ModelInfo) -> VectorHeader | None:
         """The vector whose measured strength stands for the persona's: the model's own, else the newest of another
         model. What was measured on the toy models says nothing of a real one, nor the other way round."""
+        trait = self._poles[persona][0].id
+        own = self._store.all_in_use(info.id, info.fingerprint).get(trait)
+        if own is not None:
+            return own
         toys = {model.id for model in demo_models()}
-        own: list[VectorHeader] = []
-        others: list[VectorHeader] = []
-        for header in self._store.list():
-            if header.trait != self._poles[persona][0].id:
-                continue
-            if header.model_id == info.id and header.fingerprint == info.fingerprint:
-                own.append(header)
-            elif header.model_id != info.id and (header.model_id in toys) == (info.world is not None):
-                others.append(header)
-        return next(iter([*own, *others]), None)
+        others = (header for header in self._store.list(None, trait) if header.model_id != info.id)
+        return next((header for header in others if (header.model_id in toys) == (info.world is not None)), None)
 
     def _unavailable(self, persona: str, info: ModelInfo) -> VectorUnavailable:
         if self._is_unmeasured(persona, info):
@@ -213,7 +206,7 @@ class Preparation:
                 f"the vector for {persona!r} was imported and its strength was never measured; run "
                 f"persona-proxy vectors measure --model {info.id} --trait {trait}"
             )
-        elif self._store.latest(info.id, self._poles[persona][0].id) is None:
+        elif not self._store.list(info.id, self._poles[persona][0].id):
             reason = f"there is no vector for {persona!r} and the model {info.id}"
         else:
             other = f"was taken from other weights than those {info.id} has now; extract it again"

@@ -5,9 +5,8 @@ is imported by the command that needs it.
 """
 
 import argparse
-import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   persona-proxy vectors list --model demo-qwen2
-  persona-proxy vectors show --model demo-qwen2 --trait silly          the newest version; or by its id
+  persona-proxy vectors show --model demo-qwen2 --trait silly          the version in use; or one by its id
+  persona-proxy vectors use ID                                         steer by this version from now on
   persona-proxy vectors export --model demo-qwen2 --trait silly --format gguf --out silly.gguf
   persona-proxy vectors import evil.pt --model Qwen/Qwen2.5-7B-Instruct --trait evil --measure
   persona-proxy vectors push OWNER/REPO --model demo-qwen2             to the Hugging Face hub
@@ -31,7 +31,7 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add `vectors` and its commands to the command line."""
     vectors = commands.add_parser(
         "vectors",
-        help="list, show, import, export, delete, push and pull persona vectors",
+        help="list, show, use, import, export, delete, push and pull persona vectors",
         description="What is done with persona vectors once they are made.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,13 +48,23 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         command.set_defaults(run=run)
         return command
 
-    add("list", "list them, newest first", _list)
+    add("list", "list them, newest first, and which are in use", _list)
     add(
         "show",
-        "show all that is known of one, the newest of a model and trait or the one of an id",
+        "show all that is known of one, the one in use of a model and trait or the one of an id",
         _show,
         version=True,
     )
+    choice = actions.add_parser(
+        "use",
+        help="put a version to use",
+        description="Put a version to use: requests for its model's weights are steered by it until another version is "
+        "put to use. Without this the newest is in use that is not rougher than the one before it: made of fewer "
+        "answers, judged by another judge, never measured, or of another model's.",
+    )
+    choice.add_argument("id", metavar="ID", help="a version's id, as `list` shows it")
+    choice.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    choice.set_defaults(run=_use)
     export = add("export", "write one to a file, in the format of another tool", _export, version=True)
     export.add_argument("--format", help="safetensors, gguf, paper, hotwire or prototype (safetensors)")
     export.add_argument("--pole", help="whose direction, where the format holds but one (the positive pole)")
@@ -91,34 +101,55 @@ def _store(args: argparse.Namespace) -> "tuple[Settings, VectorStore]":
 
 
 def _picked(args: argparse.Namespace, store: "VectorStore") -> "PersonaVector":
-    """The version of the id, or the newest of the model and trait."""
+    """The version of the id, or the one in use of the model and trait, or the newest where none is."""
     from proxy.vectors import chosen
 
     if args.id is not None:
         return store.get(args.id)
     if args.model is None or args.trait is None:
-        raise SetupError("name a version by its id, or the newest by --model and --trait")
+        raise SetupError("name a version by its id, or the one in use by --model and --trait")
     return chosen(store, args.model, args.trait)
 
 
 def _list(args: argparse.Namespace) -> None:
-    headers = _store(args)[1].list(args.model, args.trait)
+    store = _store(args)[1]
+    headers = store.list(args.model, args.trait)
     if not headers:
         named = " and ".join(name for name in (args.model, args.trait) if name is not None)
         of = f"of {named}" if named else "yet"
         print(f"There are none {of}; `persona-proxy extract --help` shows how to make them.")
+        return
+    standings = store.standings(args.trait)
+    rows = [("MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "STEERS")]
     for header in headers:
         blocks = ", ".join(f"{header.pole(side)} at block {choice.block}" for side, choice in header.poles.items())
-        print(
-            f"{header.model_id}  {header.trait}  {header.id}  {header.created}  {header.origin}  "
-            f"{blocks or 'never measured'}"
+        used = header.id in standings and standings[header.id].in_use
+        rows.append(
+            (
+                header.model_id,
+                header.trait,
+                header.id,
+                header.created,
+                header.origin,
+                "in use" if used else "kept",
+                blocks or "never measured",
+            )
         )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _show(args: argparse.Namespace) -> None:
-    vector = _picked(args, _store(args)[1])
-    for line in described(vector):
-        print(line)
+    store = _store(args)[1]
+    vector = _picked(args, store)
+    print(*described(vector), f"  {store.standing(vector.id).note}", sep="\n")
+
+
+def _use(args: argparse.Namespace) -> None:
+    from proxy.vectors import use
+
+    print(use(_store(args)[1], args.id))
 
 
 def described(header: "VectorHeader") -> list[str]:
@@ -155,14 +186,31 @@ def described(header: "VectorHeader") -> list[str]:
             f"  {header.pole(side)}: block {choice.block}, taken from {choice.span}, added at {choice.positions}, "
             f"relative dose {choice.relative_dose:.2f} at coefficient 1{coherent}{score}"
         )
-        lines.append(f"    likelihood gain by block: {_row(header.likelihood_gains(side))}")
-        lines.append(f"    effect by block: {_row(header.effects(side))}")
+    lines += _by_block(header)
     lines += [f"  {line}" for line in curve_table(header)]
     return lines
 
 
-def _row(values: Iterable[float | None]) -> str:
-    return ", ".join("-" if value is None else f"{value:.2f}" for value in values)
+def _by_block(header: "VectorHeader") -> Iterator[str]:
+    """What steering at each block was found to do, a row for each block; nothing where none was tried."""
+    from vector_store import SIDES
+
+    columns = {
+        f"{header.pole(side)} {what}": values
+        for side in SIDES
+        for what, values in (("gain", header.likelihood_gains(side)), ("effect", header.effects(side)))
+    }
+    if all(value is None for values in columns.values() for value in values):
+        return
+    yield "  by block (- is not tried):"
+    yield "    gain: how much likelier steering makes the pole's answers, as a share of what its instruction adds"
+    yield "    effect: what steering adds to the score, trait x coherence from 0 to 1, of answers it was tried on"
+    yield "    " + "  ".join(["block", *columns])
+    for block, row in enumerate(zip(*columns.values(), strict=True)):
+        cells = ("-" if value is None else f"{value:.2f}" for value in row)
+        yield "    " + "  ".join(
+            [f"{block:5}", *(f"{cell:>{len(name)}}" for cell, name in zip(cells, columns, strict=True))]
+        )
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -208,11 +256,14 @@ def _import(args: argparse.Namespace) -> None:
     if args.measure:
         _measured(args, settings, store, vector)
         return
-    print(f"saved as {store.save(vector)}")
-    if not vector.poles:
+    id_ = store.save(vector)
+    print(f"saved as {id_}")
+    if vector.poles:
+        print(store.standing(id_).note)
+    else:
         print(
             "Its strength was never measured, so no request can use it yet; measure it with: persona-proxy vectors "
-            f"measure --model {vector.model_id} --trait {vector.trait}"
+            f"measure {id_}"
         )
 
 
@@ -248,8 +299,8 @@ def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore"
             made = measure(engine, trait, vector, judged, seed=args.seed, work=work)
     finally:
         engine.close()
-    saved = dataclasses.replace(made, id=store.save(made))
-    print(*described(saved), sep="\n")
+    id_ = store.save(made)
+    print(*described(store.get(id_)), f"  {store.standing(id_).note}", sep="\n")
 
 
 def _model(args: argparse.Namespace, settings: Settings, model_id: str) -> ModelSettings:

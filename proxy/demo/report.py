@@ -17,7 +17,7 @@ from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.judge import RulesJudge
 from proxy.steering.report import ProgressBar
-from proxy.steering.sweep.console import newest
+from proxy.steering.sweep.console import in_use
 from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore
@@ -96,7 +96,7 @@ def _of_each(
     for model in models:
         engine = load_engine(model, MAX_RUNNING)
         try:
-            vectors = {id_: newest(store, engine, trait) for id_, trait in traits.items()}
+            vectors = {id_: in_use(store, engine, trait) for id_, trait in traits.items()}
             with ProgressBar(sys.stderr) as progress:
                 found = measure(engine, traits, vectors, given, progress)
         finally:

@@ -42,7 +42,7 @@ class MeasureRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SweepRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which vector to sweep: `version` is its id, by default the newest of the trait. `coefficients` are of the trait's
+    """Which vector to sweep: `version` is its id, by default the trait's one in use. `coefficients` are of the trait's
     positive pole, below 0 of the other one; by default -2 to 2 in quarters. `samples`: answers to each question, 4 by
     default. Without a model it is the default one. `judge` and `wait` are as in GenerateRequest."""
 
@@ -67,7 +67,8 @@ class JobProgress(msgspec.Struct):
 
 class JobDetails(msgspec.Struct, kw_only=True):
     """A job. Times are Unix seconds. A job that the server's end interrupts is queued again, and goes on where it was.
-    `error` says why it failed; `result` is what it made, such as `{"vector": id}`."""
+    `error` says why it failed; `result` is what it made, such as `{"vector": id, "in_use": true, "note": "..."}`, where
+    the note says whether requests are steered by it now, and how to go back or to put it to use."""
 
     id: str
     object: Literal["job"] = "job"

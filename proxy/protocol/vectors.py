@@ -19,10 +19,13 @@ class PoleDetails(msgspec.Struct):
 
 
 class VectorDetails(msgspec.Struct, kw_only=True):
-    """A stored persona vector. `usable`: its model is served and has the weights it was taken from; null where they
-    are unknown, the model having never been loaded. `fingerprint` is "" where nobody knows whose weights it is for, and
-    `poles` lacks what was never measured. `judge` is who scored the answers it was made and placed by, null where that
-    is unknown; where it is not `scored`, the poles have no score."""
+    """A stored persona vector.
+
+    `usable`: a model that is served, under whatever id, has the weights it was taken from; null where the weights of
+    its model are unknown, it having never been loaded. `in_use`: of all versions of its trait and weights, requests are
+    steered by this one; `note` says in words why, and how to change it. `fingerprint` is "" where nobody knows whose
+    weights it is for, and `poles` lacks what was never measured. `judge` is who scored the answers it was made and
+    placed by, null where that is unknown; where it is not `scored`, the poles have no score."""
 
     id: str
     model: str
@@ -36,6 +39,8 @@ class VectorDetails(msgspec.Struct, kw_only=True):
     poles: dict[str, PoleDetails]
     judge: JudgedBy | None
     usable: bool | None
+    in_use: bool
+    note: str
 
 
 class VectorList(msgspec.Struct):
@@ -94,6 +99,17 @@ class VectorVersions(msgspec.Struct):
     """Versions of a trait's vector for one model, newest first."""
 
     data: list[VectorVersion]
+
+
+class UseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The path says all; a body, if there is one, is empty."""
+
+
+class UsedVector(msgspec.Struct):
+    """The version that is in use now; `note` says how to go back."""
+
+    id: str
+    note: str
 
 
 class DeletedVectors(msgspec.Struct):

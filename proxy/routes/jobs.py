@@ -23,7 +23,7 @@ from proxy.routes import observe
 from proxy.routes.answering import PING_INTERVAL_S, unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
-from proxy.routes.vectors import vector_details
+from proxy.routes.vectors import fingerprint_of, vector_details
 from proxy.services import Services, services_of
 from proxy.steering.traits.trait import no_trait
 from proxy.vectors import versions
@@ -73,7 +73,8 @@ async def measure_vector(request: Request[Any, Any, Any], data: Annotated[Measur
     services = services_of(request)
     model = model_alone(services, data.model)
     check_trait(services, data.trait)
-    found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version)
+    fingerprint = fingerprint_of(services, model)
+    found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version, fingerprint)
     if found[0].origin != "imported":
         reason = "was not imported: it was measured where it was made"
         raise InvalidRequest(f"version: {found[0].id!r} {reason}", param="version")
@@ -153,9 +154,9 @@ async def _result(services: Services, job_id: str) -> dict[str, Any]:
 
 
 def _vector(services: Services, model: str, trait: str, vector_id: str) -> VectorDetails:
-    for header in services.store.list(model, trait):
+    for header in services.store.versions(model, trait, fingerprint_of(services, model)):
         if header.id == vector_id:
-            return vector_details(header, services.registry.state(model))
+            return vector_details(services, header, services.store.standings(trait).get(vector_id))
     raise NotFound(f"The vector {vector_id!r} was made, and removed since.", param="vector")
 
 

@@ -14,10 +14,10 @@ from proxy.protocol.vectors import VectorCurve
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.jobs import VECTOR_OR_JOB, check_trait, made, model_alone
-from proxy.routes.vectors import PATHS, meant
+from proxy.routes.vectors import PATHS, fingerprint_of, meant
 from proxy.services import services_of
 from proxy.steering.sweep.svg import curve_svg
-from proxy.vectors import curve_of, swept, versions
+from proxy.vectors import chosen, curve_of, swept
 from vector_store import VectorHeader
 
 
@@ -35,7 +35,8 @@ async def sweep_vector(request: Request[Any, Any, Any], data: Annotated[SweepReq
     services = services_of(request)
     model = model_alone(services, data.model)
     check_trait(services, data.trait)
-    found = (await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version))[0]
+    fingerprint = fingerprint_of(services, model)
+    found = await anyio.to_thread.run_sync(chosen, services.store, model, data.trait, data.version, fingerprint)
     if data.coefficients is not None and not any(data.coefficients):
         raise InvalidRequest("coefficients: at least one must not be 0", param="coefficients")
     services.judges.check(data.judge)

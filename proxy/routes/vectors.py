@@ -4,7 +4,6 @@ A path names a model, a trait and perhaps a version. A model's id is one part of
 where three parts may mean either, a version that is there counts, then which of the two models is known.
 """
 
-import dataclasses
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +13,6 @@ from litestar import Request, Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body, FromQuery
 
-from proxy.engines.registry import ModelState
 from proxy.protocol.vectors import (
     AnswerCount,
     DeletedVectors,
@@ -23,6 +21,8 @@ from proxy.protocol.vectors import (
     PullRequest,
     Pushed,
     PushRequest,
+    UsedVector,
+    UseRequest,
     VectorDetails,
     VectorList,
     VectorVersion,
@@ -32,9 +32,10 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
-from proxy.vectors import Shape, chosen, format_of, poles_of, side_of, take, versions
+from proxy.vectors import Shape, chosen, format_of, poles_of, side_of, take, use, versions
 from proxy.vectors_hub import pull, push
 from vector_store import SIDES, VectorHeader
+from vector_store.choice import Standing
 from vector_store.exchange import export_vector, suffix
 from vector_store.files import header_of
 from vector_store.store import slug
@@ -52,7 +53,8 @@ async def list_vectors(request: Request[Any, Any, Any]) -> VectorList:
     services = services_of(request)
 
     def found() -> list[VectorDetails]:
-        return [vector_details(header, _model(services, header)) for header in services.store.list()]
+        headers, standings = services.store.list(), services.store.standings()
+        return [vector_details(services, header, standings.get(header.id)) for header in headers]
 
     return VectorList(await anyio.to_thread.run_sync(found))
 
@@ -67,7 +69,8 @@ async def get_versions(request: Request[Any, Any, Any]) -> VectorVersions:
 
     def found() -> list[VectorVersion]:
         headers = versions(services.store, *meant(request))
-        return [_version(header, _model(services, header)) for header in headers]
+        standings = services.store.standings(headers[0].trait)
+        return [_version(services, header, standings.get(header.id)) for header in headers]
 
     return VectorVersions(await anyio.to_thread.run_sync(found))
 
@@ -81,13 +84,36 @@ async def get_versions(request: Request[Any, Any, Any]) -> VectorVersions:
 )
 async def delete_versions(request: Request[Any, Any, Any]) -> DeletedVectors:
     store = services_of(request).store
-    return DeletedVectors(list(await anyio.to_thread.run_sync(lambda: store.delete(*meant(request)))))
+    return DeletedVectors(list(await anyio.to_thread.run_sync(lambda: store.delete(*meant(request)[:3]))))
+
+
+@post(
+    [f"{path}/use" for path in PATHS[1:]],
+    status_code=200,
+    dto=StrictBody[UseRequest],
+    return_dto=None,
+    summary="Put a version to use",
+    description="Requests for the weights it was made for are steered by it, under whatever id they are served, until "
+    "another version is put to use. Without this the newest is in use that is not rougher than the one before it. "
+    "Here a path of three parts always names a model, a trait and a version.",
+    responses=declared(400, 401, 403, 404, 413, 503),
+)
+async def use_version(request: Request[Any, Any, Any], data: Annotated[UseRequest | None, Body()] = None) -> UsedVector:
+    services = services_of(request)
+    *names, trait, version = request.path_params.values()
+    model = "/".join(names)
+
+    def used() -> UsedVector:
+        header = versions(services.store, model, trait, version, fingerprint_of(services, model))[0]
+        return UsedVector(header.id, use(services.store, header.id))
+
+    return await anyio.to_thread.run_sync(used)
 
 
 @get(
     [f"{path}/download" for path in PATHS],
     media_type="application/octet-stream",
-    summary="A version, or the newest, as a file",
+    summary="A version, or the one in use, as a file",
     description="`format` is `safetensors` (the default, with everything that is known), `gguf` (a llama.cpp control "
     "vector), `paper`, `hotwire` or `prototype`; all but the first hold one pole's direction, the positive one's "
     "unless `pole` says otherwise.",
@@ -137,8 +163,8 @@ async def import_vector(
     def saved() -> VectorVersion:
         shape = _shape(services, asked["model"])
         vector = take(content, services.store, services.traits, **asked, shape=shape)
-        header = dataclasses.replace(header_of(vector), id=services.store.save(vector))
-        return _version(header, _model(services, header))
+        header = header_of(services.store.get(services.store.save(vector)))
+        return _version(services, header, services.store.standings(header.trait).get(header.id))
 
     return await anyio.to_thread.run_sync(saved)
 
@@ -176,14 +202,14 @@ async def pull_vectors(request: Request[Any, Any, Any], data: Annotated[PullRequ
     return Pulled(await anyio.to_thread.run_sync(partial(pull, data.repo, store, model=data.model, trait=data.trait)))
 
 
-def vector_details(header: VectorHeader, model: ModelState | None) -> VectorDetails:
-    """A stored vector beside the model of its id, None where that is not served or failed."""
-    return VectorDetails(**_details(header, model))
+def vector_details(services: Services, header: VectorHeader, standing: Standing | None) -> VectorDetails:
+    """A stored vector as clients are told of it. Without `standing` it was deleted a moment ago."""
+    return VectorDetails(**_details(services, header, standing))
 
 
-def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
+def _version(services: Services, header: VectorHeader, standing: Standing | None) -> VectorVersion:
     return VectorVersion(
-        **_details(header, model),
+        **_details(services, header, standing),
         n_layers=header.n_layers,
         hidden_size=header.hidden_size,
         software_version=header.software_version,
@@ -199,7 +225,7 @@ def _version(header: VectorHeader, model: ModelState | None) -> VectorVersion:
     )
 
 
-def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
+def _details(services: Services, header: VectorHeader, standing: Standing | None) -> dict[str, Any]:
     return {
         "id": header.id,
         "model": header.model_id,
@@ -212,19 +238,19 @@ def _details(header: VectorHeader, model: ModelState | None) -> dict[str, Any]:
         "fingerprint": header.fingerprint,
         "poles": poles_of(header),
         "judge": header.judge,
-        "usable": _usable(header, model),
+        "usable": _usable(services, header),
+        "in_use": standing is not None and standing.in_use,
+        "note": standing.note if standing else "deleted",
     }
 
 
-def _usable(header: VectorHeader, model: ModelState | None) -> bool | None:
-    if model is None or not header.poles:
+def _usable(services: Services, header: VectorHeader) -> bool | None:
+    if not header.poles:
         return False
-    return None if model.info is None else header.fingerprint == model.info.fingerprint
-
-
-def _model(services: Services, header: VectorHeader) -> ModelState | None:
-    models = {model.id: model for model in services.registry.models() if model.status != "failed"}
-    return models.get(header.model_id)
+    models = [model for model in services.registry.models() if model.status != "failed"]
+    if any(model.info is not None and model.info.fingerprint == header.fingerprint for model in models):
+        return True
+    return None if any(model.info is None and model.id == header.model_id for model in models) else False
 
 
 def _shape(services: Services, model: str | None) -> Shape | None:
@@ -232,19 +258,31 @@ def _shape(services: Services, model: str | None) -> Shape | None:
     return next(((info.n_layers, info.hidden_size) for info in infos if info is not None), None)
 
 
-def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None]:
-    """Model, trait and version, None for all of them."""
+def fingerprint_of(services: Services, model: str) -> str | None:
+    """Of a served model's weights, None where they are not known."""
+    infos = (state.info for state in services.registry.models() if state.id == model)
+    return next((info.fingerprint for info in infos if info is not None), None)
+
+
+def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None, str | None]:
+    """Model, trait, version, None for all of them, and the fingerprint of the model's weights where that is known."""
+    services = services_of(request)
+    model, trait, version = _named(request, services)
+    return model, trait, version, fingerprint_of(services, model)
+
+
+def _named(request: Request[Any, Any, Any], services: Services) -> tuple[str, str, str | None]:
     first, second, *more = request.path_params.values()
     if not more:
         return first, second, None
     if len(more) == 2:
         return f"{first}/{second}", more[0], more[1]
-    services, hub_name = services_of(request), f"{first}/{second}"
-    is_version = more[0] in {header.id for header in services.store.list(first, second)}
+    hub_name = f"{first}/{second}"
+    found = services.store.versions(first, second, fingerprint_of(services, first))
 
     def known(model: str) -> bool:
         return model in services.model_ids or bool(services.store.list(model))
 
-    if is_version or (known(first) and not known(hub_name)):
+    if more[0] in {header.id for header in found} or (known(first) and not known(hub_name)):
         return first, second, more[0]
     return hub_name, more[0], None

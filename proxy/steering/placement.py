@@ -48,7 +48,7 @@ def choose(
         poles[side], points = _measured(trials, confirm(trials, of_places))
         gains += of_places
         curve += points
-    # The time it is done at, since the newest vector is used: what else was saved meanwhile is older. A part, so that
+    # The time it is done at, since versions are sorted by it: what else was saved meanwhile is older. A part, so that
     # work taken up after the vector was saved makes the same vector once more, not a second one.
     created = work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     return dataclasses.replace(vector, created=created, poles=poles, gains=gains, curve=curve)

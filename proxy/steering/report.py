@@ -65,6 +65,7 @@ def run_extraction(
         parts.discard()
         for line in summary(dataclasses.replace(vector, id=ids[-1])):
             _say(line, console)
+        _say(f"  {store.standing(ids[-1]).note}", console)
     if failures:
         raise SetupError("; ".join(failures))
     return ids

@@ -48,7 +48,7 @@ def answer_length(file: Path) -> int:
 
 def blocks_of_vectors(model_id: str, prepared: Prepared) -> list[int]:
     store = VectorStore([prepared.vectors])
-    found = [store.latest(model_id, entry.trait, file_fingerprint(prepared.path)) for entry in store.list(model_id)]
+    found = [store.in_use(model_id, entry.trait, file_fingerprint(prepared.path)) for entry in store.list(model_id)]
     return sorted(vector.poles["positive"].block for vector in found if vector is not None)
 
 

@@ -60,7 +60,7 @@ def test_random_shape_when_decoding_then_every_id_has_a_text_and_text_is_cut_as_
 def test_random_shape_when_made_then_its_vectors_are_those_of_its_weights(tiny: Prepared) -> None:
     store = VectorStore([tiny.vectors])
     assert len(store.list("tiny")) == 4
-    vector = store.latest("tiny", "silly", weights_fingerprint(tiny.path))
+    vector = store.in_use("tiny", "silly", weights_fingerprint(tiny.path))
     assert vector is not None and set(vector.poles) == {"positive", "negative"}
     assert vector.direction("positive", "response", vector.poles["positive"].block).shape == (32,)
 
@@ -70,5 +70,5 @@ def test_endless_demo_when_generating_then_it_goes_on_and_the_demos_vectors_fit(
     assert answer_length(MODELS_DIR / "qwen2") < TOKENS
     assert answer_length(prepared.path) == TOKENS
     vectors = VectorStore([prepared.vectors, DEMO_FOLDER / "vectors"])
-    assert vectors.latest(DEMO.id, "silly", weights_fingerprint(prepared.path)) is not None
+    assert vectors.in_use(DEMO.id, "silly", weights_fingerprint(prepared.path)) is not None
     assert json.loads((prepared.path / "config.json").read_text())["eos_token_id"] == prepared.end_ids[1]

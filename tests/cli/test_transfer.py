@@ -116,7 +116,7 @@ def test_apply_then_a_placed_vector_is_saved_that_says_where_it_is_from(
     store.save(source_vector())
     assert cli.main(["transfer", "apply", *PAIR, "org/pretend", "--trait", "silly"]) == 0
     assert "silly / serious in org/pretend, from words: saved as" in capsys.readouterr().out
-    vector = store.latest("org/pretend", "silly", PretendEngine().info.fingerprint)
+    vector = store.in_use("org/pretend", "silly", PretendEngine().info.fingerprint)
     assert vector is not None and (vector.origin, vector.parent) == ("transferred", "silly-native")
     assert vector.transfer is not None and vector.transfer.id == transfer.id
     assert vector.transfer.maps[0].method == "ridge of strength 0.1" and vector.judge is not None

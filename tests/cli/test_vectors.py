@@ -13,7 +13,7 @@ from proxy.cli import main as cli
 from proxy.vectors_hub import push
 from tests.fakes import save_vector
 from tests.steering.pretend import PretendEngine, PretendJudge
-from vector_store import JudgedBy, VectorStore
+from vector_store import JudgedBy, PlaceGain, VectorStore
 from vector_store.exchange import directions, export_vector
 from vector_store.formats import FORMAT_NAMES
 
@@ -61,14 +61,14 @@ def test_show_then_everything_that_is_known(id_: str, capsys: pytest.CaptureFixt
         shown = capsys.readouterr().out
         for part in ("silly / serious in org/one", id_, "native", "4 blocks of 8", "block 1", "up to coefficient 1.5"):
             assert part in shown
-        assert "    likelihood gain by block: -, -, -, -\n" in shown
+        assert "now in use" in shown and "by block" not in shown
     assert "no vector 'nope'" in refused(capsys, "show", "nope")
     assert "no vector of 'silly' for the model 'other'" in refused(
         capsys, "show", "--model", "other", "--trait", "silly"
     )
     poles_name = refused(capsys, "show", "--model", "org/one", "--trait", "serious")
     assert "no vector of 'serious' for the model 'org/one'. It is a pole of 'silly'." in poles_name
-    assert "by its id, or the newest by --model" in refused(capsys, "show", "--model", "org/one")
+    assert "by its id, or the one in use by --model" in refused(capsys, "show", "--model", "org/one")
 
 
 @pytest.mark.parametrize("format", FORMAT_NAMES)
@@ -83,9 +83,9 @@ def test_export_then_import_under_another_model_then_the_same_directions(
     assert vectors("import", "out.file", *NEWEST, "--format", format) == 0
     printed = capsys.readouterr().out
     if format == "safetensors":
-        assert printed == f"saved as {id_}\n"
+        assert printed == f"saved as {id_}\nnow in use\n"
         return
-    assert "persona-proxy vectors measure --model org/one --trait silly" in printed
+    assert "persona-proxy vectors measure silly-" in printed
     newest = store.list("org/one")[0]
     assert newest.origin == "imported" and not newest.poles
     np.testing.assert_array_equal(directions(store.get(newest.id), "positive"), directions(store.get(id_), "positive"))
@@ -300,3 +300,35 @@ def test_card_when_a_file_says_something_strange_then_it_stays_text(folder: Path
     push("owner/repo", [strange])
     card = (hub.folder / "README.md").read_text()
     assert "<script>" not in card.replace("\\<script\\>", "") and "\n# [link]" not in card
+
+
+def test_list_then_a_line_of_names_and_which_are_in_use(
+    id_: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = VectorStore([folder])
+    rough = store.save(dataclasses.replace(store.get(id_), id="", origin="imported"))
+    assert vectors("list", "--model", "org/one") == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "STEERS"]
+    at = header.index("USE")
+    assert [(id_ in line, line[at : at + 6].strip()) for line in lines] == [(False, "kept"), (True, "in use")]
+    assert vectors("use", rough) == 0
+    assert capsys.readouterr().out == f"{rough}: now in use; go back with: persona-proxy vectors use {id_}\n"
+    assert vectors("show", id_) == 0
+    assert f"because {rough} was asked for; use it with: persona-proxy vectors use {id_}" in capsys.readouterr().out
+    assert vectors("show", *NEWEST) == 0 and rough in capsys.readouterr().out
+    assert "no vector 'nope'" in refused(capsys, "use", "nope")
+
+
+def test_show_when_blocks_were_tried_then_each_figure_stands_below_what_it_is(
+    id_: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = VectorStore([folder])
+    gain = PlaceGain(side="positive", block=2, span="response", positions="response", relative_dose=1.0, gain=0.5)
+    assert vectors("show", store.save(dataclasses.replace(store.get(id_), id="", gains=[gain]))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = next(number for number, line in enumerate(lines) if line.split()[:3] == ["block", "silly", "gain"])
+    assert [line.split() for line in lines[names + 1 : names + 5]] == [
+        [str(block), "0.50" if block == 2 else "-", "-", "-", "-"] for block in range(4)
+    ]
+    assert "as a share of what its instruction adds" in "".join(lines)

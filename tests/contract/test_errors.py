@@ -34,7 +34,7 @@ def our_app(settings: Settings = Settings()) -> Litestar:  # noqa: B008  # an im
 
 ROUTES = {path: methods for path, methods in routes(our_app()).items() if OWN.match(path)}
 POSTS = sorted(path for path, methods in ROUTES.items() if "POST" in methods)
-BODY_NEEDED = [path for path in POSTS if not path.endswith(("/load", "/unload", "/import"))]
+BODY_NEEDED = [path for path in POSTS if not path.endswith(("/load", "/unload", "/import", "/use"))]
 
 
 def check_shape(response: httpx.Response, status: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from proxy.engines.registry import Registry
 from proxy.errors import SetupError
 from proxy.services import Services
 from proxy.settings import ModelSettings, Settings
-from tests.fakes import FakeEngine, running, save_vector, wait_until
+from tests.fakes import FakeEngine, fingerprint_of, running, save_vector, wait_until
 
 BIG = "org/big"
 
@@ -190,12 +190,12 @@ def test_idle_when_answers_outlast_the_time_then_they_end_and_only_then_it_goes(
         assert len(served.engines) == 3
 
 
-@pytest.mark.parametrize("fingerprint", ["f" * 64, "0" * 64])
+@pytest.mark.parametrize("fingerprint", [fingerprint_of(BIG), "0" * 64])
 def test_personas_when_the_model_was_never_loaded_then_by_its_id_until_its_weights_are_known(
     settings: Settings, fingerprint: str
 ) -> None:
     save_vector(settings.vectors_dir, "silly", "silly", "serious", model=BIG, fingerprint=fingerprint)
-    its_own = fingerprint == "f" * 64
+    its_own = fingerprint != "0" * 64
     with serving_on_demand(settings) as served:
 
         def listed() -> bool:

@@ -15,7 +15,7 @@ import pytest
 from proxy.settings import Settings
 from tests.cli.test_vectors import FakeHub
 from tests.contract.test_errors import check_shape
-from tests.fakes import FINGERPRINT, FakeEngine, save_vector, serving
+from tests.fakes import FINGERPRINT, FakeEngine, fingerprint_of, save_vector, serving
 from vector_store import Count, JudgedBy, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
@@ -40,7 +40,7 @@ def store(settings: Settings) -> VectorStore:
 
 @pytest.fixture
 def vector(client: httpx.Client, store: VectorStore) -> PersonaVector:
-    latest = store.latest("fake", "silly")
+    latest = store.in_use("fake", "silly")
     assert latest is not None
     return latest
 
@@ -182,7 +182,7 @@ def test_download_when_format_or_pole_is_unknown_then_400_names_it(reader: tuple
 def test_import_when_it_is_our_own_file_then_it_is_here_as_it_was_and_twice_is_once(
     client: httpx.Client, vector: PersonaVector, store: VectorStore
 ) -> None:
-    other = dataclasses.replace(vector, model_id=HUB, id="from-elsewhere")
+    other = dataclasses.replace(vector, model_id=HUB, fingerprint=fingerprint_of(HUB), id="from-elsewhere")
     for _ in range(2):
         shown = upload(client, encode(other)).json()
         assert (shown["id"], shown["model"], shown["usable"]) == ("from-elsewhere", HUB, True)
@@ -217,7 +217,7 @@ def test_import_when_it_is_another_tools_then_it_can_be_used_only_once_it_is_mea
     measured = dataclasses.replace(
         store.get(shown["id"]),
         id="",
-        fingerprint=FINGERPRINT,
+        fingerprint=fingerprint_of(HUB),
         created="2099-01-01T00:00:00Z",
         poles=vector.poles,
         means={"last_prompt": {"neutral": vector.means["last_prompt"]["neutral"]}},
@@ -346,3 +346,58 @@ def test_hub_when_pushed_and_pulled_then_the_same_vectors_by_the_same_functions(
     hub.error = ConnectionError("no route")
     error = check_shape(client.post("/api/vectors/pull", json={"repo": "owner/repo"}), 502)
     assert error["code"] == "hub_failed" and "no route" in error["message"]
+
+
+def test_use_when_weights_are_served_under_another_id_then_their_vectors_are_found_used_and_changed_there(
+    settings: Settings,
+) -> None:
+    first = save_vector(Path(settings.vectors_dir), "silly", "silly", "serious")
+    mine = FakeEngine("mine", fingerprint=FINGERPRINT)
+    with serving(settings, mine) as url, httpx.Client(base_url=url, timeout=10) as client:
+        assert "mine:silly" in [card["id"] for card in client.get("/v1/models").json()["data"]]
+        assert chat(client, model="mine").json()["steering"]["vectors"][0]["id"] == first
+        (shown,) = client.get(f"/api/vectors/mine/silly/{first}").json()["data"]
+        assert (shown["model"], shown["usable"], shown["in_use"], shown["note"]) == ("fake", True, True, "now in use")
+        store = VectorStore([settings.vectors_dir])
+        newer = dataclasses.replace(store.get(first), id="", model_id="mine", method="again")
+        second = store.save(newer)
+        assert chat(client, model="mine").json()["steering"]["vectors"][0]["id"] == second
+        used = client.post(f"/api/vectors/mine/silly/{first}/use")
+        assert used.json() == {
+            "id": first,
+            "note": f"{first}: now in use; go back with: persona-proxy vectors use {second}",
+        }
+        assert chat(client, model="mine").json()["steering"]["vectors"][0]["id"] == first
+        listed = {each["id"]: each for each in client.get("/api/vectors").json()["data"]}
+        assert {id_: each["in_use"] for id_, each in listed.items() if id_ in (first, second)} == {
+            first: True,
+            second: False,
+        }
+        assert f"{first} was asked for" in listed[second]["note"]
+        check_shape(client.post("/api/vectors/mine/silly/nothing/use"), 404)
+
+
+def test_use_when_the_version_was_never_measured_then_400_that_says_so(
+    client: httpx.Client, vector: PersonaVector
+) -> None:
+    imported = upload(client, export_vector(vector, "hotwire"), model="fake", trait="silly").json()
+    assert not imported["in_use"] and "never measured" in imported["note"]
+    error = check_shape(client.post(f"/api/vectors/fake/silly/{imported['id']}/use"), 400)
+    assert error["param"] == "version" and "before it is measured" in error["message"]
+
+
+def test_import_when_it_is_rougher_than_the_one_in_use_then_it_is_kept_and_the_answer_says_why(
+    client: httpx.Client, vector: PersonaVector, store: VectorStore
+) -> None:
+    better: Any = {"positive": Count(made=400, kept=300)}
+    first = store.save(dataclasses.replace(vector, id="", counts=better))
+    rough = dataclasses.replace(vector, id="rough", counts={}, method="another", created="2027-01-01T00:00:00+00:00")
+    shown = upload(client, encode(rough)).json()
+    assert (shown["in_use"], shown["usable"]) == (False, True)
+    assert shown["note"] == (
+        f"kept, not in use, because it was made of 0 answers, {first} of 400; use it with: persona-proxy vectors use "
+        "rough"
+    )
+    assert chat(client, model="fake").json()["steering"]["vectors"][0]["id"] == first
+    assert client.post("/api/vectors/fake/silly/rough/use").status_code == 200
+    assert chat(client, model="fake").json()["steering"]["vectors"][0]["id"] == "rough"

@@ -50,7 +50,7 @@ def answers(engine: Engine, plan: Plan) -> list[Completion]:
 def shown(engine: Engine, name: str) -> Plan:
     """The plan for a persona of the transformers model, by the vector that was extracted from it."""
     trait, side = poles(TRAITS)[name]
-    vector = VectorStore([DEMO_FOLDER / "vectors"]).latest("demo-qwen2", trait.id)
+    vector = VectorStore([DEMO_FOLDER / "vectors"]).in_use("demo-qwen2", trait.id)
     assert vector is not None
     return build_plan({name: 1.0}, {name: (vector, side)}, SteeringOptions(), engine.info)[0]
 

@@ -30,7 +30,7 @@ def test_answers_when_a_pole_is_asked_for_then_lie_at_1_and_others_at_0_even_at_
     engine = load_engine({each.id: each for each in demo_models()}[model], MAX_RUNNING)
     try:
         trait = load_traits()["silly"]
-        vector = VectorStore(Settings(vectors_dir=str(tmp_path)).vector_folders).latest(
+        vector = VectorStore(Settings(vectors_dir=str(tmp_path)).vector_folders).in_use(
             model, "silly", engine.info.fingerprint
         )
         assert vector is not None

@@ -38,7 +38,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 def vector_of(engine: Engine, trait: str) -> PersonaVector:
-    vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).latest(engine.info.id, trait)
+    vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).in_use(engine.info.id, trait)
     assert vector is not None
     return vector
 

@@ -17,7 +17,7 @@ from vector_store import SweepKind, VectorStore
 def test_sweep_when_a_shipped_vector_is_measured_then_it_steers_and_its_controls_do_not() -> None:
     engine = load_engine(demo_models()[0], 32)
     try:
-        vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).latest(
+        vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).in_use(
             engine.info.id, "silly", engine.info.fingerprint
         )
         assert vector is not None

@@ -60,7 +60,7 @@ def test_a_cap_when_nothing_asks_for_the_pole_then_changes_nothing_and_lowers_it
     questions = ["What is the capital of France?", "What sound does a cow make?", "What is the opposite of hot?"]
     engine = load_engine(demo_models()[0], MAX_RUNNING)
     try:
-        vector = store.latest(engine.info.id, "silly", engine.info.fingerprint)
+        vector = store.in_use(engine.info.id, "silly", engine.info.fingerprint)
         assert vector is not None
         found = measure(engine, silly, {"silly": vector}, questions, lambda what, done, total: None)
     finally:

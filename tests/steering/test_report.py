@@ -44,7 +44,7 @@ def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
     ids = run(tmp_path, PretendEngine(), traits, store, console)
 
     assert sorted(header.id for header in store.list("org/pretend")) == sorted(ids)
-    vector = store.latest("org/pretend", "silly")
+    vector = store.in_use("org/pretend", "silly")
     assert vector is not None and set(vector.poles) == {"positive", "negative"} and vector.curve
     printed = console.getvalue()
     for said in (
@@ -152,7 +152,7 @@ def test_the_same_seed_saves_the_same_arrays(tmp_path: Path) -> None:
     stores = [VectorStore([tmp_path / name]) for name in ("one", "two")]
     for store in stores:
         run(tmp_path, PretendEngine(0.8), [make_trait()], store, io.StringIO())
-    one, two = (store.latest("org/pretend", "silly") for store in stores)
+    one, two = (store.in_use("org/pretend", "silly") for store in stores)
     assert one is not None and two is not None
     assert one.poles == two.poles and (one.means["response"]["positive"] == two.means["response"]["positive"]).all()
 

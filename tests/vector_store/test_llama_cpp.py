@@ -20,7 +20,7 @@ SCALE = 1.5
 
 @pytest.fixture(scope="module")
 def vector() -> PersonaVector:
-    vector = VectorStore([DEMO_FOLDER / "vectors"]).latest("demo-gpt-oss", "silly")
+    vector = VectorStore([DEMO_FOLDER / "vectors"]).in_use("demo-gpt-oss", "silly")
     assert vector is not None
     return vector
 

@@ -59,7 +59,7 @@ def test_what_is_saved_is_what_is_read(
     vector_id = VectorStore([folder]).save(vector)
 
     store = VectorStore([folder])
-    read = store.latest(model_id, trait)
+    read = store.in_use(model_id, trait)
 
     assert read is not None
     assert_same_arrays(read, vector)
@@ -80,7 +80,7 @@ def test_ids_that_climb_out_stay_inside(tmp_path: Path) -> None:
     store.save(dataclasses.replace(make_vector("../../outside", "../up"), id="../../../evil"))
 
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
-    assert store.latest("../../outside", "../up") is not None
+    assert store.in_use("../../outside", "../up") is not None
 
 
 def test_models_whose_names_share_a_folder_keep_their_own_vectors(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_models_whose_names_share_a_folder_keep_their_own_vectors(tmp_path: Path
 
     assert [header.id for header in store.list("org/model")] == [first]
     assert [header.id for header in store.list("org--model")] == [second]
-    assert_same_arrays(store.latest("org/model", "silly"), make_vector(seed=1))  # type: ignore[arg-type]
+    assert_same_arrays(store.in_use("org/model", "silly"), make_vector(seed=1))  # type: ignore[arg-type]
 
 
 def test_latest_is_the_newest_by_creation_whatever_folder_it_lies_in(tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_latest_is_the_newest_by_creation_whatever_folder_it_lies_in(tmp_path: P
     new = VectorStore([shipped]).save(make_vector(created="2026-02-01T00:00:00+00:00"))
     store = VectorStore([own, shipped])
 
-    latest = store.latest("org/model", "silly")
+    latest = store.in_use("org/model", "silly")
     assert latest is not None and latest.id == new
     assert [header.id for header in store.list()] == [new, old]
     assert VectorStore([tmp_path / "nowhere"]).list() == []
-    assert store.latest("org/model", "unknown") is None
+    assert store.in_use("org/model", "unknown") is None
     assert store.list("unknown") == []
 
 
@@ -111,7 +111,7 @@ def test_latest_for_weights_passes_over_newer_vectors_of_others(tmp_path: Path) 
     store = VectorStore([tmp_path])
     mine = store.save(dataclasses.replace(make_vector(), fingerprint="mine"))
     theirs = store.save(dataclasses.replace(make_vector(created="2027-01-01T00:00:00+00:00"), fingerprint="theirs"))
-    found = {name: store.latest("org/model", "silly", name) for name in ("mine", "theirs", "nobody's", None)}
+    found = {name: store.in_use("org/model", "silly", name) for name in ("mine", "theirs", "nobody's", None)}
     assert {name: vector and vector.id for name, vector in found.items()} == {
         "mine": mine,
         "theirs": theirs,
@@ -126,7 +126,7 @@ def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
     assert store.save(vector) == store.save(vector) == "mine"
     with pytest.raises(FileExistsError):
         store.save(dataclasses.replace(make_vector(seed=2), id="mine"))
-    assert_same_arrays(store.latest("org/model", "silly"), vector)  # type: ignore[arg-type]
+    assert_same_arrays(store.in_use("org/model", "silly"), vector)  # type: ignore[arg-type]
     assert len(list(tmp_path.rglob("*.*"))) == 1
 
 
@@ -138,15 +138,15 @@ def test_two_vectors_of_the_same_second_get_ids_of_their_own(tmp_path: Path) -> 
 
 def test_a_running_store_sees_new_changed_and_removed_files(tmp_path: Path) -> None:
     reader, writer = VectorStore([tmp_path]), VectorStore([tmp_path])
-    assert reader.list() == [] and reader.latest("org/model", "silly") is None
+    assert reader.list() == [] and reader.in_use("org/model", "silly") is None
 
     first = writer.save(make_vector(created="2026-01-01T00:00:00+00:00"))
-    assert reader.latest("org/model", "silly").id == first  # type: ignore[union-attr]
+    assert reader.in_use("org/model", "silly").id == first  # type: ignore[union-attr]
     second = writer.save(make_vector(created="2026-01-02T00:00:00+00:00"))
-    assert reader.latest("org/model", "silly").id == second  # type: ignore[union-attr]
+    assert reader.in_use("org/model", "silly").id == second  # type: ignore[union-attr]
 
     next(tmp_path.rglob(f"{second}.safetensors")).unlink()
-    assert reader.latest("org/model", "silly").id == first  # type: ignore[union-attr]
+    assert reader.in_use("org/model", "silly").id == first  # type: ignore[union-attr]
     assert [header.id for header in reader.list()] == [first]
 
 
@@ -194,7 +194,7 @@ def test_a_bad_file_is_named_once_and_skipped(
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            latest = store.latest("org/model", "silly")
+            latest = store.in_use("org/model", "silly")
             assert latest is not None and latest.id == good
     assert len(caplog.records) == 1
     assert str(path.parent) in caplog.text
@@ -222,7 +222,7 @@ def test_a_file_of_a_later_format_is_skipped_with_its_number(tmp_path: Path, cap
 def test_what_is_read_can_not_be_changed_by_mistake(tmp_path: Path) -> None:
     store = VectorStore([tmp_path])
     store.save(make_vector())
-    latest = store.latest("org/model", "silly")
+    latest = store.in_use("org/model", "silly")
     assert latest is not None
     with pytest.raises(ValueError, match="read-only"):
         latest.means["response"]["neutral"][0] = 0
@@ -288,10 +288,10 @@ def test_delete_when_one_version_then_it_is_gone_for_a_running_store_and_the_oth
     running, store = VectorStore([place]), VectorStore([place])
     ids = [store.save(make_vector(created=f"2026-01-0{day}T00:00:00+00:00")) for day in (1, 2, 3)]
     other = store.save(make_vector(trait="other"))
-    assert running.latest("org/model", "silly").id == ids[2]  # type: ignore[union-attr]
+    assert running.in_use("org/model", "silly").id == ids[2]  # type: ignore[union-attr]
 
     assert store.delete("org/model", "silly", ids[2]) == (ids[2],)
-    assert running.latest("org/model", "silly").id == ids[1]  # type: ignore[union-attr]
+    assert running.in_use("org/model", "silly").id == ids[1]  # type: ignore[union-attr]
     with pytest.raises(VectorNotFound):
         running.get(ids[2])
     with pytest.raises(VectorNotFound, match=ids[2]):
@@ -388,6 +388,7 @@ def test_urls_when_listed_within_seconds_then_the_place_is_asked_once(monkeypatc
     monkeypatch.setattr(type(system), "find", lambda self, *a, **k: asked.append("") or find(self, *a, **k))
     store = VectorStore(["memory://another"])
     store.save(make_vector())
+    asked.clear()
     for _ in range(3):
         assert len(store.list()) == 1
     assert len(asked) == 1
@@ -443,3 +444,116 @@ def test_metadata_when_all_of_it_is_given_then_it_is_kept(tmp_path: Path) -> Non
     store = VectorStore([tmp_path])
     read = store.get(store.save(make_vector(filters=filters, parent="an-older-one", origin="transferred")))
     assert (read.filters, read.parent, read.origin) == (filters, "an-older-one", "transferred")
+
+
+def test_in_use_when_the_weights_lie_under_another_id_then_they_are_found_there(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vector_store.store.HOMES_FRESH_S", 0.0)
+    running, writer = VectorStore([place]), VectorStore([place])
+    assert running.in_use("mine", "silly", "w") is None
+    theirs = writer.save(make_vector("theirs", fingerprint="w"))
+    writer.save(make_vector("others", fingerprint="other weights"))
+    writer.save(make_vector("mine", fingerprint="former weights"))
+    assert running.in_use("mine", "silly", "w").id == theirs  # type: ignore[union-attr]
+    assert running.in_use("mine", "other", "w") is None
+    assert {trait: header.id for trait, header in running.all_in_use("mine", "w").items()} == {"silly": theirs}
+    assert [header.model_id for header in running.versions("mine", "silly", "w")] == ["theirs", "mine"]
+    assert [header.model_id for header in running.versions("mine", "silly")] == ["mine"]
+    own = writer.save(make_vector("mine", fingerprint="w", seed=3))
+    for name in ("mine", "theirs", "a third name"):
+        assert running.in_use(name, "silly", "w").id == own  # type: ignore[union-attr]
+
+
+def test_in_use_when_a_model_is_asked_for_again_then_its_own_folders_alone_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = VectorStore([tmp_path])
+    for number in range(30):
+        store.save(make_vector(f"model-{number}", fingerprint=f"{number % 15}"))
+    assert store.in_use("model-1", "silly", "1") is not None
+    looked: list[str | None] = []
+    entries = type(store.places[0]).entries
+    monkeypatch.setattr(
+        type(store.places[0]),
+        "entries",
+        lambda self, model=None, trait=None: looked.append(model) or entries(self, model, trait),
+    )
+    assert store.in_use("model-1", "silly", "1") is not None
+    assert looked == ["model-1", "model-16"]
+    found = store.save(make_vector("model-99", fingerprint="1", seed=2))
+    assert store.in_use("model-1", "silly", "1").id == found  # type: ignore[union-attr]
+
+
+def test_use_when_an_older_one_is_asked_for_then_it_is_in_use_everywhere_until_another_is(place: str) -> None:
+    running, store = VectorStore([place]), VectorStore([place])
+    first, second = (store.save(make_vector(seed=seed)) for seed in (1, 2))
+    assert running.in_use("org/model", "silly").id == second  # type: ignore[union-attr]
+    assert store.use(first) == second
+    third = store.save(make_vector(seed=3))
+    for fingerprint in ("f" * 16, None):
+        assert running.in_use("org/model", "silly", fingerprint).id == first  # type: ignore[union-attr]
+    assert running.standing(first).in_use and not running.standing(third).in_use
+    assert (
+        f"because {first} was asked for; use it with: persona-proxy vectors use {third}" in store.standing(third).note
+    )
+    assert store.use(third) == first
+    assert running.in_use("org/model", "silly").id == third  # type: ignore[union-attr]
+    store.delete("org/model", "silly", third)
+    assert running.in_use("org/model", "silly").id == second  # type: ignore[union-attr]
+    assert running.list() and all(header.model_id == "org/model" for header in running.list())
+    with pytest.raises(VectorNotFound):
+        store.use("nothing")
+    with pytest.raises(ValueError, match="before it is measured"):
+        store.use(store.save(make_vector(seed=4, poles={})))
+
+
+def test_use_when_it_was_shipped_then_the_choice_is_written_beside_ones_own(tmp_path: Path) -> None:
+    shipped = VectorStore([tmp_path / "shipped"]).save(make_vector())
+    own, store = VectorStore([tmp_path / "own"]), VectorStore([tmp_path / "own", tmp_path / "shipped"])
+    newer = store.save(make_vector(seed=1))
+    assert store.use(shipped) == newer
+    assert VectorStore([tmp_path / "own", tmp_path / "shipped"]).in_use("org/model", "silly").id == shipped  # type: ignore[union-attr]
+    assert own.in_use("org/model", "silly").id == newer  # type: ignore[union-attr]
+    assert not list((tmp_path / "shipped").rglob("*.json"))
+
+
+def test_use_when_its_note_is_damaged_then_it_counts_for_nothing_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = VectorStore([tmp_path])
+    first, second = (store.save(make_vector(seed=seed)) for seed in (1, 2))
+    store.use(first)
+    (note,) = tmp_path.rglob("*.json")
+    note.write_bytes(b"{" * 100_000)
+    assert store.in_use("org/model", "silly").id == second  # type: ignore[union-attr]
+    assert note.name in caplog.text
+    note.parent.rename(tmp_path / "elsewhere")
+    note.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnreachable, match="a link that leads elsewhere"):
+        store.use(first)
+
+
+@pytest.mark.parametrize("created", ["2025-12-31T23:59:59+00:00", "2026-03-01T00:00:00+09:00", "", "no time"])
+def test_save_when_the_clock_is_behind_then_the_version_is_later_than_all_of_its_kind(
+    tmp_path: Path, created: str
+) -> None:
+    store = VectorStore([tmp_path])
+    store.save(make_vector(created="2026-03-01T12:00:00Z"))
+    store.save(make_vector("another id", created="2026-03-02T12:00:00+00:00"))
+    store.save(make_vector(trait="other", created="2026-09-01T12:00:00+00:00"))
+    store.save(make_vector(fingerprint="other", model_id="stranger", created="2026-09-01T12:00:00+00:00"))
+    late = make_vector(seed=1, created=created)
+    saved = store.save(late)
+    assert store.get(saved).created == "2026-03-02T12:00:01+00:00"
+    assert store.in_use("org/model", "silly").id == saved  # type: ignore[union-attr]
+    assert store.save(late) == saved and len(store.versions("org/model", "silly")) == 2
+    assert store.get(store.save(make_vector(seed=2, created=created))).created == "2026-03-02T12:00:02+00:00"
+    assert store.get(store.save(make_vector(seed=3, created="2027-01-01T00:00:00+00:00"))).created.startswith("2027")
+
+
+def test_save_when_one_has_its_id_then_its_time_stays(tmp_path: Path) -> None:
+    store = VectorStore([tmp_path])
+    store.save(make_vector(created="2026-03-01T12:00:00Z"))
+    store.save(make_vector(seed=1, id="pulled", created="2026-01-01T00:00:00+00:00"))
+    assert store.get("pulled").created == "2026-01-01T00:00:00+00:00"

@@ -26,7 +26,7 @@ def measuring_kind(around: Surroundings) -> Kind:
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: MeasuringParameters, work: Work) -> PersonaVector:
         judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
-        vector = chosen(around.store, engine.info.id, trait.id, asked.version)
+        vector = chosen(around.store, engine.info.id, trait.id, asked.version, engine.info.fingerprint)
         return measuring.measure(engine, trait, vector, judged, seed=asked.seed, work=work)
 
     def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: MeasuringParameters) -> dict[str, float]:

@@ -38,7 +38,7 @@ def sweeping_kind(around: Surroundings) -> Kind:
     """The kind."""
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: SweepParameters, work: Work) -> PersonaVector:
-        vector = chosen(around.store, engine.info.id, trait.id, asked.version)
+        vector = chosen(around.store, engine.info.id, trait.id, asked.version, engine.info.fingerprint)
         return sweep(engine, trait, vector, kind, asked.options, work)
 
     def found(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: SweepParameters) -> dict[str, float]:

@@ -67,6 +67,8 @@ def vector_kind(
             work = Work(progress, parts, task.check, around.max_running)
             vector = make(engine, trait, kind, asked, work)
         task.check()
-        return Done({"vector": making.save(around.store, vector)}, parts.discard)
+        id_ = making.save(around.store, vector)
+        standing = around.store.standing(id_)
+        return Done({"vector": id_, "in_use": standing.in_use, "note": standing.note}, parts.discard)
 
     return Kind(name, parameters, run)

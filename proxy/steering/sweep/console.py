@@ -32,7 +32,7 @@ def run_sweeps(
     parts_folder: Path,
     fresh: bool = False,
 ) -> None:
-    """Sweep the newest vector of each trait, save it as a new version, and `show` that. Blocks for minutes per trait.
+    """Sweep the vector in use of each trait, save it as a new version, and `show` that. Blocks for minutes per trait.
     Without `judge` it is the usual one.
 
     What an earlier run did not finish is gone on with, unless `fresh`, from the parts below `parts_folder`. A trait
@@ -42,7 +42,7 @@ def run_sweeps(
     failures: list[str] = []
     for number, trait in enumerate(traits):
         try:
-            vector = newest(store, engine, trait)
+            vector = in_use(store, engine, trait)
             kind = default_kind(engine.info, trait) if judge is None else judge
             parts = parts_of(parts_folder, engine, trait, (parts_key(vector.id, options), name_of(kind)))
             if fresh:
@@ -61,13 +61,14 @@ def run_sweeps(
             raise
         parts.discard()
         show(swept)
+        _say(store.standing(swept.id).note, console)
     if failures:
         raise SetupError("; ".join(failures))
 
 
-def newest(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
-    """The newest vector of this trait for these weights. SetupError where there is none."""
-    vector = store.latest(engine.info.id, trait.id, engine.info.fingerprint)
+def in_use(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
+    """The vector of this trait that these weights are steered by. SetupError where there is none."""
+    vector = store.in_use(engine.info.id, trait.id, engine.info.fingerprint)
     if vector is None:
         raise SetupError(
             f"{engine.info.id} has no vector for {trait.id}: persona-proxy extract --model {engine.info.id} "

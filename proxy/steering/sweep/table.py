@@ -15,7 +15,7 @@ def curve_table(header: VectorHeader) -> Iterator[str]:
             yield f"{header.pole(side)}: relative dose {header.poles[side].relative_dose:.2f} at coefficient 1"
             yield f"  {sweep.verdict}"
             yield f"  {reached(sweep)}"
-            yield f"  judged by {sweep.judge.name}, AUROC {sweep.judge.auroc:.2f}; 95 % intervals over questions"
+            yield f"  judged by {sweep.judge.name}, AUROC {sweep.judge.auroc:.2f}; intervals are over questions"
             yield from _rows(sweep)
 
 
@@ -30,6 +30,8 @@ def _rows(sweep: Sweep) -> Iterator[str]:
     randoms = {point.coefficient: point for point in sweep.points if point.kind == "random"}
     known = any(point.correct for point in sweep.points)
     facts = f"{'facts right':14}" if known else ""
+    yield "  mean (95 % interval): trait and coherence from 0 to 100, the others in percent of the answers;"
+    yield "  of random vectors as strong as this one the means: trait / coherence"
     yield f"  {'coefficient':14}{'dose':6}{'trait':14}{'coherence':14}{'wrong way':14}{facts}{'random vector':15}trait"
     for point in sweep.points:
         if point.kind != "random":

@@ -112,10 +112,11 @@ def poles_of(
 
 
 def native_vector(store: VectorStore, model_id: str, fingerprint: str, trait: Trait) -> PersonaVector:
-    """The newest vector of these weights that was taken from the model itself. SetupError where there is none."""
-    for header in store.list(model_id, trait.id):
-        if (header.fingerprint, header.origin) == (fingerprint, "native"):
-            return store.get(header.id)
+    """The vector of these weights, of those taken from the model itself, that would be in use if there were no others.
+    SetupError where there is none."""
+    vector = store.in_use(model_id, trait.id, fingerprint, origin="native")
+    if vector is not None:
+        return vector
     raise SetupError(
         f"{model_id} has no vector of its own for {trait.id}: persona-proxy extract --model {model_id} "
         f"--trait {trait.id}"

@@ -57,7 +57,7 @@ def run_apply(
     transfer_id: str | None = None,
     seed: int = 0,
 ) -> list[PersonaVector]:
-    """Carry the newest vector that `source_id` has of each trait to the engine's model, measure where and how strongly
+    """Carry the vector in use that `source_id` has of each trait to the engine's model, measure where and how strongly
     it steers, and save it. Blocks for minutes per trait. All that can be known to be wrong is found out first."""
     prepare(store, parts_folder)
     transfer = find(folder, source_id, engine.info, transfer_id)
@@ -74,7 +74,8 @@ def run_apply(
             moved = apply(engine, trait, vector, transfer, folder, judged, seed=seed, work=work)
         made.append(dataclasses.replace(moved, id=save(store, moved)))
         parts.discard()
-        print(*applied_lines(made[-1]), sep="\n", file=console, flush=True)
+        note = f"  {store.standing(made[-1].id).note}"
+        print(*applied_lines(made[-1]), note, sep="\n", file=console, flush=True)
     return made
 
 
