@@ -24,6 +24,7 @@ from proxy.judges import served_judges
 from proxy.routes import observe
 from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard
+from proxy.routes.body import json_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
@@ -122,6 +123,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
             ready,
         ],
         lifespan=[_jobs],
+        guards=[json_guard],
         state=State({"services": _services(settings, registry)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[observe.before_send],

@@ -10,6 +10,7 @@ ProxyError
 │   ├── ModelNotFound         404
 │   └── PersonaNotFound       404
 ├── MethodNotAllowed          405
+├── UnsupportedMediaType      415  a JSON body that says it is something else
 ├── RequestTimeout            408  the request's body did not come
 ├── ModelBusy                 409  it can't be unloaded now: loading, or in use
 ├── VectorConflict            409  a vector that may not be changed, or whose id is taken
@@ -99,6 +100,12 @@ class MethodNotAllowed(ProxyError):
 class RequestTimeout(ProxyError):
     status = 408
     code = "request_timeout"
+    type = "invalid_request_error"
+
+
+class UnsupportedMediaType(ProxyError):
+    status = 415
+    code = "unsupported_media_type"
     type = "invalid_request_error"
 
 
@@ -192,13 +199,23 @@ class SetupError(ProxyError):
     """A bad setting, a missing file or a port in use: shown as one line, exit code 2."""
 
 
+MAX_MESSAGE = 4000  # characters of a message, and of a parameter's name: both may hold what the client sent
+
+
 def error_body(error: ProxyError) -> dict[str, Any]:
     """The body of an OpenAI error response."""
     return {
         "error": {
-            "message": error.message,
+            "message": _shortened(error.message),
             "type": error.type,
-            "param": error.param,
+            "param": None if error.param is None else _shortened(error.param),
             "code": error.code,
         }
     }
+
+
+def _shortened(text: str) -> str:
+    """The text without its middle where it is too long: what is possible stands at the end."""
+    if len(text) <= MAX_MESSAGE:
+        return text
+    return f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"

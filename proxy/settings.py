@@ -381,6 +381,9 @@ def _check_together(settings: Settings) -> None:
             fsspec.get_filesystem_class(settings.vectors_dir.partition("://")[0].rpartition("::")[2])
         except (ValueError, ImportError) as error:
             raise SetupError(f"vectors_dir: {settings.vectors_dir}: {error}") from None
+    for key in (*settings.api_keys, *([settings.admin_key] if settings.admin_key else [])):
+        if key != key.strip() or not key.isprintable():
+            raise SetupError("api_keys, admin_key: a key begins or ends with a space, or holds a control character")
     if settings.api_keys and (strays := set(settings.key_personas) - set(settings.api_keys)):
         raise SetupError(f"key_personas: {len(strays)} of the keys are not among the api_keys, which alone are let in")
 

@@ -130,7 +130,7 @@ class Registry:
             model = self._known(model_id)
             state = model.state
             if state.status == "failed":
-                raise ModelUnavailable(_failure(state.id, state.error))
+                raise ModelUnavailable(_failure(state.id))
             if state.awaited:
                 raise ModelUnavailable(
                     f"The model {model_id!r} is still loading; try again in a moment.",
@@ -272,7 +272,7 @@ class Registry:
                 engine.close()
             return
         for hold in holds:
-            hold.settle(engine, _failure(state.id, error))
+            hold.settle(engine, _failure(state.id))
         self._tell(state)
 
     def _unload_idle(self) -> None:
@@ -302,8 +302,10 @@ class Registry:
             logger.exception("nobody could be told that %s is %s", state.id, state.status)
 
 
-def _failure(model_id: str, error: str | None) -> str:
-    return f"The model {model_id!r} failed to load: {error} (POST /api/models/{model_id}/load tries again)"
+def _failure(model_id: str) -> str:
+    """Not why: the reason may name folders of this machine, which are none of a client's business."""
+    path = f"/api/models/{model_id}"
+    return f"The model {model_id!r} failed to load; GET {path} says why, and POST {path}/load tries again."
 
 
 def _one_line(error: Exception) -> str:

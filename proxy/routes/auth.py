@@ -1,7 +1,8 @@
 """API keys. The client keys open /v1, the admin key opens everything.
 
 /api takes the admin key; where no admin key is set it takes the client keys, and with no keys at all everything is
-open. /health, /ready and /schema are always open: they tell nothing but that the server is there.
+open to everyone but foreign web pages. /health, /ready and /schema are always open: they tell nothing but that the
+server is there, and which models it has.
 """
 
 import hmac
@@ -12,6 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
 from proxy.errors import AuthenticationFailed, PermissionDenied
+from proxy.routes.browsers import refuse_foreign_pages
 from proxy.services import services_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -27,7 +29,11 @@ def matching(key: str | None, keys: Iterable[str]) -> str | None:
     """The one of `keys` that was presented. Takes the same time whichever it is."""
     found = None
     for known in keys:
-        if hmac.compare_digest((key or "").encode(), known.encode()):
+        # Clients send letters beyond ASCII as UTF-8 or as Latin-1; headers are read as the latter.
+        as_sent = known.encode().decode("latin-1")
+        if hmac.compare_digest((key or "").encode(), as_sent.encode()) | hmac.compare_digest(
+            (key or "").encode(), known.encode()
+        ):
             found = known
     return found
 
@@ -38,6 +44,8 @@ def client_guard(connection: Connection, _: BaseRouteHandler) -> None:
     if settings.api_keys:
         admin = [settings.admin_key] if settings.admin_key else []
         _require(connection, [*settings.api_keys, *admin])
+    else:
+        refuse_foreign_pages(connection, settings)
 
 
 def admin_guard(connection: Connection, _: BaseRouteHandler) -> None:
@@ -49,6 +57,13 @@ def admin_guard(connection: Connection, _: BaseRouteHandler) -> None:
     if matching(presented_key(connection), settings.api_keys) not in (None, settings.admin_key):
         raise PermissionDenied("This key opens /v1; /api needs the admin key.")
     _require(connection, [settings.admin_key])
+
+
+def is_let_in(connection: Connection) -> bool:
+    """Whether the caller may be told what is nobody else's business, such as why a model failed: folders are in it."""
+    settings = services_of(connection).settings
+    keys = [*settings.api_keys, *([settings.admin_key] if settings.admin_key else [])]
+    return not keys or matching(presented_key(connection), keys) is not None
 
 
 def _require(connection: Connection, keys: list[str]) -> None:

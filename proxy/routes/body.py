@@ -11,18 +11,25 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
+from litestar.connection import ASGIConnection
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
+from litestar.handlers.base import BaseRouteHandler
+from litestar.handlers.http_handlers.base import HTTPRouteHandler
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 from msgspec import inspect
 
-from proxy.errors import InvalidRequest
+from proxy.errors import InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T")
 
-# How msgspec ends a message: " - at `$.messages[0]`", or " - at `key` in `$.logit_bias`".
-_PLACE = re.compile(r" - at (`key` in )?`\$")
+# How msgspec ends a message: " - at `$.messages[0]`", or " - at `key` in `$.logit_bias`". What it quotes of the body
+# comes before, and may look alike.
+_PLACE = re.compile(r"(.*) - at (`key` in )?`\$(.*)", re.DOTALL)
+# What a page can send anywhere without asking first; a form's is also what curl says of itself.
+_SIMPLE_TYPES = ("text/plain", "multipart/form-data")
+_FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def decode(body: bytes, type_: type[T]) -> T:
@@ -36,7 +43,7 @@ def decode(body: bytes, type_: type[T]) -> T:
 
 
 def _wrong_field(message: str, type_: type) -> InvalidRequest:
-    what, in_key, path = _PLACE.split(message) if _PLACE.search(message) else (message, None, "")
+    what, in_key, path = found.groups() if (found := _PLACE.fullmatch(message)) else (message, None, "")
     if in_key:
         what += " as a key"
     path = path.rstrip("`").removeprefix(".").replace("[...]", "")
@@ -138,6 +145,16 @@ def _bounds(info: inspect.FloatType | inspect.IntType) -> str:
     if info.ge is not None:
         return f" of at least {ge}"
     return f" above {gt}" if info.gt is not None else ""
+
+
+def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """UnsupportedMediaType for a body that should be JSON and says it is something else."""
+    wanted = handler.resolve_data_dto() if isinstance(handler, HTTPRouteHandler) else None
+    if wanted is None or not issubclass(wanted, StrictBody):
+        return
+    given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given in _SIMPLE_TYPES or (given == _FORM_TYPE and "origin" in connection.headers):
+        raise UnsupportedMediaType(f"The body's type is {given}; possible: application/json")
 
 
 class StrictBody(AbstractDTO[T]):
