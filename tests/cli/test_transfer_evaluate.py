@@ -66,6 +66,8 @@ def test_evaluate_when_one_trait_is_asked_for_then_there_is_no_other_to_be_wrong
         kinds = {arm.kind for arm in pole.arms}
         assert not kinds & {"wrong_trait", "native_by_others", "transferred_by_others"}
         assert pole.placed_by_others is None and pole.recovery_by_others is None
+    printed = capsys.readouterr().out
+    assert "- the control wrong trait, of silly, serious" in printed and "All of it came" not in printed
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from proxy.steering.transfer.files import TransferInfo
 from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 
 WANTED_MEAN, WANTED_LEAST = 0.85, 0.6  # recovery: over all poles, and of each
+WANTED_P = 0.05  # that directions dealt out at random are as close: less than this
+FEWEST_POLES = 4  # with fewer, one way in six or more to deal directions out is the right one: no p is below WANTED_P
 VARIED: tuple[ArmKind, ...] = ("random", "random_covariance", "shuffled", "wrong_trait")  # each sample in its own way
 CONTROLS: tuple[ArmKind, ...] = ("none", "random", "random_covariance", "shuffled", "wrong_trait", "sampling")
 
@@ -100,20 +102,52 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def misses(found: Evaluation) -> list[str]:
-    """Each thing wanted of a transfer that did not come, in words; none when all did."""
+    """Each thing wanted of a transfer that was measured and did not come, in words."""
     means = {"": found.recovery, "placed by the other traits: ": found.recovery_by_others}
     missed = [
         f"{where}mean recovery {mean.mean:.3f}, wanted {WANTED_MEAN:g}"
         for where, mean in means.items()
         if mean is not None and mean.mean < WANTED_MEAN
     ]
+    if len(found.poles) >= FEWEST_POLES and found.cosine_p >= WANTED_P:
+        missed.append(
+            "dealt out to the poles at random, the transferred directions are as close to the native ones with p = "
+            f"{found.cosine_p:.4f}, wanted less than {WANTED_P:g}"
+        )
     return missed + [f"{pole.pole}: {line}" for pole in found.poles for line in _misses_of(pole)]
+
+
+def missing(found: Evaluation) -> list[str]:
+    """Each thing without which there is no verdict on a transfer, in words: poles, a judge, or controls."""
+    scored = [pole for pole in found.poles if _is_scored(pole, "transferred")]
+    lines = [
+        f"{pole.pole}: unscored, the judge's AUROC is {pole.judge.auroc:.2f}"
+        for pole in found.poles
+        if pole not in scored
+    ]
+    if len(scored) < FEWEST_POLES:
+        lines.append(
+            f"poles that could be scored: there are {len(scored)}, and at least both of two traits are needed, or "
+            "chance can't be told from a match"
+        )
+    for kind in CONTROLS:
+        poles = [pole.pole for pole in scored if not _is_scored(pole, kind)]
+        if poles:
+            lines.append(f"the control {kind.replace('_', ' ')}, of {', '.join(poles)}")
+    poles = [pole.pole for pole in scored if pole.placed_by_others is None]
+    if poles:
+        lines.append(f"place and dose by the other traits, of {', '.join(poles)}")
+    return lines
+
+
+def _is_scored(pole: PoleFigures, kind: ArmKind) -> bool:
+    arm = pole.arm(kind)
+    return arm is not None and arm.trait is not None
 
 
 def _misses_of(pole: PoleFigures) -> Iterator[str]:
     arm = pole.arm("transferred")
     if arm is None or arm.trait is None:
-        yield f"unscored, the judge's AUROC is {pole.judge.auroc:.2f}"
         return
     if arm.recovery is None:
         yield "the native vector itself shows no more of it than no steering"

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from proxy.steering.transfer.arms import N_RANDOM, ArmKind
 from proxy.steering.transfer.figures import (
+    FEWEST_POLES,
     WANTED_LEAST,
     WANTED_MEAN,
+    WANTED_P,
     ArmFigures,
     Evaluation,
     PoleFigures,
     misses,
+    missing,
     points,
 )
 from vector_store import Measured, PoleChoice
@@ -28,6 +31,7 @@ NAMES: dict[ArmKind, str] = {
     "sampling": "sampling",
     "prompt": "system prompt",
 }
+NOT_MEASURED = "not measured"
 BESIDE: tuple[ArmKind, ...] = ("none", "native", "transferred", "shuffled", "prompt")  # where there is no room for all
 
 INTRODUCTION = f"""# Personas carried from one model to another
@@ -88,8 +92,8 @@ def _overview(found: Sequence[Evaluation]) -> Iterator[str]:
     for each in found:
         own, by_others = (_least(measured) for measured in _recovered(each))
         yield (
-            f"| {each.source} | {each.target} | {_share(each.recovery)} | {own} | {_share(each.recovery_by_others)} | "
-            f"{by_others} | {len(misses(each)) or 'nowhere'} |"
+            f"| {each.source} | {each.target} | {_share(each.recovery)} | {own} | {_mean_by_others(each)} | "
+            f"{by_others} | {len(misses(each)) or ('no verdict' if missing(each) else 'nowhere')} |"
         )
     yield ""
 
@@ -116,19 +120,38 @@ def _summary(found: Evaluation) -> Iterator[str]:
     )
     own, by_others = _recovered(found)
     if own:
+        placed = _mean_by_others(found) + (f", the least {_least(by_others)}" if by_others else "")
+        chance = (
+            " Dealt out to the poles at random, the transferred directions are as close to the native ones with p = "
+            f"{found.cosine_p:.4f}."
+        )
         yield ""
         yield (
             f"**Mean recovery {_share(found.recovery)}** over {len(own)} poles, the least {_least(own)}; placed by the "
-            f"other traits {_share(found.recovery_by_others)}, the least {_least(by_others)}. Dealt out to the poles "
-            f"at random, the transferred directions are as close to the native ones with p = {found.cosine_p:.4f}."
+            f"other traits {placed}." + (chance if len(found.poles) >= FEWEST_POLES else "")
         )
-    missed = misses(found)
     yield ""
-    wanted = f"mean recovery {WANTED_MEAN}, none below {WANTED_LEAST}, above every control with intervals apart"
-    yield f"Wanted: {wanted}. " + ("It fell short:" if missed else "All of it came.")
-    if missed:
+    yield from _verdict(found)
+
+
+def _verdict(found: Evaluation) -> Iterator[str]:
+    """What was wanted and whether it came, which is said only where all that could show otherwise was measured."""
+    missed, lacking = misses(found), missing(found)
+    wanted = (
+        f"mean recovery {WANTED_MEAN}, none below {WANTED_LEAST}, above every control with intervals apart, directions "
+        f"closer to the native ones than by chance (p below {WANTED_P})"
+    )
+    if not missed and not lacking:
+        yield f"Wanted: {wanted}. All of it came."
+        return
+    yield f"Wanted: {wanted}. " + ("It fell short:" if missed else "There is no verdict, since this is missing:")
+    yield ""
+    yield from (f"- {line}" for line in missed or lacking)
+    if missed and lacking:
         yield ""
-        yield from (f"- {line}" for line in missed)
+        yield "Of the rest there is no verdict, since this is missing:"
+        yield ""
+        yield from (f"- {line}" for line in lacking)
 
 
 Columns = dict[str, Callable[[PoleFigures], str]]
@@ -184,10 +207,12 @@ def _geometry() -> Columns:
 def _by_others() -> Columns:
     return {
         "place": lambda pole: _place(pole.placed_by_others),
-        "relative dose": lambda pole: f"{pole.placed_by_others.relative_dose:.2f}" if pole.placed_by_others else "",
+        "relative dose": lambda pole: (
+            f"{pole.placed_by_others.relative_dose:.2f}" if pole.placed_by_others else NOT_MEASURED
+        ),
         "native": _of("native_by_others", _trait),
         "transferred": _of("transferred_by_others", _trait),
-        "recovery": lambda pole: _share(pole.recovery_by_others),
+        "recovery": lambda pole: NOT_MEASURED if pole.placed_by_others is None else _share(pole.recovery_by_others),
         "coherence / facts right, transferred": _of("transferred_by_others", _coherence),
     }
 
@@ -195,7 +220,7 @@ def _by_others() -> Columns:
 def _of(kind: ArmKind, cell: Callable[[ArmFigures], str]) -> Callable[[PoleFigures], str]:
     def of(pole: PoleFigures) -> str:
         arm = pole.arm(kind)
-        return "" if arm is None else cell(arm)
+        return NOT_MEASURED if arm is None else cell(arm)
 
     return of
 
@@ -224,13 +249,13 @@ def _most(arm: ArmFigures) -> str:
 
 def _nearest(pole: PoleFigures) -> str:
     if not pole.cosines_of_others:
-        return ""
+        return NOT_MEASURED
     name, value = max(pole.cosines_of_others.items(), key=lambda item: item[1])
     return f"{value:.2f} ({name})"
 
 
 def _place(choice: PoleChoice | None) -> str:
-    return "" if choice is None else f"block {choice.block}, {choice.positions}"
+    return NOT_MEASURED if choice is None else f"block {choice.block}, {choice.positions}"
 
 
 def _points(measured: Measured | None) -> str:
@@ -239,6 +264,12 @@ def _points(measured: Measured | None) -> str:
 
 def _percent(measured: Measured | None) -> str:
     return "unscored" if measured is None else f"{100 * measured.mean:.0f}"
+
+
+def _mean_by_others(found: Evaluation) -> str:
+    if all(pole.placed_by_others is None for pole in found.poles):
+        return NOT_MEASURED
+    return _share(found.recovery_by_others)
 
 
 def _share(measured: Measured | None) -> str:

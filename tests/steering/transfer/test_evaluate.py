@@ -22,7 +22,7 @@ from proxy.steering.transfer.arms import (
     reported_questions,
 )
 from proxy.steering.transfer.evaluate import SPECIFIC, evaluate
-from proxy.steering.transfer.figures import ArmFigures, Evaluation, misses
+from proxy.steering.transfer.figures import ArmFigures, Evaluation, misses, missing
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import (
     BEST_BLOCK,
@@ -192,7 +192,7 @@ def test_evaluate_when_the_judge_is_none_then_traits_are_unscored(folder: Path) 
     moved = arm(found, "silly", "transferred")
     assert moved.trait is None and moved.recovery is None and moved.anti_steered is None and moved.variants == []
     assert moved.coherence is not None and moved.others == {} and found.recovery is None
-    assert sum("unscored" in line for line in misses(found)) == 4
+    assert sum("unscored" in line for line in missing(found)) == 4
 
 
 def test_evaluate_when_it_was_cut_off_then_it_goes_on_to_the_same_figures(

@@ -9,7 +9,7 @@ import pytest
 from proxy.errors import SetupError
 from proxy.steering.transfer import reporting
 from proxy.steering.transfer.arms import ArmKind, EvaluationOptions
-from proxy.steering.transfer.figures import ArmFigures, Evaluation, PoleFigures, misses
+from proxy.steering.transfer.figures import ArmFigures, Evaluation, PoleFigures, misses, missing
 from proxy.steering.transfer.page import page, section
 from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 
@@ -33,6 +33,9 @@ def arm(kind: ArmKind, trait: float, recovery: float | None = None, width: float
         recovery=None if recovery is None else measured(recovery, 0.05),
         **known,
     )
+
+
+CONTROLS = [arm(kind, 3) for kind in ("random_covariance", "shuffled", "wrong_trait", "sampling")]
 
 
 def pole(name: str, arms: list[ArmFigures], judge: JudgedBy = JUDGE) -> PoleFigures:
@@ -80,20 +83,22 @@ GOOD = pole(
         arm("native", 90),
         arm("transferred", 88, 0.98, others={"honest": -4.0, "deep": 12.0}),
         arm("random", 3, 0.01, variants=[0.0, 6.4]),
+        *CONTROLS,
         arm("transferred_by_others", 80, 0.9),
     ],
 )
+WHOLE = [msgspec.structs.replace(GOOD, pole=name) for name in ("silly", "serious", "honest", "dishonest")]
 
 
 def test_section_then_figures_stand_beside_their_controls_and_intervals() -> None:
-    text = "\n".join(section(evaluation([GOOD])))
+    text = "\n".join(section(evaluation(WHOLE)))
     for part in (
         "## one to two",
         "30 questions for each pole",
-        "**Mean recovery 0.95 (0.92 to 0.98)** over 1 poles, the least 0.98; placed by the other traits "
+        "**Mean recovery 0.95 (0.92 to 0.98)** over 4 poles, the least 0.98; placed by the other traits "
         "0.90 (0.86 to 0.94), the least 0.91. ",
         "p = 0.0001",
-        "| silly | 2 (-3 to 7) | 90 (85 to 95) | 88 (83 to 93) | 3 (-2 to 8), most 6 |",
+        "| silly | 2 (-3 to 7) | 90 (85 to 95) | 88 (83 to 93) | 3 (-2 to 8), most 6 | 3 (-2 to 8) |",
         "| silly | 0.98 (0.93 to 1.03) | 0.01 (-0.04 to 0.06) |",
         "| silly | 97 / 90 | 97 / 90 |",
         "8.0 |",
@@ -117,18 +122,62 @@ def test_misses_when_something_falls_short_then_it_is_said_which_and_how_far() -
     weak = pole("serious", [arm("none", 2), arm("native", 90), arm("transferred", 50, 0.55), arm("shuffled", 42)])
     unscored = pole("honest", [arm("none", 2)], dataclasses.replace(JUDGE, auroc=0.7, scored=False))
     nothing = pole("deep", [arm("none", 2), arm("native", 3), arm("transferred", 40)])
-    assert misses(evaluation([GOOD])) == []
+    assert misses(evaluation(WHOLE)) == []
     found = evaluation([GOOD, weak, unscored, nothing], recovery=0.8)
     assert misses(found) == [
         "mean recovery 0.800, wanted 0.85",
         "serious: recovery 0.550, wanted 0.6; the map to block 1, where the native vector steers, explains 0.98 of "
         "what it was not fitted to",
         "serious: 50 (45 to 55) is not clear of shuffled, 42 (37 to 47)",
-        "honest: unscored, the judge's AUROC is 0.70",
         "deep: the native vector itself shows no more of it than no steering",
     ]
     text = "\n".join(section(found))
     assert "It fell short:" in text and "- mean recovery 0.800" in text and "All of it came" not in text
+    assert (
+        "Of the rest there is no verdict, since this is missing:\n\n- honest: unscored, the judge's AUROC is 0.70"
+        in text
+    )
+
+
+def test_misses_when_directions_are_no_closer_than_by_chance_then_that_is_said() -> None:
+    found = msgspec.structs.replace(evaluation(WHOLE), cosine_p=0.4)
+    assert misses(found) == [
+        "dealt out to the poles at random, the transferred directions are as close to the native ones with p = 0.4000, "
+        "wanted less than 0.05"
+    ]
+
+
+def test_missing_when_one_trait_was_evaluated_then_there_is_no_verdict_but_what_one_needs() -> None:
+    alone = [
+        msgspec.structs.replace(
+            each,
+            arms=[arm for arm in each.arms if arm.kind not in ("wrong_trait", "transferred_by_others")],
+            placed_by_others=None,
+            recovery_by_others=None,
+            cosines_of_others={},
+        )
+        for each in WHOLE[:2]
+    ]
+    found = msgspec.structs.replace(evaluation(alone), recovery_by_others=None, cosine_p=0.5)
+    assert misses(found) == []
+    assert missing(found) == [
+        "poles that could be scored: there are 2, and at least both of two traits are needed, or chance can't be told "
+        "from a match",
+        "the control wrong trait, of silly, serious",
+        "place and dose by the other traits, of silly, serious",
+    ]
+    text = "\n".join(section(found))
+    assert "There is no verdict, since this is missing:\n\n- poles that could" in text
+    assert "All of it came" not in text and "p = 0.5" not in text and "| not measured |" in text and "|  |" not in text
+    assert "| not measured |  | no verdict |" in page([found])
+
+
+@pytest.mark.parametrize("kind", ["none", "random", "random_covariance", "shuffled", "wrong_trait", "sampling"])
+def test_missing_when_a_control_was_not_measured_then_it_is_named(kind: ArmKind) -> None:
+    without = msgspec.structs.replace(GOOD, arms=[arm for arm in GOOD.arms if arm.kind != kind])
+    found = evaluation([without, *WHOLE[1:]])
+    assert missing(found) == [f"the control {kind.replace('_', ' ')}, of silly"]
+    assert "There is no verdict" in "\n".join(section(found)) and missing(evaluation(WHOLE)) == []
 
 
 def test_misses_when_it_falls_short_placed_by_the_other_traits_then_that_is_said_too() -> None:
@@ -142,7 +191,7 @@ def test_misses_when_it_falls_short_placed_by_the_other_traits_then_that_is_said
 
 def test_write_then_the_page_is_of_all_that_is_in_the_folder(tmp_path: Path) -> None:
     reporting.prepare(tmp_path)
-    one = evaluation([GOOD])
+    one = evaluation(WHOLE)
     back = msgspec.structs.replace(one, source="two", target="one")
     reporting.write(tmp_path, one)
     path = reporting.write(tmp_path, back)
