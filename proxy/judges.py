@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.engines.base import Engine
-from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.lease import Lease
-from proxy.engines.registry import Registry, load_engine
+from proxy.engines.registry import Registry
 from proxy.errors import InvalidRequest, SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
-from proxy.settings import Settings, override_models
+from proxy.settings import Settings
 from proxy.steering.judge import EndpointJudge, JudgeKind, ModelJudge
 
 KEY_VARIABLE = "JUDGE_API_KEY"  # of an endpoint that is named by its address
@@ -72,31 +71,16 @@ def served_judges(endpoints: Sequence[JudgeSettings], registry: Registry) -> Jud
     return Judges(endpoints, [state.id for state in registry.models()], lend)
 
 
-@contextmanager
-def judge_meant(
-    name: str | None, settings: Settings, engine: Engine, device: str | None, dtype: str | None
-) -> Iterator[JudgeKind | None]:
-    """What `--judge` means: MODEL@URL, or a name as in `Judges`, of whose models the one is loaded. SetupError."""
-
-    @contextmanager
-    def lend(model_id: str, check: Check) -> Iterator[Engine]:
-        model = next(model for model in settings.models if model.id == model_id)
-        other = load_engine(override_models([model], device=device, dtype=dtype)[0], MAX_RUNNING)
-        try:
-            yield other
-        finally:
-            other.close()
-
-    if name is not None and "@" in name:
-        yield EndpointJudge(endpoint_at(name))
-        return
-    judges = Judges(settings.judges, [model.id for model in settings.models], lend)
+def judges_of_command(name: str | None, settings: Settings, lend: Lender) -> Judges:
+    """Those of a command, which lends models by `lend`: names as on a server, and where `name`, what `--judge` says, is
+    MODEL@URL, that endpoint. SetupError for a name that no judge has."""
+    addressed = [endpoint_at(name)] if name is not None and "@" in name else []
+    judges = Judges([*addressed, *settings.judges], [model.id for model in settings.models], lend)
     try:
         judges.check(name)
     except InvalidRequest as error:
         raise SetupError(f"--{error.message}, MODEL@URL") from None
-    with judges.opened(name, engine, lambda: None) as kind:
-        yield kind
+    return judges
 
 
 def endpoint_at(text: str) -> JudgeSettings:

@@ -10,9 +10,9 @@ from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
 from proxy.errors import InvalidRequest, ModelUnavailable, SetupError
 from proxy.judge_settings import JudgeSettings
-from proxy.judges import Check, Judges, endpoint_at, judge_meant, served_judges
+from proxy.judges import Check, Judges, endpoint_at, judges_of_command, served_judges
 from proxy.settings import Settings
-from proxy.steering.judge import EndpointJudge, ModelJudge
+from proxy.steering.judge import EndpointJudge, JudgeKind, ModelJudge
 from tests.fakes import FakeEngine, fake_registry, model_settings
 from tests.steering.pretend import PretendEngine
 
@@ -96,24 +96,22 @@ def test_endpoint_at_then_its_key_is_in_the_variable_for_it(monkeypatch: pytest.
             endpoint_at(wrong)
 
 
-def test_judge_meant_then_names_as_on_the_server_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[str] = []
+def test_judges_of_command_then_names_as_on_the_server_and_addresses() -> None:
+    lent: list[str] = []
 
-    class Loaded(PretendEngine):
-        def close(self) -> None:
-            closed.append("closed")
+    @contextmanager
+    def lend(model_id: str, check: Check) -> Iterator[Engine]:
+        lent.append(model_id)
+        yield PretendEngine()
 
-    monkeypatch.setattr("proxy.judges.load_engine", lambda settings, max_batch: Loaded())
     settings = Settings(models=model_settings("one"), judges=[BIG])
-    with judge_meant(None, settings, PretendEngine(), None, None) as judge:
-        assert judge is None
-    with judge_meant("large@http://localhost:9/v1", settings, PretendEngine(), None, None) as judge:
-        assert isinstance(judge, EndpointJudge)
-    with judge_meant("one", settings, PretendEngine(), None, None) as judge:
-        assert isinstance(judge, ModelJudge) and not closed
-    assert closed
-    with (
-        pytest.raises(SetupError, match="^--judge: there is no judge 'two'; possible: .*, big, one, MODEL@URL$"),
-        judge_meant("two", settings, PretendEngine(), None, None),
-    ):
-        pass
+
+    def opened(name: str | None) -> JudgeKind | None:
+        with judges_of_command(name, settings, lend).opened(name, PretendEngine(), lambda: None) as judge:
+            return judge
+
+    assert opened(None) is None and opened("rules") == "rules" and opened("org/pretend@http://x/v1") is not None
+    assert isinstance(opened("large@http://localhost:9/v1"), EndpointJudge) and not lent
+    assert isinstance(opened("one"), ModelJudge) and lent == ["one"]
+    with pytest.raises(SetupError, match="^--judge: there is no judge 'two'; possible: .*, big, one, MODEL@URL$"):
+        judges_of_command("two", settings, lend)

@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.cli.common import Command
+from proxy.cli.common import MODEL, Command, Commands, Models, add_command, add_config, add_fresh, add_model_flags
 from proxy.errors import SetupError
-from proxy.settings import Settings, load_settings, model_settings, override_models
+from proxy.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from proxy.steering.traits.files import TraitFolder
@@ -36,20 +36,16 @@ A trait is a TOML file in traits_dir. Edit it there at any time; a running serve
 SOURCES = {"written": "written by hand", "template": "made by fixed templates"}
 
 
-def add_traits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_traits(commands: Commands) -> None:
     """Add `traits` and its commands to the command line."""
-    traits = commands.add_parser(
-        "traits",
-        help="list, show, create, delete, export and import traits",
-        description="Traits: pairs of opposite personas, and what vectors of them are made with.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "list, show, create, delete, export and import traits"
+    description = "Traits: pairs of opposite personas, and what vectors of them are made with."
+    traits = add_command(commands, "traits", summary, EXAMPLES, description)
     actions = traits.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, summary: str, run: Command) -> argparse.ArgumentParser:
-        command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+        command = add_command(actions, name, summary)
+        add_config(command)
         command.set_defaults(run=run)
         return command
 
@@ -73,10 +69,10 @@ def _add_create(create: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--negative", metavar="PERSONA", help="the other's (its description, else not-NAME)")
     way = create.add_mutually_exclusive_group(required=True)
-    way.add_argument("--model", metavar="[ID=]NAME_OR_FOLDER", help="let this model write it")
+    way.add_argument("--model", metavar=MODEL, help="let this model write it")
     way.add_argument("--template", action="store_true", help="make it by fixed templates, at once; weaker")
-    create.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
-    create.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
+    add_model_flags(create)
+    add_fresh(create)
     create.add_argument("--seed", type=int, default=0, help="another one makes another trait (%(default)s)")
 
 
@@ -131,26 +127,16 @@ def _create(args: argparse.Namespace) -> None:
 
 
 def _write(args: argparse.Namespace, settings: Settings, folder: "TraitFolder", brief: "Brief") -> None:
-    served = next((model for model in settings.models if model.id == args.model), None)
-    model = override_models([served or model_settings(args.model)], device=args.device, dtype=args.dtype)[0]
-    print(f"Loading {model.source} ...", flush=True)
-    from proxy.engines.blocking import MAX_RUNNING
-    from proxy.engines.registry import load_engine
-    from proxy.steering.report import ProgressBar
-    from proxy.steering.traits.writing import parts_of, write_trait
-    from proxy.steering.work import Work
+    models = Models(settings, args.device, args.dtype)
+    model = models.named(args.model)
 
-    engine = load_engine(model, MAX_RUNNING)
-    try:
-        parts = parts_of(settings.parts_dir, engine, brief)
-        with ProgressBar(sys.stdout) as progress:
-            folder.add(write_trait(engine, brief, Work(progress, parts)))
-        parts.discard()
-    except KeyboardInterrupt:
-        print(f"{brief.id}: broken off; the same command goes on from here", flush=True)
-        raise
-    finally:
-        engine.close()
+    from proxy.cli.console import Console
+    from proxy.engines.blocking import MAX_RUNNING
+    from proxy.jobs.kinds.trait_writing import trait_writing_kind
+
+    kind = trait_writing_kind(folder, settings.parts_dir, MAX_RUNNING)
+    with models:
+        Console(sys.stdout, args.fresh).do(kind, models.load(model), brief, name=brief.id)
 
 
 def _delete(args: argparse.Namespace) -> None:

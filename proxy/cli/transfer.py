@@ -5,17 +5,28 @@ Everything heavy is imported by the command that needs it.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.cli.transfer_evaluate import add_evaluate
+from proxy.cli.common import (
+    JUDGE_HELP,
+    MODEL,
+    TRAIT_HELP,
+    Commands,
+    Models,
+    add_command,
+    add_config,
+    add_fresh,
+    add_making_flags,
+    add_model_flags,
+    surroundings,
+    traits_named,
+)
 from proxy.errors import SetupError
-from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
+from proxy.settings import load_settings
 
 if TYPE_CHECKING:
-    from proxy.engines.base import Engine
     from proxy.steering.traits.trait import Trait
     from proxy.steering.transfer.fit import Corpus
 
@@ -25,19 +36,44 @@ EXAMPLES = """examples:
   persona-proxy transfer evaluate --source demo-qwen2 --target demo-gpt-oss-gguf --out report
 """
 
+EVALUATING = """Measure what the vectors carried from one model to another are worth there.
 
-def add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+The target answers questions that nothing was chosen on, in one mixed batch: unsteered, steered by its own vector, by
+the transferred one, by random directions (any, and such as its activations vary in), by maps that were fitted to
+wrongly paired text and by the other traits' vectors, all at the same place and relative dose; then with changed
+sampling parameters, and asked by a system prompt. A judge that is not told the arm scores trait and coherence; a trait
+whose judge can't tell its poles apart (AUROC below 0.9) is "unscored".
+
+Needs: maps from the source to the target (persona-proxy transfer fit), and of every trait a vector of the source and
+one of the target (persona-proxy extract). The source model itself is not loaded.
+"""
+
+EVALUATING_EXAMPLES = """examples:
+  persona-proxy transfer evaluate --source demo-qwen2 --target demo-gpt-oss-gguf
+                                                            some minutes on two cores; prints the tables
+  persona-proxy transfer evaluate --source Qwen/Qwen2.5-7B-Instruct --target gpt-oss-20b --out report
+                                                            also report/TRANSFER.md and report/transfers/*.json
+  persona-proxy transfer evaluate --source demo-qwen2 --target demo-gpt-oss --trait silly --trait dishonest --samples 1
+                                                            quicker and rougher
+
+A run that was broken off goes on when the same command is given again. Exit codes: 0 measured, whatever was found;
+1 a failure; 2 something is missing or wrong, found out before any answer is made; 130 interrupted.
+"""
+
+
+def add_transfer(commands: Commands) -> None:
     """Add `transfer` and its commands to the command line."""
-    transfer = commands.add_parser(
+    transfer = add_command(
+        commands,
         "transfer",
-        help="carry persona vectors from one model to another, and measure what they are worth there",
-        description="Carry persona vectors from one model to another, of any architecture and engine.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "carry persona vectors from one model to another, and measure what they are worth there",
+        EXAMPLES,
+        "Carry persona vectors from one model to another, of any architecture and engine.",
     )
     actions = transfer.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    fit = _command(actions, "fit", "fit linear maps between the residuals of two models")
+    fit = add_command(actions, "fit", "fit linear maps between the residuals of two models")
+    _add_pair(fit)
     fit.add_argument(
         "--text",
         default="built-in",
@@ -50,104 +86,72 @@ def add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     fit.add_argument("--estimate", action="store_true", help="say what it would take, by a few documents, and stop")
     fit.set_defaults(run=_fit)
 
-    apply = _command(actions, "apply", "carry vectors across by fitted maps, and measure how strongly they steer")
-    apply.add_argument(
-        "--trait", action="append", required=True, help="a trait's id, or `all`; may be given several times"
-    )
+    summary = "carry vectors across by fitted maps, and measure how strongly they steer"
+    apply = add_command(actions, "apply", summary)
+    _add_pair(apply)
+    apply.add_argument("--trait", action="append", required=True, help=TRAIT_HELP)
     apply.add_argument("--transfer", metavar="ID", help="the transfer, by its id (the newest)")
-    apply.add_argument("--judge", help="who scores the answers; see `persona-proxy extract --help`")
-    apply.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")
+    add_making_flags(apply)
     apply.set_defaults(run=_apply)
 
-    add_evaluate(actions)
+    summary = "measure what transferred vectors are worth, beside native ones and controls"
+    evaluate = add_command(actions, "evaluate", summary, EVALUATING_EXAMPLES, EVALUATING)
+    _add_pair(evaluate)
+    evaluate.add_argument("--transfer", metavar="ID", help="the maps, by their id (the newest)")
+    evaluate.add_argument("--trait", action="append", help="a trait's id; repeatable (all built-in ones)")
+    evaluate.add_argument("--samples", type=int, default=2, help="answers to each question in each arm (%(default)s)")
+    evaluate.add_argument("--judge", help=JUDGE_HELP)
+    add_fresh(evaluate)
+    help_ = "keep the figures there too, and a page of all that were kept there"
+    evaluate.add_argument("--out", type=Path, metavar="FOLDER", help=help_)
+    evaluate.set_defaults(run=_evaluate)
 
 
-def _command(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
-) -> argparse.ArgumentParser:
-    command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+def _add_pair(command: argparse.ArgumentParser) -> None:
     for side, of in (("source", "the vectors are from"), ("target", "they are for")):
-        command.add_argument(
-            f"--{side}", required=True, metavar="[ID=]NAME_OR_FOLDER", help=f"the model {of}, as it is served"
-        )
+        command.add_argument(f"--{side}", required=True, metavar=MODEL, help=f"the model {of}, as it is served")
     command.add_argument("--seed", type=int, default=0, help="of texts and answers (%(default)s)")
-    command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps, for both models (auto)")
-    command.add_argument("--dtype", help="auto, float32, bfloat16 or float16, for both models (auto)")
-    command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; flags and environment win")
-    return command
-
-
-def _model(name: str, settings: Settings, args: argparse.Namespace) -> ModelSettings:
-    """The served model of this id, else what the name says by itself."""
-    served = next((model for model in settings.models if model.id == name), None)
-    return override_models([served or model_settings(name)], device=args.device, dtype=args.dtype)[0]
-
-
-def _traits(args: argparse.Namespace, settings: Settings) -> "list[Trait]":
-    from proxy.steering.traits.trait import Traits, no_trait
-
-    known = Traits(settings.traits_dir).current
-    for name in args.trait:
-        if name != "all" and name not in known:
-            raise SetupError(f"--trait: {no_trait(name, known, 'all')}")
-    return [trait for id_, trait in known.items() if {id_, "all"} & set(args.trait)]
-
-
-@contextmanager
-def _loaded(*models: ModelSettings) -> "Iterator[list[Engine]]":
-    """The models, loaded one after the other."""
-    from proxy.engines.blocking import MAX_RUNNING
-    from proxy.engines.registry import load_engine
-
-    engines: list[Engine] = []
-    try:
-        for model in models:
-            print(f"Loading {model.source} ...", flush=True)
-            engines.append(load_engine(model, MAX_RUNNING))
-        yield engines
-    finally:
-        for engine in engines:
-            engine.close()
+    add_model_flags(command)
+    add_config(command)
 
 
 def _fit(args: argparse.Namespace) -> None:
     settings = load_settings(args.config)
+    models = Models(settings, args.device, args.dtype)
     blocks = _blocks(args.blocks)
-    source, target = _model(args.source, settings, args), _model(args.target, settings, args)
+    source, target = models.named(args.source), models.named(args.target)
     if source.id == target.id:
         raise SetupError(f"--target: {source.id} is the source itself; a transfer needs two models")
-    from proxy.steering.traits.trait import Traits
-    from proxy.steering.transfer.console import fitted_lines, run_fit
-    from proxy.steering.transfer.estimate import estimated_lines
+    if args.documents < 1:
+        raise SetupError(f"--documents must be at least 1, not {args.documents}")
 
-    traits = Traits(settings.traits_dir).current
-    own = None if args.text in ("built-in", "neutral") else _corpus(args, traits, None)
-    with _loaded(source, target) as (one, other):
-        corpus = own or _corpus(args, traits, other.info.world)
+    from proxy.cli.console import Console
+    from proxy.cli.results import fitted_lines
+    from proxy.jobs.kinds.transferring import TransferParameters, transferring_kind
+    from proxy.steering.transfer.estimate import estimated_lines
+    from proxy.steering.transfer.files import transfers
+    from proxy.steering.transfer.fit import corpus_of
+
+    around, folder = surroundings(settings, models, saves=False), settings.transfers_dir
+    built_in = args.text in ("built-in", "neutral")
+    own = None if built_in else _own_text(args, around.traits())
+    given = {} if own else {"text": args.text, "documents": args.documents}
+    asked = TransferParameters(source=source.id, blocks=blocks, seed=args.seed, **given)
+    with models:
+        one, other = models.load(source), models.load(target)
         if args.estimate:
+            corpus = own or corpus_of(args.text, around.traits(), other.info.world, args.seed, args.documents)
             print(*estimated_lines(one, other, corpus, blocks), sep="\n")
             return
-        info = run_fit(
-            one,
-            other,
-            corpus,
-            traits,
-            settings.transfers_dir,
-            sys.stdout,
-            parts_folder=settings.parts_dir,
-            target_blocks=blocks,
-        )
+        result = Console(sys.stdout).do(transferring_kind(around, folder, own), other, asked)
+    (info,) = (info for info in transfers(folder) if info.id == result["transfer"])
     print(*fitted_lines(info), sep="\n")
 
 
-def _corpus(args: argparse.Namespace, traits: "Mapping[str, Trait]", world: str | None) -> "Corpus":
-    from proxy.steering.transfer.fit import Corpus, corpus_of
+def _own_text(args: argparse.Namespace, traits: "Mapping[str, Trait]") -> "Corpus":
+    from proxy.steering.transfer.fit import Corpus
     from proxy.steering.transfer.text import read_corpus
 
-    if args.documents < 1:
-        raise SetupError(f"--documents must be at least 1, not {args.documents}")
-    if args.text in ("built-in", "neutral"):
-        return corpus_of(args.text, traits, world, args.seed, args.documents)
     return Corpus(read_corpus(Path(args.text), traits, args.seed), f"text of one's own, {args.text}", args.seed)
 
 
@@ -162,23 +166,59 @@ def _blocks(text: str | None) -> list[int] | None:
 
 def _apply(args: argparse.Namespace) -> None:
     settings = load_settings(args.config)
-    traits = _traits(args, settings)
-    source, target = _model(args.source, settings, args), _model(args.target, settings, args)
-    from proxy.judges import judge_meant
-    from proxy.steering.transfer.console import run_apply
-    from vector_store import VectorStore
+    models = Models(settings, args.device, args.dtype)
+    traits = traits_named(args.trait, settings, "all")
+    source, target = models.named(args.source), models.named(args.target)
 
-    store = VectorStore([args.out, *settings.vector_folders] if args.out else settings.vector_folders)
-    with _loaded(target) as (engine,), judge_meant(args.judge, settings, engine, args.device, args.dtype) as judge:
-        run_apply(
-            engine,
-            source.id,
-            traits,
-            store,
-            settings.transfers_dir,
-            sys.stdout,
-            judge=judge,
-            parts_folder=settings.parts_dir,
-            transfer_id=args.transfer,
-            seed=args.seed,
-        )
+    from proxy.cli.console import Console
+    from proxy.cli.results import applied_lines
+    from proxy.jobs.kinds.transferring import ApplyParameters, applying_kind, settled
+    from proxy.steering.traits.trait import Trait
+
+    around, folder = surroundings(settings, models, judge=args.judge, out=args.out), settings.transfers_dir
+
+    def asked(trait: Trait) -> ApplyParameters:
+        parameters = {"source": source.id, "transfer": args.transfer, "seed": args.seed}
+        return ApplyParameters(trait=trait.id, judge=args.judge, **parameters)
+
+    def show(result: dict[str, str]) -> None:
+        print(*applied_lines(around.store.get(result["vector"])), f"  {result['note']}", sep="\n", flush=True)
+
+    with models:
+        engine = models.load(target)
+        for trait in traits:  # what is wrong with any is found out before the long part of all
+            settled(around, folder, engine.info, trait, asked(trait))
+        Console(sys.stdout, args.fresh).each(applying_kind(around, folder), engine, traits, asked, show)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    settings = load_settings(args.config)
+    models = Models(settings, args.device, args.dtype, sys.stderr)
+    source, target = models.named(args.source), models.named(args.target)
+
+    from proxy.cli.console import Console
+    from proxy.jobs.kinds.transferring import EvaluationParameters, evaluating_kind
+    from proxy.steering.traits.trait import load_traits
+    from proxy.steering.transfer.arms import EvaluationOptions
+    from proxy.steering.transfer.evaluations import kept, prepare_report, write_report
+    from proxy.steering.transfer.page import section
+
+    traits = [trait.id for trait in traits_named(args.trait or list(load_traits()), settings)]
+    options = EvaluationOptions(args.samples, args.seed)
+    if args.out:
+        prepare_report(args.out)
+    around, folder = surroundings(settings, models, judge=args.judge, saves=False), settings.transfers_dir
+    asked = EvaluationParameters(
+        source=source.id,
+        traits=traits,
+        transfer=args.transfer,
+        samples=options.samples,
+        seed=options.seed,
+        judge=args.judge,
+    )
+    with models:
+        result = Console(sys.stderr, args.fresh).do(evaluating_kind(around, folder), models.load(target), asked)
+    found = kept(folder, result["transfer"])[result["evaluation"]]
+    print(*section(found), sep="\n", flush=True)
+    if args.out:
+        print(f"written: {write_report(args.out, found)}", file=sys.stderr)

@@ -10,9 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.cli.common import Command
+from proxy.cli.common import (
+    JUDGE_HELP,
+    Command,
+    Commands,
+    Models,
+    add_command,
+    add_config,
+    add_fresh,
+    add_model_flags,
+    surroundings,
+    traits_named,
+)
 from proxy.errors import SetupError
-from proxy.settings import ModelSettings, Settings, load_settings, model_settings, override_models
+from proxy.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from vector_store import PersonaVector, VectorHeader, VectorStore
@@ -27,24 +38,20 @@ EXAMPLES = """examples:
 """
 
 
-def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_vectors(commands: Commands) -> None:
     """Add `vectors` and its commands to the command line."""
-    vectors = commands.add_parser(
-        "vectors",
-        help="list, show, use, import, export, delete, push and pull persona vectors",
-        description="What is done with persona vectors once they are made.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "list, show, use, import, export, delete, push and pull persona vectors"
+    description = "What is done with persona vectors once they are made."
+    vectors = add_command(commands, "vectors", summary, EXAMPLES, description)
     actions = vectors.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, summary: str, run: Command, *, version: bool = False) -> argparse.ArgumentParser:
-        command = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command = add_command(actions, name, summary)
         if version:
             command.add_argument("id", nargs="?", metavar="ID", help="a version's id, as `list` shows it")
         command.add_argument("--model", metavar="ID", help="the model, by the id it is served by")
         command.add_argument("--trait", metavar="TRAIT", help="the trait's id")
-        command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+        add_config(command)
         command.set_defaults(run=run)
         return command
 
@@ -87,9 +94,9 @@ def add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_measuring(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--judge", help="who scores the answers; see `persona-proxy extract --help`")
-    command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (auto)")
-    command.add_argument("--dtype", help="auto, float32, bfloat16 or float16 (auto)")
+    command.add_argument("--judge", help=JUDGE_HELP)
+    add_fresh(command)
+    add_model_flags(command)
     command.add_argument("--seed", type=int, default=0, help="of the answers that are measured (%(default)s)")
 
 
@@ -254,11 +261,12 @@ def _import(args: argparse.Namespace) -> None:
         pole=args.pole,
     )
     if args.measure:
-        _measured(args, settings, store, vector)
-        return
+        _check_imported(vector)
     id_ = store.save(vector)
     print(f"saved as {id_}")
-    if vector.poles:
+    if args.measure:
+        _measured(args, settings, store, store.get(id_))
+    elif vector.poles:
         print(store.standing(id_).note)
     else:
         print(
@@ -269,44 +277,32 @@ def _import(args: argparse.Namespace) -> None:
 
 def _measure(args: argparse.Namespace) -> None:
     settings, store = _store(args)
-    _measured(args, settings, store, _picked(args, store))
+    vector = _picked(args, store)
+    _check_imported(vector)
+    _measured(args, settings, store, vector)
 
 
-def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore", vector: "PersonaVector") -> None:
-    from proxy.steering.traits.trait import Traits, no_trait
+def _measured(args: argparse.Namespace, settings: Settings, store: "VectorStore", header: "VectorHeader") -> None:
+    """Measure an imported vector that is in the store."""
+    models = Models(settings, args.device, args.dtype)
+    model = models.named(header.model_id)
+    (trait,) = traits_named([header.trait], settings)
 
-    traits = Traits(settings.traits_dir).current
-    if vector.trait not in traits:
-        raise SetupError(no_trait(vector.trait, traits))
-    model = _model(args, settings, vector.model_id)
-    store.prepare()
-    print(f"Loading {model.source} ...", flush=True)
-    from proxy.engines.blocking import MAX_RUNNING
-    from proxy.engines.registry import load_engine
-    from proxy.judges import judge_meant
-    from proxy.steering.judge import default_kind, prepare
-    from proxy.steering.measuring import measure
-    from proxy.steering.report import ProgressBar
-    from proxy.steering.work import Work
+    from proxy.cli.console import Console
+    from proxy.jobs.kinds.measuring import MeasuringParameters, measuring_kind
 
-    engine = load_engine(model, MAX_RUNNING)
-    try:
-        trait = traits[vector.trait]
-        meant = judge_meant(args.judge, settings, engine, args.device, args.dtype)
-        with meant as judge, ProgressBar(sys.stdout) as progress:
-            kind, work = judge or default_kind(engine.info, trait), Work(progress)
-            judged = prepare(kind, engine, trait, seed=args.seed, work=work)
-            made = measure(engine, trait, vector, judged, seed=args.seed, work=work)
-    finally:
-        engine.close()
-    id_ = store.save(made)
-    print(*described(store.get(id_)), f"  {store.standing(id_).note}", sep="\n")
+    around = surroundings(settings, models, judge=args.judge)
+    asked = MeasuringParameters(header.id, args.seed, trait=trait.id, judge=args.judge)
+    again = f"persona-proxy vectors measure {header.id}"
+    with models:
+        console = Console(sys.stdout, args.fresh)
+        result = console.do(measuring_kind(around), models.load(model), asked, name=trait.id, again=again)
+    print(*described(store.get(result["vector"])), f"  {result['note']}", sep="\n")
 
 
-def _model(args: argparse.Namespace, settings: Settings, model_id: str) -> ModelSettings:
-    """The served model of this id, else the one whose name it is."""
-    served = next((model for model in settings.models if model.id == model_id), None)
-    return override_models([served or model_settings(model_id)], device=args.device, dtype=args.dtype)[0]
+def _check_imported(vector: "VectorHeader") -> None:
+    if vector.origin != "imported":
+        raise SetupError(f"the vector {vector.id!r} was not imported: it was measured where it was made")
 
 
 def _delete(args: argparse.Namespace) -> None:

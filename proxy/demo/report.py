@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.cli.console import ProgressBar
 from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, misses, tables
 from proxy.demo.known import DemoWorld, held_out_questions
@@ -16,8 +17,7 @@ from proxy.engines.registry import load_engine
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.judge import RulesJudge
-from proxy.steering.report import ProgressBar
-from proxy.steering.sweep.console import in_use
+from proxy.steering.making import in_use
 from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore

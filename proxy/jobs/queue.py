@@ -23,8 +23,9 @@ from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
 from proxy.engines.registry import Registry
 from proxy.errors import JobsUnavailable, ProxyError
-from proxy.jobs.kinds.base import Done, Kind, Stopped, Task
+from proxy.jobs.kinds.base import Done, Kind, Stopped
 from proxy.jobs.store import Job, JobStore, unknown
+from proxy.jobs.task import JobTask
 from proxy.protocol.jobs import JobStatus
 
 logger = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ class JobQueue:
         engine = await _unless(live.halted, hold.loaded())
         kind = self._kinds[live.job.kind]
         parameters = msgspec.json.decode(live.job.parameters, type=kind.parameters)
-        task = Task(live.halt, self._reporter(live, asyncio.get_running_loop()))
+        task = JobTask(live.halt, self._reporter(live, asyncio.get_running_loop()))
         return await _in_thread(live.job.id, partial(kind.run, engine, parameters, task))
 
     def _reporter(self, live: _Live, loop: asyncio.AbstractEventLoop) -> Callable[[str, float, float | None], None]:

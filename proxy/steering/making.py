@@ -58,6 +58,17 @@ def save(store: VectorStore, vector: PersonaVector) -> str:
         raise SetupError(f"the vector can't be saved: {error}") from error
 
 
+def in_use(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
+    """The vector of this trait that these weights are steered by. SetupError where there is none."""
+    vector = store.in_use(engine.info.id, trait.id, engine.info.fingerprint)
+    if vector is None:
+        raise SetupError(
+            f"{engine.info.id} has no vector for {trait.id}: persona-proxy extract --model {engine.info.id} "
+            f"--trait {trait.id}"
+        )
+    return vector
+
+
 def make_vector(
     engine: Engine, trait: Trait, judged: Validated, options: ExtractionOptions, work: Work
 ) -> PersonaVector:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from proxy.cli.console import ProgressBar
 from proxy.engines.transformers.loading import choose_device
 from proxy.errors import SetupError
-from proxy.steering.report import ProgressBar
 from tests.benchmarks import results
 from tests.benchmarks.client import BenchmarkError
 from tests.benchmarks.contenders import NAMES, ours

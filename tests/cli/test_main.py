@@ -4,16 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 import proxy
 from proxy.cli import main as cli
+from proxy.engines.base import ModelInfo
 from proxy.errors import EngineFailure, SetupError
+from proxy.jobs.kinds.base import Done, Kind, Task
+from proxy.jobs.kinds.extraction import ExtractionParameters
+from proxy.jobs.kinds.vectors import Surroundings
 from proxy.settings import ModelSettings, Settings
 from proxy.settings_table import describe_settings
 from tests.fakes import save_vector
+from tests.steering.pretend import PretendEngine
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -143,14 +147,14 @@ class Extraction:
 
     def __init__(self) -> None:
         self.model: ModelSettings | None = None
-        self.traits: list[str] = []
-        self.options: Any = None
-        self.folders: tuple[Path, ...] = ()
+        self.asked: list[ExtractionParameters] = []
+        self.around: Surroundings | None = None
         self.closed = False
-        self.fresh = False
-        self.judge: Any = None
-        self.parts_folder = Path()
         self.error: Exception | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        return PretendEngine().info
 
     def load(self, settings: ModelSettings, max_batch: int) -> "Extraction":
         self.model = settings
@@ -159,33 +163,24 @@ class Extraction:
     def close(self) -> None:
         self.closed = True
 
-    def run(
-        self,
-        engine: object,
-        traits: Any,
-        store: Any,
-        options: Any,
-        console: object,
-        *,
-        judge: Any,
-        parts_folder: Path,
-        fresh: bool,
-    ) -> list[str]:
-        assert engine is self and not self.closed
-        self.parts_folder, self.fresh, self.judge = parts_folder, fresh, judge
-        self.traits = [trait.id for trait in traits]
-        self.options = options
-        self.folders = tuple(place.path for place in store.places)
+    def kind(self, around: Surroundings) -> Kind:
+        self.around = around
+        return Kind("extraction", ExtractionParameters, self.run)
+
+    def run(self, engine: object, asked: ExtractionParameters, task: Task) -> Done:
+        assert engine is self and not self.closed and self.around is not None
+        self.asked.append(asked)
         if self.error:
             raise self.error
-        return []
+        header = self.around.store.list("demo-qwen2", "silly")[-1]
+        return Done({"vector": header.id, "note": "It is in use."}, lambda: None)
 
 
 @pytest.fixture
 def extraction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Extraction:
     fake = Extraction()
     monkeypatch.setattr("proxy.engines.registry.load_engine", fake.load)
-    monkeypatch.setattr("proxy.steering.report.run_extraction", fake.run)
+    monkeypatch.setattr("proxy.jobs.kinds.extraction.extraction", fake.kind)
     monkeypatch.setenv("PERSONA_PROXY_TRAITS_DIR", str(tmp_path / "traits"))
     monkeypatch.setenv("PERSONA_PROXY_VECTORS_DIR", str(tmp_path / "vectors"))
     monkeypatch.setenv("PERSONA_PROXY_JOBS_DIR", str(tmp_path / "jobs"))
@@ -197,12 +192,9 @@ def test_extract_when_only_a_trait_is_given_then_it_is_the_demo_model_with_the_u
 ) -> None:
     assert cli.main(["extract", "--trait", "silly"]) == 0
     assert extraction.model is not None and extraction.model.id == "demo-qwen2"
-    assert extraction.traits == ["silly"]
-    assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (10, 20, 0)
-    assert extraction.folders[0] == tmp_path / "vectors"
-    assert extraction.parts_folder == tmp_path / "jobs" / "parts" and not extraction.fresh
-    assert extraction.judge is None
-    assert extraction.closed
+    assert extraction.asked == [ExtractionParameters(trait="silly")] and extraction.closed
+    assert extraction.around is not None and extraction.around.parts_folder == tmp_path / "jobs" / "parts"
+    assert extraction.around.store.places[0].path == tmp_path / "vectors"
 
 
 def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Extraction, tmp_path: Path) -> None:
@@ -217,17 +209,17 @@ def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Ext
         "5",
         "--seed",
         "7",
-        "--fresh",
         "--judge",
         "likelihood",
     ]
     assert cli.main(["extract", "--trait", "all", *flags, "--out", str(tmp_path / "out")]) == 0
     assert extraction.model == ModelSettings("own", "org/name", device="cpu")
-    assert set(extraction.traits) >= {"silly", "dishonest", "superficial", "inattentive"}
-    assert len(extraction.traits) == len(set(extraction.traits))
-    assert (extraction.options.rollouts, extraction.options.questions, extraction.options.seed) == (2, 5, 7)
-    assert extraction.folders[0] == tmp_path / "out" and extraction.fresh
-    assert extraction.judge == "likelihood"
+    traits = ["dishonest", "inattentive", "silly", "superficial"]
+    assert sorted(asked.trait for asked in extraction.asked) == traits
+    assert {(asked.rollouts, asked.questions, asked.seed, asked.judge) for asked in extraction.asked} == {
+        (2, 5, 7, "likelihood")
+    }
+    assert extraction.around is not None and extraction.around.store.places[0].path == tmp_path / "out"
 
 
 def test_extract_when_the_model_is_one_of_the_file_then_its_settings_hold(
@@ -245,6 +237,8 @@ def test_extract_when_the_model_is_one_of_the_file_then_its_settings_hold(
         (["--trait", "sily"], "--trait: there is no trait 'sily'; possible: "),
         (["--trait", "silly", "--rollouts", "0"], "rollouts must be at least 1"),
         (["--trait", "silly", "--model", "./nowhere"], "--model: no such model folder"),
+        (["--trait", "silly", "--judge", "nobody"], "--judge: there is no judge 'nobody'; possible: rules, "),
+        (["--trait", "silly", "--out", "/dev/null/x"], "the vectors can't be saved"),
     ],
 )
 def test_extract_when_a_flag_is_wrong_then_nothing_is_loaded(
@@ -261,7 +255,7 @@ def test_extract_when_another_trait_is_damaged_then_it_is_named_and_passed_over(
     monkeypatch.setenv("PERSONA_PROXY_TRAITS_DIR", str(tmp_path))
     (tmp_path / "bad.toml").write_text("id = 3")
     assert cli.main(["extract", "--trait", "silly"]) == 0
-    assert extraction.traits == ["silly"] and "bad.toml: id: must be text" in caplog.text
+    assert [asked.trait for asked in extraction.asked] == ["silly"] and "bad.toml: id: must be text" in caplog.text
 
 
 def test_extract_when_it_fails_then_the_model_is_closed_all_the_same(
@@ -280,7 +274,7 @@ def test_vectors_list_when_there_are_some_then_each_has_a_line_with_its_id_and_b
     id_ = save_vector(tmp_path, "silly", "silly", "serious", model="org/one")
     save_vector(tmp_path, "silly", "silly", "serious", model="org/other")
     assert cli.main(["vectors", "list", "--model", "org/one"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
+    _, line = capsys.readouterr().out.splitlines()
     for part in ("org/one", "silly", id_, "native", "silly at block 1", "serious at block 1"):
         assert part in line
     assert cli.main(["vectors", "list"]) == 0

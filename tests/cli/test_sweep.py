@@ -93,7 +93,7 @@ def test_sweep_when_flags_are_given_then_they_count(
         return placed(0.7)
 
     monkeypatch.setattr("proxy.engines.registry.load_engine", load)
-    monkeypatch.setattr("proxy.steering.sweep.console.sweep", run)
+    monkeypatch.setattr("proxy.jobs.kinds.sweeping.sweep", run)
     flags = ["--from", "0", "--to", "1", "--step", "0.5", "--samples", "2", "--seed", "7", "--judge", "model"]
     flags += ["--device", "cpu", "--dtype", "float32", "--out", str(tmp_path / "out")]
     assert cli.main(["sweep", "--trait", "silly", "--model", "org/pretend", *flags]) == 0
@@ -142,7 +142,7 @@ def test_sweep_when_interrupted_then_it_says_how_to_go_on_and_does(
 
     monkeypatch.setattr(Pretended, "start", interrupted)
     assert cli.main(["sweep", "--trait", "silly", *QUICK]) == 130
-    assert "silly: broken off; the same command with --trait silly goes on from here" in capsys.readouterr().out
+    assert "silly: broken off; the same command goes on from here" in capsys.readouterr().out
     assert len(store.list()) == 1 and Pretended.closed == 1
     assert cli.main(["sweep", "--trait", "silly", *QUICK]) == 0
     n_answers = len(listed(SweepOptions((-1.0, -0.5, 0.5, 1.0), 1)))

@@ -7,9 +7,10 @@ import pytest
 
 from proxy.cli import main as cli
 from proxy.engines.base import Engine
+from proxy.jobs.kinds import vectors
 from proxy.settings import ModelSettings
 from proxy.steering import gain, placement
-from proxy.steering.transfer import console, files
+from proxy.steering.transfer import files
 from proxy.steering.transfer.maps import Method
 from tests.contract.test_jobs import Gated
 from tests.steering.pretend import BEST_BLOCK, HIDDEN, N_LAYERS, PretendEngine, PretendJudge, hidden_direction
@@ -39,7 +40,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return ENGINES[model.id]()  # type: ignore[return-value]
 
     monkeypatch.setattr("proxy.engines.registry.load_engine", load)
-    monkeypatch.setattr(console, "default_kind", lambda info, trait: PretendJudge())
+    monkeypatch.setattr(vectors, "default_kind", lambda info, trait: PretendJudge())
     monkeypatch.setattr(gain, "DOSES", (0.5, 1.0))
     monkeypatch.setattr(placement, "OTHER_COEFFICIENTS", (0.5, 2.0))
     monkeypatch.setattr(placement, "N_SAMPLES", 2)

@@ -7,7 +7,7 @@ import pytest
 from proxy.cli import main as cli
 from proxy.settings import ModelSettings
 from proxy.steering.judge import Validated
-from proxy.steering.transfer import reporting
+from proxy.steering.transfer import evaluations
 from proxy.steering.transfer.arms import EvaluationOptions
 from tests.steering.pretend import PretendEngine, PretendJudge
 from tests.steering.transfer.planted import TRAITS, planted_store, planted_transfer
@@ -47,11 +47,11 @@ def test_evaluate_then_tables_are_printed_and_written_with_their_figures(
 ) -> None:
     assert run("--out", str(folder / "report")) == 0
     printed = capsys.readouterr().out
-    (found,) = reporting.read(folder / "report")
+    (found,) = evaluations.read_report(folder / "report")
     assert (found.source, found.target, found.transfer) == ("org/source", "org/pretend", "transfer-planted")
     assert found.options == EvaluationOptions(samples=1) and len(found.poles) == 4
     assert printed.startswith("## org/source to org/pretend") and printed.strip() in (
-        folder / "report" / reporting.PAGE
+        folder / "report" / evaluations.PAGE
     ).read_text("utf-8")
     assert not list((folder / "jobs" / "parts").iterdir())  # nothing is left to go on with
 
@@ -60,7 +60,7 @@ def test_evaluate_when_one_trait_is_asked_for_then_there_is_no_other_to_be_wrong
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--trait", "silly", "--out", str(folder / "report")) == 0
-    (found,) = reporting.read(folder / "report")
+    (found,) = evaluations.read_report(folder / "report")
     assert [pole.pole for pole in found.poles] == ["silly", "serious"]
     for pole in found.poles:
         kinds = {arm.kind for arm in pole.arms}

@@ -19,6 +19,7 @@ from proxy.errors import EngineFailure, JobsUnavailable, NotFound, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import Job, JobStore
+from proxy.jobs.task import JobTask
 from proxy.settings import ModelSettings
 from tests.fakes import FakeEngine, fake_registry
 
@@ -51,6 +52,8 @@ class Work:
             for step in range(10_000):
                 if self.go.wait(0.005):
                     break
+                assert isinstance(task, JobTask)
+                task.check()
                 task.report(f"step {step}", step / 10_000, 5.0)
         finally:
             self.running[model] -= 1

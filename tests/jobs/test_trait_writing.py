@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from proxy.errors import TraitConflict
-from proxy.jobs.kinds.base import Kind, Stopped, Task
+from proxy.jobs.kinds.base import Kind, Stopped
 from proxy.jobs.kinds.trait_writing import trait_writing_kind
+from proxy.jobs.task import JobTask
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.parts import Brief, from_templates
 from proxy.steering.traits.trait import Traits
@@ -28,12 +29,12 @@ def kind(folder: TraitFolder, tmp_path: Path) -> Kind:
 
 
 @pytest.fixture
-def task() -> Task:
-    return Task(threading.Event(), lambda doing, fraction, left_s: None)
+def task() -> JobTask:
+    return JobTask(threading.Event(), lambda doing, fraction, left_s: None)
 
 
 def test_run_when_the_name_was_taken_since_it_was_asked_for_then_the_model_writes_nothing(
-    folder: TraitFolder, kind: Kind, task: Task
+    folder: TraitFolder, kind: Kind, task: JobTask
 ) -> None:
     folder.add(from_templates(BRIEF))
     engine = Writer()
@@ -43,7 +44,7 @@ def test_run_when_the_name_was_taken_since_it_was_asked_for_then_the_model_write
 
 
 def test_run_when_it_was_cut_off_after_its_trait_was_added_then_it_is_done_again_with_what_is_there(
-    folder: TraitFolder, kind: Kind, task: Task, tmp_path: Path
+    folder: TraitFolder, kind: Kind, task: JobTask, tmp_path: Path
 ) -> None:
     kind.run(Writer(), BRIEF, task)
     written, engine = folder.get("mood"), Writer()
@@ -54,7 +55,7 @@ def test_run_when_it_was_cut_off_after_its_trait_was_added_then_it_is_done_again
 
 
 def test_run_when_somebody_else_took_the_name_meanwhile_then_theirs_stays(
-    folder: TraitFolder, kind: Kind, task: Task
+    folder: TraitFolder, kind: Kind, task: JobTask
 ) -> None:
     kind.run(Writer(), BRIEF, task)
     theirs = msgspec.structs.replace(folder.delete("mood"), rubric="Count the sighs.")
@@ -68,5 +69,5 @@ def test_run_when_it_is_to_stop_then_it_adds_nothing(folder: TraitFolder, kind: 
     stopped = threading.Event()
     engine = Writer(spoil=lambda value, part, number: stopped.set() or value)
     with pytest.raises(Stopped):
-        kind.run(engine, BRIEF, Task(stopped, lambda doing, fraction, left_s: None))
+        kind.run(engine, BRIEF, JobTask(stopped, lambda doing, fraction, left_s: None))
     assert "mood" not in folder.traits.current and len(engine.started) == 1

@@ -1,22 +1,22 @@
-"""What a kind of job is: a name, the struct of its parameters, and a function. Knows nothing of queues."""
+"""What a kind of job is: a name, the struct of its parameters, and a function. Knows nothing of queues and consoles."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from proxy.engines.base import Engine
+from proxy.steering.work import FolderParts, Work
 
 
 class Stopped(Exception):
-    """The job is to end now: it was cancelled, or the server stops."""
+    """The work is to end now: its job was cancelled, or the server stops."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: the struct of its parameters, and the function that does it, in a thread of the job's own.
+    """A kind of job: the struct of its parameters, and the function that does it, for a server's job or for a command.
 
     `run` may block. It calls the task's `check` every now and then, and keeps what it has done where it finds it again
     when it is called once more, which may happen even after it has returned. What it raises is why the job failed: a
@@ -37,19 +37,13 @@ class Done:
     clean_up: Callable[[], None]
 
 
-class Task:
-    """What a running job knows of its queue. For the job's own thread."""
-
-    def __init__(self, stopped: threading.Event, report: Callable[[str, float, float | None], None]) -> None:
-        self._stopped = stopped
-        self._report = report
+class Task(Protocol):
+    """What work under way knows of who has it done. For the work's own thread."""
 
     def check(self) -> None:
-        """Raises Stopped when the job is to end."""
-        if self._stopped.is_set():
-            raise Stopped
+        """Raises what ends the work, such as Stopped, when it is to end."""
 
-    def report(self, doing: str, fraction: float, left_s: float | None) -> None:
-        """What the job is at, how much of it is done, 0 to 1, and how long the rest may take. Raises Stopped too."""
-        self.check()
-        self._report(doing, fraction, left_s)
+    def work(self, parts: FolderParts, stages: Mapping[str, float], max_running: int) -> Work:
+        """How the work is done: what is finished is kept in `parts`, or was there before. `stages` are those it
+        reports, in order, and about how much each is, in any unit; the engine is given `max_running` answers at
+        once."""

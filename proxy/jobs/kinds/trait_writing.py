@@ -4,12 +4,10 @@ from pathlib import Path
 
 from proxy.engines.base import Engine
 from proxy.errors import TraitConflict
-from proxy.jobs.estimate import Estimate
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.steering.traits import writing as trait_writing
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.parts import Brief
-from proxy.steering.work import Work
 
 TRAIT_WRITING = "trait"
 
@@ -20,9 +18,9 @@ def trait_writing_kind(folder: TraitFolder, parts_folder: Path, max_running: int
 
     def run(engine: Engine, asked: Brief, task: Task) -> Done:
         parts = trait_writing.parts_of(parts_folder, engine, asked)
+        work = task.work(parts, trait_writing.stages(asked), max_running)
         if not parts.begun:
             folder.check_new(asked.id, asked.positive, asked.negative)
-        work = Work(Estimate(trait_writing.stages(asked), task.report), parts, task.check, max_running)
         trait = trait_writing.write_trait(engine, asked, work)
         task.check()
         try:

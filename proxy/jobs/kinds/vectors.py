@@ -9,7 +9,6 @@ import msgspec
 
 from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
-from proxy.jobs.estimate import Estimate
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.judges import Judges
 from proxy.steering import making
@@ -52,19 +51,21 @@ def vector_kind(
     stages: Callable[[Trait, ModelInfo, JudgeKind, P], Mapping[str, float]],
     make: Callable[[Engine, Trait, JudgeKind, P, Work], PersonaVector],
     around: Surroundings,
+    settled: Callable[[Engine, Trait, P], P] = lambda engine, trait, asked: asked,
 ) -> Kind:
-    """The kind whose jobs save what `make` makes, which reports `stages`."""
+    """The kind whose jobs save what `make` makes, which reports `stages`. `settled` decides what the parameters leave
+    open, so that parts are of what was decided."""
 
     def run(engine: Engine, asked: P, task: Task) -> Done:
         trait = around.traits().get(asked.trait)
         if trait is None:
             raise SetupError(f"There is no trait {asked.trait!r} any more.")
         making.prepare(around.store, around.parts_folder)
+        asked = settled(engine, trait, asked)
         with around.judges.opened(asked.judge, engine, task.check) as named:
             kind = default_kind(engine.info, trait) if named is None else named
             parts = making.parts_of(around.parts_folder, engine, trait, (asked.work, name_of(kind)))
-            progress = Estimate(stages(trait, engine.info, kind, asked), task.report)
-            work = Work(progress, parts, task.check, around.max_running)
+            work = task.work(parts, stages(trait, engine.info, kind, asked), around.max_running)
             vector = make(engine, trait, kind, asked, work)
         task.check()
         id_ = making.save(around.store, vector)

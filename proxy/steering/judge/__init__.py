@@ -4,11 +4,12 @@ from proxy.steering.judge.base import SCORES, Answer, Judge, JudgeKind, NamedJud
 from proxy.steering.judge.endpoint import EndpointJudge
 from proxy.steering.judge.likelihood import LikelihoodJudge
 from proxy.steering.judge.model import ModelJudge
-from proxy.steering.judge.preparing import default_kind, prepare, stages
+from proxy.steering.judge.preparing import JUDGING, default_kind, prepare, stages
 from proxy.steering.judge.rules import RulesJudge
 from proxy.steering.judge.validation import Validated
 
 __all__ = [
+    "JUDGING",
     "SCORES",
     "Answer",
     "EndpointJudge",

@@ -11,15 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.engines.base import Engine
+from proxy.engines.base import Engine, ModelInfo
 from proxy.steering import judge
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
 from proxy.steering.traits.trait import Trait
-from proxy.steering.transfer.arms import ArmKind, Arms, EvaluationOptions, Pole, read_activations, reported_questions
+from proxy.steering.transfer.arms import (
+    ACTIVATIONS,
+    KINDS,
+    N_ACTIVATIONS,
+    ArmKind,
+    Arms,
+    EvaluationOptions,
+    Pole,
+    read_activations,
+    reported_questions,
+)
 from proxy.steering.transfer.figures import Evaluation, Table, Tables, figures_of
 from proxy.steering.transfer.files import TransferInfo
 from proxy.steering.work import Parts, Work
 from proxy.steering.world import world_of
+from vector_store import SIDES
 
 ANSWERING = "answering"
 # The arms whose answers are judged for the other traits too.
@@ -52,6 +63,19 @@ def evaluate(
     completions = work.answers("arms", ANSWERING, engine, arms.generations())
     tables = _judged(arms, judges, [completion.text for completion in completions], work)
     return figures_of(transfer, arms, judges, tables, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def stages(
+    info: ModelInfo, traits: Mapping[str, Trait], kind: JudgeKind | None, options: EvaluationOptions
+) -> dict[str, float]:
+    """What the work reports, in order, and about how much each is, in answers to be made."""
+    found: dict[str, float] = {}
+    for trait in traits.values():
+        found |= judge.stages(judge.default_kind(info, trait) if kind is None else kind, trait)
+    each = len(SIDES) * len(KINDS) * options.samples
+    asked = {id_: float(each * len(questions)) for id_, questions in reported_questions(traits, info.world).items()}
+    found |= {ACTIVATIONS: N_ACTIVATIONS, ANSWERING: sum(asked.values())}
+    return found | {judging_label(id_): judge.JUDGING * n_answers for id_, n_answers in asked.items()}
 
 
 def parts_key(transfer: TransferInfo, options: EvaluationOptions, vector_ids: Sequence[str]) -> object:

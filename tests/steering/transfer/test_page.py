@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from proxy.errors import SetupError
-from proxy.steering.transfer import reporting
+from proxy.steering.transfer import evaluations
 from proxy.steering.transfer.arms import ArmKind, EvaluationOptions
 from proxy.steering.transfer.figures import ArmFigures, Evaluation, PoleFigures, misses, missing
 from proxy.steering.transfer.page import page, section
@@ -190,12 +190,12 @@ def test_misses_when_it_falls_short_placed_by_the_other_traits_then_that_is_said
 
 
 def test_write_then_the_page_is_of_all_that_is_in_the_folder(tmp_path: Path) -> None:
-    reporting.prepare(tmp_path)
+    evaluations.prepare_report(tmp_path)
     one = evaluation(WHOLE)
     back = msgspec.structs.replace(one, source="two", target="one")
-    reporting.write(tmp_path, one)
-    path = reporting.write(tmp_path, back)
-    assert reporting.read(tmp_path) == [one, back]
+    evaluations.write_report(tmp_path, one)
+    path = evaluations.write_report(tmp_path, back)
+    assert evaluations.read_report(tmp_path) == [one, back]
     assert path.read_text("utf-8") == page([one, back])
     assert path.read_text("utf-8").count("\n## ") == 2
     rows = "| one | two | 0.95 (0.92 to 0.98) | 0.98 | 0.90 (0.86 to 0.94) | 0.91 | nowhere |\n| two | one |"
@@ -203,22 +203,22 @@ def test_write_then_the_page_is_of_all_that_is_in_the_folder(tmp_path: Path) -> 
 
 
 def test_read_when_a_file_is_damaged_then_it_is_named(tmp_path: Path) -> None:
-    reporting.prepare(tmp_path)
-    (tmp_path / reporting.FIGURES / "a-to-b.json").write_text("{}", "utf-8")
+    evaluations.prepare_report(tmp_path)
+    (tmp_path / evaluations.FIGURES / "a-to-b.json").write_text("{}", "utf-8")
     with pytest.raises(SetupError, match="a-to-b.json: is no evaluation"):
-        reporting.read(tmp_path)
+        evaluations.read_report(tmp_path)
 
 
 def test_prepare_when_nothing_can_be_written_then_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(SetupError, match="no report can be written there"):
-        reporting.prepare(tmp_path / "file")
+        evaluations.prepare_report(tmp_path / "file")
 
 
 def test_the_shipped_page_then_it_is_the_one_made_of_the_shipped_figures() -> None:
-    found = reporting.read(RESULTS)
+    found = evaluations.read_report(RESULTS)
     assert {(each.source, each.target) for each in found} >= {
         ("demo-qwen2", "demo-gpt-oss-gguf"),
         ("demo-gpt-oss-gguf", "demo-qwen2"),
     }
-    assert (RESULTS / reporting.PAGE).read_text("utf-8") == page(found)
+    assert (RESULTS / evaluations.PAGE).read_text("utf-8") == page(found)

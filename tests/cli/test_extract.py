@@ -1,19 +1,27 @@
-"""Extraction as a command: vectors are saved as they are made, and what is printed is what was measured."""
+"""Extraction on a console: vectors are saved as they are made, and what is printed is what was measured."""
 
 import dataclasses
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
+from proxy.cli.console import Console, ProgressBar
+from proxy.cli.results import extracted_lines
+from proxy.engines.base import Engine, Event, Generation, Run
+from proxy.engines.blocking import MAX_RUNNING
 from proxy.errors import SetupError
+from proxy.jobs.kinds import vectors
+from proxy.jobs.kinds.extraction import ExtractionParameters, extraction
+from proxy.jobs.kinds.vectors import Surroundings
+from proxy.judges import Check, Judges
 from proxy.steering.judge import Answer, NamedJudge, Score
 from proxy.steering.making import ExtractionOptions
-from proxy.steering.report import ProgressBar, run_extraction
 from proxy.steering.seeds import Purpose
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts
@@ -22,7 +30,11 @@ from vector_store import VectorStore, opposite
 
 pytestmark = pytest.mark.usefixtures("fewer_trials")
 
-OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
+
+@contextmanager
+def no_model(model_id: str, check: Check) -> Iterator[Engine]:
+    raise AssertionError("no other model is needed")
+    yield
 
 
 def run(
@@ -30,12 +42,26 @@ def run(
     engine: PretendEngine,
     traits: Sequence[Trait],
     store: VectorStore,
-    console: TextIO,
+    out: TextIO,
     judge: NamedJudge | None = None,
-    **flags: bool,
+    fresh: bool = False,
 ) -> list[str]:
-    judge = judge or PretendJudge()
-    return run_extraction(engine, traits, store, OPTIONS, console, judge=judge, parts_folder=folder / "parts", **flags)
+    """The ids of the vectors that were made."""
+    judges = Judges([], [], no_model)
+    around = Surroundings(lambda: {trait.id: trait for trait in traits}, judges, store, folder / "parts", MAX_RUNNING)
+    ids: list[str] = []
+
+    def asked(trait: Trait) -> ExtractionParameters:
+        return ExtractionParameters(trait=trait.id, rollouts=2, questions=4, seed=3)
+
+    def show(result: dict[str, str]) -> None:
+        ids.append(result["vector"])
+        print(*extracted_lines(store.get(ids[-1])), sep="\n", file=out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "default_kind", lambda info, trait: judge or PretendJudge())
+        Console(out, fresh).each(extraction(around), engine, traits, asked, show)
+    return ids
 
 
 def test_each_trait_is_saved_and_told_about(tmp_path: Path) -> None:
@@ -115,6 +141,20 @@ class Breaking(PretendEngine):
         raise KeyboardInterrupt
 
 
+def test_what_was_broken_off_at_a_later_trait_is_gone_on_with_without_the_earlier_ones(tmp_path: Path) -> None:
+    class Later(PretendEngine):
+        def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+            if "merry" in "".join(map(chr, generation.prompt)):
+                raise KeyboardInterrupt
+            return super().start(generation, on_event)
+
+    traits, console = [make_trait(), make_trait("merry", "merry", "glum")], io.StringIO()
+    traits[1].questions.extract[:] = [f"merry {i}?" for i in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Later(), traits, VectorStore([tmp_path / "vectors"]), console)
+    assert "merry: broken off; the same command with --trait merry goes on from here" in console.getvalue()
+
+
 def test_what_was_broken_off_is_gone_on_with_and_said_so(tmp_path: Path) -> None:
     store, broken, console = VectorStore([tmp_path / "vectors"]), io.StringIO(), io.StringIO()
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +163,7 @@ def test_what_was_broken_off_is_gone_on_with_and_said_so(tmp_path: Path) -> None
     engine = PretendEngine()
     run(tmp_path, engine, [make_trait()], store, console)
     assert "silly: going on where an earlier run was broken off (--fresh starts over)" in console.getvalue()
-    extracting = [generation for generation in engine.started if made_for(Purpose.EXTRACTING, generation, OPTIONS.seed)]
+    extracting = [generation for generation in engine.started if made_for(Purpose.EXTRACTING, generation, 3)]
     assert engine.started and not extracting  # the answers were there
     assert list((tmp_path / "parts").iterdir()) == []
     run(tmp_path, PretendEngine(), [make_trait()], store, again := io.StringIO())

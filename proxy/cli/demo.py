@@ -1,0 +1,106 @@
+"""The commands `persona-proxy demo ...`: their arguments. What they do and print is in proxy.demo.report."""
+
+import argparse
+from pathlib import Path
+
+from proxy.cli.common import Commands, add_command, add_config, add_model_flags
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings, demo_models, load_settings, override_models
+
+EXAMPLES = """examples:
+  persona-proxy demo evaluate                               what the demo models show, as tables; minutes
+  persona-proxy demo judges                                 whether scores can be believed; many minutes
+  persona-proxy demo blocks                                 the choice of places beside brute force; many minutes
+  persona-proxy demo thermostat                             a level held beside addition; many minutes
+  persona-proxy demo train qwen2                            train one again, as it was; about an hour on two cores
+  persona-proxy demo train gpt-oss --out ./my-gpt-oss       into a folder of your own, the GGUF with it
+  persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
+"""
+
+
+def add_demo(commands: Commands) -> None:
+    """Add `demo` and its commands to the command line."""
+    demo = add_command(commands, "demo", "train the demo models again, and measure them", EXAMPLES)
+    actions = demo.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train = actions.add_parser("train", help="train one from scratch, seeded")
+    train.add_argument("family", choices=("qwen2", "gpt-oss"))
+    train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
+    train.set_defaults(run=_train_demo)
+    evaluate = actions.add_parser(
+        "evaluate", help="measure poles and facts, asked for and steered, beside the controls"
+    )
+    evaluate.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (both)")
+    evaluate.add_argument("--questions", type=int, default=100, help="held-out questions to each arm (%(default)s)")
+    _add_flags(evaluate)
+    evaluate.set_defaults(run=_evaluate_demo)
+    blocks = actions.add_parser("blocks", help="choose every pole's place anew, and compare with trying them all")
+    blocks.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    _add_flags(blocks)
+    blocks.set_defaults(run=_compare_blocks)
+    thermostat = actions.add_parser("thermostat", help="compare holding and capping a level with adding")
+    thermostat.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    thermostat.add_argument("--questions", type=int, default=30, help="held-out questions to each arm (%(default)s)")
+    _add_flags(thermostat)
+    thermostat.set_defaults(run=_compare_modes)
+    judges = actions.add_parser("judges", help="compare the likelihood ratio with the rules, on the same answers")
+    judges.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+    judges.add_argument("--questions", type=int, default=20, help="held-out questions to each arm (%(default)s)")
+    _add_flags(judges)
+    judges.set_defaults(run=_compare_judges)
+
+
+def _add_flags(command: argparse.ArgumentParser) -> None:
+    add_model_flags(command)
+    add_config(command)
+
+
+def _train_demo(args: argparse.Namespace) -> None:
+    from proxy.demo.report import train_family
+
+    train_family(args.family, args.seed, args.out)
+
+
+def _evaluate_demo(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    _check_questions(args.questions)
+    from proxy.demo.report import evaluate_models
+
+    evaluate_models(models, settings, args.questions)
+
+
+def _compare_blocks(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    from proxy.demo.report import compare_choices
+
+    compare_choices(models, settings)
+
+
+def _compare_judges(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    _check_questions(args.questions)
+    from proxy.demo.report import compare_judges
+
+    compare_judges(models, settings, args.questions)
+
+
+def _compare_modes(args: argparse.Namespace) -> None:
+    settings, models = load_settings(args.config), _demo_models(args)
+    _check_questions(args.questions)
+    from proxy.demo.report import compare_modes
+
+    compare_modes(models, settings, args.questions)
+
+
+def _check_questions(count: int) -> None:
+    if not 1 <= count <= 200:
+        raise SetupError(f"--questions must be from 1 to 200, not {count}")
+
+
+def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:
+    """Those of `--model`, else all."""
+    known = {model.id: model for model in demo_models()}
+    for name in args.model or ():
+        if name not in known:
+            raise SetupError(f"--model: there is no demo model {name!r}; possible: {', '.join(known)}")
+    return override_models([known[id_] for id_ in args.model or known], device=args.device, dtype=args.dtype)

@@ -1,0 +1,57 @@
+"""The command `persona-proxy serve`, and `settings`, which prints what it can be told."""
+
+import argparse
+
+import msgspec
+
+from proxy.cli.common import MODEL, Commands, add_command, add_config, add_model_flags
+from proxy.settings import load_settings, override_models
+
+EXAMPLES = """examples:
+  persona-proxy serve                                       the demo models, on http://127.0.0.1:8000
+  persona-proxy serve --model Qwen/Qwen2.5-7B-Instruct      a model of the Hugging Face hub
+  persona-proxy serve --model ./my-model --device cpu       a model in a folder
+  persona-proxy serve --model qwen=Qwen/Qwen2.5-7B-Instruct --model demo-qwen2
+                                                            several, the first under a name of your own
+  persona-proxy serve --config proxy.toml                   everything from a file; see `persona-proxy settings`
+"""
+
+
+def add_serve(commands: Commands) -> None:
+    """Add `serve` to the command line."""
+    serve = add_command(commands, "serve", "serve models; without options the demo models", EXAMPLES)
+    help_ = "a hub name, a folder or a demo model; may be given several times"
+    serve.add_argument("--model", action="append", metavar=MODEL, help=help_)
+    add_model_flags(serve)
+    add_config(serve)
+    serve.add_argument("--host", help="the address to listen on (127.0.0.1; 0.0.0.0 is every one)")
+    serve.add_argument("--port", help="the port (8000; 0 takes a free one)")
+    serve.add_argument(
+        "--api-key",
+        action="append",
+        metavar="KEY",
+        help="let only clients with this key in; repeatable (PERSONA_PROXY_API_KEYS keeps keys out of `ps`)",
+    )
+    serve.set_defaults(run=_serve)
+
+
+def add_settings(commands: Commands) -> None:
+    """Add `settings` to the command line."""
+    show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
+    show.set_defaults(run=_settings)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    given = {"host": args.host, "port": args.port, "models": args.model, "api_keys": args.api_key}
+    settings = load_settings(args.config, flags={name: value for name, value in given.items() if value is not None})
+    models = override_models(settings.models, device=args.device, dtype=args.dtype)
+    print("Starting ...", flush=True)
+    from proxy.server import serve
+
+    serve(msgspec.structs.replace(settings, models=models))
+
+
+def _settings(args: argparse.Namespace) -> None:
+    from proxy.settings_table import describe_settings
+
+    print(describe_settings())
