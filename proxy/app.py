@@ -16,7 +16,7 @@ from proxy.jobs.kinds.extraction import extraction
 from proxy.jobs.kinds.measuring import measuring_kind
 from proxy.jobs.kinds.sweeping import sweeping_kind
 from proxy.jobs.kinds.trait_writing import trait_writing_kind
-from proxy.jobs.kinds.transferring import transferring_kind
+from proxy.jobs.kinds.transferring import applying_kind, evaluating_kind, transferring_kind
 from proxy.jobs.kinds.vectors import Surroundings
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
@@ -42,7 +42,7 @@ from proxy.routes.traits import (
     import_trait,
     list_traits,
 )
-from proxy.routes.transfers import fit_transfer, list_transfers
+from proxy.routes.transfers import apply_transfer, evaluate_transfer, fit_transfer, list_evaluations, list_transfers
 from proxy.routes.vectors import (
     delete_versions,
     download_vector,
@@ -99,6 +99,9 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     measure_vector,
                     fit_transfer,
                     list_transfers,
+                    apply_transfer,
+                    evaluate_transfer,
+                    list_evaluations,
                     list_jobs,
                     get_job,
                     cancel_job,
@@ -165,6 +168,8 @@ def _services(settings: Settings, registry: Registry) -> Services:
                 sweeping_kind(around),
                 trait_writing_kind(own_traits, around.parts_folder, around.max_running),
                 transferring_kind(around, settings.transfers_dir),
+                applying_kind(around, settings.transfers_dir),
+                evaluating_kind(around, settings.transfers_dir),
             ],
         ),
         monitor=Monitor(),

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from proxy.protocol.jobs import Seed
+from proxy.protocol.jobs import Samples, Seed
+from proxy.steering.transfer.figures import Evaluation
 
 FittedOn = Literal["built-in", "neutral"]
 Documents = Annotated[int, Meta(ge=1, le=100_000)]
@@ -23,6 +24,36 @@ class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     documents: Documents | None = None
     blocks: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)] | None = None
     seed: Seed | None = None
+    wait: bool = False
+
+
+class ApplyRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which vector to carry over: that of `trait`, from the model `source`, which need not be served, to the model
+    `target`, by the maps of `transfer`, by default the newest; see the command `transfer apply`. `judge` and `wait` are
+    as in GenerateRequest."""
+
+    source: str
+    target: str
+    trait: str
+    transfer: str | None = None
+    seed: Seed | None = None
+    judge: str | None = None
+    wait: bool = False
+
+
+class EvaluateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which vectors to measure in the model `target`: those of `traits`, by default all built-in ones, as the maps of
+    `transfer`, by default the newest, carry them over from the model `source`, which need not be served; see the
+    command `transfer evaluate`. `samples`: answers to each question in each arm, 2 by default. `judge` and `wait` are
+    as in GenerateRequest."""
+
+    source: str
+    target: str
+    traits: Annotated[list[str], Meta(min_length=1)] | None = None
+    transfer: str | None = None
+    samples: Samples | None = None
+    seed: Seed | None = None
+    judge: str | None = None
     wait: bool = False
 
 
@@ -63,3 +94,18 @@ class TransferDetails(msgspec.Struct, kw_only=True):
 
 class TransferList(msgspec.Struct):
     data: list[TransferDetails]
+
+
+class EvaluationDetails(msgspec.Struct, kw_only=True):
+    """What carried vectors were found to be worth. `misses`: each thing wanted of a transfer that was measured and did
+    not come, in words; `missing`: each thing that was not measured, and without which there is no verdict."""
+
+    id: str
+    object: Literal["transfer.evaluation"] = "transfer.evaluation"
+    misses: list[str]
+    missing: list[str]
+    figures: Evaluation
+
+
+class EvaluationList(msgspec.Struct):
+    data: list[EvaluationDetails]

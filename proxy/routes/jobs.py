@@ -127,10 +127,10 @@ def model_alone(services: Services, name: str | None, field: str = "model") -> s
     return model
 
 
-def check_trait(services: Services, name: str) -> None:
+def check_trait(services: Services, name: str, field: str = "trait") -> None:
     """NotFound where there is no such trait."""
     if name not in services.traits:
-        raise NotFound(f"trait: {no_trait(name, services.traits)}", param="trait")
+        raise NotFound(f"{field}: {no_trait(name, services.traits)}", param=field)
 
 
 def _one_of(value: str | None, other: str | None, field: str) -> str | None:

@@ -1,16 +1,24 @@
-"""Transfers over HTTP: fitted as a job between two served models, listed, and refused where they can't be."""
+"""Transfers over HTTP: fitted, applied and evaluated as jobs, listed, and refused where they can't be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from proxy.app import create_app
+from proxy.cli import main as cli
+from proxy.engines.base import Event, Generation, Run
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
+from proxy.steering import gain, placement
+from tests.contract.test_errors import check_shape
 from tests.fakes import running, wait_until
+from tests.steering.pretend import PretendEngine, PretendJudge
+from tests.steering.transfer.planted import TRAITS, planted_store, planted_transfer
 from tests.steering.transfer.pretend_pair import PairedEngine, letter_model, word_model
+from vector_store import VectorStore
 
 REQUEST = {"source": "words", "target": "letters", "documents": 100}
 
@@ -84,3 +92,126 @@ def test_fit_when_a_field_is_wrong_then_the_error_names_it(
 ) -> None:
     response = client.post("/api/transfers", json=REQUEST | change)
     assert response.status_code == status and param in str(response.json()["error"]["param"])
+
+
+@pytest.fixture
+def target(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """Where only the target of a planted transfer is served, with the vectors of both models."""
+    monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
+    monkeypatch.setattr("proxy.steering.traits.trait.Traits.current", TRAITS)
+    monkeypatch.setattr("proxy.jobs.kinds.vectors.default_kind", lambda info, trait: PretendJudge())
+    monkeypatch.setattr("proxy.steering.judge.default_kind", lambda info, trait: PretendJudge())
+    monkeypatch.setattr(gain, "DOSES", (0.5, 1.0))
+    monkeypatch.setattr(placement, "OTHER_COEFFICIENTS", (0.5, 2.0))
+    monkeypatch.setattr(placement, "N_SAMPLES", 2)
+    planted_transfer(settings.transfers_dir)
+    planted_store(Path(settings.vectors_dir))
+    registry = Registry([ModelSettings("org/pretend", "a/b")], load=lambda model, most: PretendEngine())
+    registry.start()
+    assert registry.wait(10)
+    with running(create_app(settings, registry)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+    registry.close()
+
+
+MOVE = {"source": "org/source", "target": "org/pretend", "trait": "silly"}
+MEASURE = {"source": "org/source", "target": "org/pretend", "traits": ["silly"], "samples": 1}
+
+
+def test_apply_then_a_job_makes_a_transferred_vector_of_the_target(target: httpx.Client, settings: Settings) -> None:
+    begun = target.post("/api/transfers/apply", json=MOVE)
+    assert begun.status_code == 202 and begun.headers["location"] == f"/api/jobs/{begun.json()['id']}"
+    job = ended(target, begun.json()["id"])
+    assert (job["kind"], job["model"], job["status"], job["error"]) == ("transfer-apply", "org/pretend", "done", None)
+    header = VectorStore([settings.vectors_dir]).get(job["result"]["vector"])
+    assert (header.origin, header.parent) == ("transferred", "silly-source")
+    assert header.transfer is not None and header.transfer.id == "transfer-planted"
+    wait_until(lambda: not list(settings.parts_dir.iterdir()))
+
+
+def test_apply_when_asked_to_wait_then_the_vector_is_the_answer(target: httpx.Client) -> None:
+    answer = target.post("/api/transfers/apply", json=MOVE | {"wait": True, "transfer": "transfer-planted"})
+    assert answer.status_code == 200
+    assert (answer.json()["origin"], answer.json()["trait"]) == ("transferred", "silly")
+
+
+def test_apply_when_the_command_was_broken_off_then_the_job_goes_on_with_its_parts(
+    target: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("vectors", "traits", "jobs", "transfers"):
+        monkeypatch.setenv(f"PERSONA_PROXY_{name.upper()}_DIR", str(getattr(settings, f"{name}_dir")))
+    started: list[int] = []
+    begin = PretendEngine.start
+
+    def counted(self: PretendEngine, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        started.append(1)
+        if len(started) == 200:
+            raise KeyboardInterrupt
+        return begin(self, generation, on_event)
+
+    monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: PretendEngine())
+    monkeypatch.setattr(PretendEngine, "start", counted)
+    command = ["transfer", "apply", "--source", "org/source", "--target", "org/pretend", "--trait", "silly"]
+    assert cli.main(command) == 130
+    assert "silly: broken off; the same command goes on from here" in capsys.readouterr().out
+    assert len(list(settings.parts_dir.iterdir())) == 1
+    assert target.post("/api/transfers/apply", json=MOVE | {"wait": True}).status_code == 200
+    n_resumed = len(started) - 200
+    assert cli.main([*command, "--fresh"]) == 0
+    assert n_resumed <= len(started) - 200 - n_resumed - 100
+
+
+def test_evaluate_then_the_figures_are_the_answer_and_are_kept_beside_the_transfer(target: httpx.Client) -> None:
+    path = "/api/transfers/transfer-planted/evaluations"
+    assert target.get(path).json() == {"data": []}
+    answer = target.post("/api/transfers/evaluate", json=MEASURE | {"wait": True})
+    assert answer.status_code == 200, answer.text
+    details = answer.json()
+    assert target.get(path).json() == {"data": [details]}
+    assert details["object"] == "transfer.evaluation" and isinstance(details["misses"], list)
+    assert any("both of two traits are needed" in line for line in details["missing"])
+    figures = details["figures"]
+    assert (figures["source"], figures["target"], figures["transfer"]) == (
+        *("org/source", "org/pretend"),
+        "transfer-planted",
+    )
+    assert [pole["pole"] for pole in figures["poles"]] == ["silly", "serious"]
+    (job,) = target.get("/api/jobs").json()["data"]
+    assert (job["kind"], job["result"]) == (
+        "transfer-evaluate",
+        {"transfer": "transfer-planted", "evaluation": details["id"]},
+    )
+    assert target.get("/api/transfers/nothing/evaluations").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param"),
+    [
+        ("apply", MOVE | {"source": "org/other"}, 404, "source"),
+        ("apply", MOVE | {"target": "org/other"}, 404, "target"),
+        ("apply", MOVE | {"target": "org/pretend:silly"}, 400, "target"),
+        ("apply", MOVE | {"trait": "sily"}, 404, "trait"),
+        ("apply", MOVE | {"transfer": "transfer-x"}, 404, "transfer"),
+        ("apply", MOVE | {"judge": "nobody"}, 400, "judge"),
+        ("apply", MOVE | {"seed": -1}, 400, "seed"),
+        ("apply", MOVE | {"wiat": True}, 400, "wiat"),
+        ("evaluate", MEASURE | {"source": "org/other"}, 404, "source"),
+        ("evaluate", MEASURE | {"traits": []}, 400, "traits"),
+        ("evaluate", MEASURE | {"traits": ["silly", "sily"]}, 404, "traits"),
+        ("evaluate", MEASURE | {"samples": 0}, 400, "samples"),
+        ("evaluate", MEASURE | {"trait": "silly"}, 400, "trait"),
+    ],
+)
+def test_apply_and_evaluate_when_a_field_is_wrong_then_the_error_names_it_and_there_is_no_job(
+    target: httpx.Client, path: str, body: dict[str, Any], status: int, param: str
+) -> None:
+    error = check_shape(target.post(f"/api/transfers/{path}", json=body), status)
+    assert param in str(error["param"]) and target.get("/api/jobs").json() == {"data": []}
+
+
+def test_apply_when_the_source_has_no_vector_then_the_error_says_how_to_make_one(
+    target: httpx.Client, settings: Settings
+) -> None:
+    VectorStore([settings.vectors_dir]).delete("org/source", "silly")
+    error = check_shape(target.post("/api/transfers/apply", json=MOVE), 404)
+    assert error["param"] == "trait" and "org/source has no vector of its own for silly" in error["message"]
