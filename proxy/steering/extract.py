@@ -24,7 +24,7 @@ from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
 
 MIN_COHERENCE_SCORE = 50.0
-TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not
+TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not; the filter of Chen et al. 2025, section 2
 JUDGING, READING = 0.25, 0.2  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
 METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
@@ -68,6 +68,8 @@ def extract(
     kept = _keep(samples, _judge(engine, samples, texts, trait, judge, work))
     _check_kept(samples, kept, trait, engine.info.id)
     stats = {condition: _capture(engine, trait, condition, kept[condition], work) for condition in CONDITIONS}
+    # By question, not by answer: answers to one question are so alike that a direction would be tried on what it was
+    # made of.
     halves = {condition: np.array([s.question % 2 for s in kept[condition]]) for condition in CONDITIONS}
     info = engine.info
     return PersonaVector(
@@ -91,6 +93,7 @@ def extract(
         means={
             span: {condition: stats[condition][span].means.mean(axis=0) for condition in CONDITIONS} for span in SPANS
         },
+        # Of ordinary answers, since those are what is steered; the median, since a few tokens are far off.
         residual_norms={span: np.median(stats["neutral"][span].norms, axis=0) for span in SPANS},
         separation=_in_halves(split_half_auroc, stats, halves),
         agreement=_in_halves(split_half_agreement, stats, halves),
@@ -123,8 +126,8 @@ def split_half_auroc(
 def split_half_agreement(
     positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
 ) -> list[float]:
-    """Per block, the cosine between the directions found on either half of the questions; see `split_half_auroc`. 0
-    where a half has none."""
+    """Per block, the cosine between the directions found on either half of the questions, -1 to 1, and 0 where a half
+    has none. `positive` and `negative` are float32[n, n_layers, hidden], the halves int[n] of 0 and 1."""
     one, other = _half_directions(positive, negative, positive_half, negative_half)
     cosines: list[float] = cosine(one, other).tolist()
     return cosines
@@ -187,6 +190,7 @@ def _roll_out(
                 prompt = engine.render(messages(system, question))
                 wanted += [(condition, instruction, number, rollout, prompt) for rollout in range(rollouts)]
     generations = [
+        # At temperature 1 and several to each question, as in Chen et al. 2025, section 2.
         Generation(
             prompt,
             Sampling(
@@ -203,8 +207,9 @@ def _roll_out(
 def _judge(
     engine: Engine, samples: Sequence[TraitRollout], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
 ) -> list[Score | None]:
-    """Instructed answers are judged for the positive pole, which the negative ones must lack; the others are ordinary
-    answers, so what makes sense of the negative, unaffected pole makes sense of them."""
+    """A score for each rollout, in order; None where there is none. Instructed answers are judged for the positive
+    pole, which the negative ones must lack; the others are ordinary answers, so what makes sense of the negative,
+    unaffected pole makes sense of them."""
     sides: Mapping[Condition, Side] = {"positive": "positive", "negative": "positive", "neutral": "negative"}
     answers = [Answer(questions[s.question], s.completion.text, trait, sides[s.condition]) for s in samples]
     parts = work.in_parts("scores", judging_label(trait), answers, SCORES, judge.score)
@@ -219,6 +224,7 @@ def _keep(samples: Sequence[TraitRollout], scores: Sequence[Score | None]) -> di
     for sample, score in zip(samples, scores, strict=True):
         if score is not None and sample.completion.token_ids and _fits(sample.condition, score):
             fit[sample.condition].append(sample)
+    # Whole pairs only, so that both means are over the same questions and instructions, whose differences cancel.
     both = _pairs(fit["positive"]) & _pairs(fit["negative"])
     return {
         "positive": [sample for sample in fit["positive"] if sample.pair in both],

@@ -37,7 +37,7 @@ class AnswerTexts:
     answers: Mapping[Condition, list[int]]
 
     def read(self, answer: Condition, prompt: Condition) -> Rollout:
-        """The beginning of one condition's answer behind a prompt that may be another's."""
+        """The beginning of one condition's answer, behind a prompt that may be another condition's."""
         return Rollout(self.prompts[prompt], self.answers[answer][:N_TOKENS])
 
 
@@ -74,8 +74,8 @@ def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Answ
 
 
 def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts]) -> list[PlaceGain]:
-    """What each place gains, in the order of `places`. Blocks. SetupError where the pole's instruction makes its
-    answers no likelier, which leaves nothing to compare with."""
+    """What each place gains, in the order of `places`, as a share of what the pole's instruction adds. Blocks.
+    SetupError where the instruction makes the pole's answers no likelier, which leaves nothing to compare with."""
     side, n = trials.side, len(texts)
     plans = [trials.plan(place.trial(dose)) for place in places for dose in DOSES]
     own, ordinary = ([text.read(condition, "neutral") for text in texts] for condition in (side, "neutral"))
@@ -85,8 +85,10 @@ def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[Answe
     items += [(rollout, Plan()) for rollout in asked]
     parts = trials.work.in_parts(name, label, items, _SUMS, lambda some: _likelihoods(trials.engine, some))
     sums = np.array([value for part in parts for value in part])
+    # Per token of all answers together, not the mean of the answers' own means: short answers would weigh too much.
     n_tokens = [max(sum(len(rollout.response) for rollout in rollouts), 1) for rollouts in (own, ordinary)]
     likelihoods = sums[:-n].reshape(-1, 2, n).sum(axis=2) / n_tokens  # [1 + plans, own and ordinary], per token
+    # What the instruction does is the unit, so that poles and models of any temperament compare.
     instructed = sums[-n:].sum() / n_tokens[0] - likelihoods[0, 0]
     if instructed <= 0:
         pole, model_id = trials.trait.pole(side), trials.engine.info.id
@@ -100,11 +102,14 @@ def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[Answe
 
 
 def at_equal_damage(doses: Sequence[float], gains: FloatArray, damages: FloatArray) -> tuple[float, float]:
-    """The dose and the gain where the gain is largest, as far as the damage is not above 1, on straight lines between
-    what was measured, the first of which starts at nothing. `doses` rise."""
+    """The dose at which the gain is largest, and that gain, as far as the damage is not above 1. `doses` rise; `gains`
+    and `damages`, float[n], are shares at each of them. In between lie straight lines, the first of which starts at
+    nothing."""
     reached: list[FloatArray] = []
     before = np.zeros(3)  # dose, gain, damage
     for after in np.stack([doses, gains, damages], axis=1):
+        # Beyond, steering takes ordinary answers further than the instruction takes the pole's: what it gains there it
+        # pays for by breaking the model.
         if after[2] > 1:
             reached.append(before + (after - before) * (1 - before[2]) / (after[2] - before[2]))
             break
@@ -115,6 +120,6 @@ def at_equal_damage(doses: Sequence[float], gains: FloatArray, damages: FloatArr
 
 
 def _likelihoods(engine: Engine, items: Sequence[tuple[Rollout, Plan]]) -> list[float]:
-    """Each answer's log-probability under its plan."""
+    """Each answer's log-probability under its plan, in nats, summed over its tokens."""
     rollouts, plans = [rollout for rollout, _ in items], [plan for _, plan in items]
     return [float(logprobs.sum()) for logprobs in engine.score(rollouts, plans)]

@@ -24,8 +24,8 @@ KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """`rollouts`: answers to each question under each instruction. `questions`: how many of the 20 extract questions.
-    The same `seed` makes the same vector, on the same machine."""
+    """How a vector is made. `rollouts`: answers to each question under each instruction. `questions`: how many of the
+    20 extract questions are asked. The same `seed` makes the same vector, on the same machine."""
 
     rollouts: int = 10
     questions: int = N_QUESTIONS

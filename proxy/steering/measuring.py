@@ -69,7 +69,8 @@ class OwnResiduals:
 
 
 def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> OwnResiduals:
-    """Those in the answers to the trait's extract questions. Blocks. SetupError where the model answers nothing."""
+    """The model's residuals in its answers to the trait's extract questions. Blocks. SetupError where the model answers
+    nothing."""
     info = engine.info
     questions = trait.questions_for(info.world).extract
     prompts = [engine.render(messages(None, question)) for question in questions]

@@ -15,8 +15,9 @@ KEPT_SERIES = 256
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """`persona` is what answers were steered to: poles, sorted, with commas between them, or "none". `separation`: see
-    projection.Watched."""
+    """What the answers of one series have in common. `persona` is what they were steered to: poles, sorted, with commas
+    between them, or "none". `separation`: how well the block tells the trait's poles apart, as AUROC of held-out
+    answers; None where nobody measured."""
 
     model: str
     persona: str
@@ -39,14 +40,14 @@ class ProjectionRecord:
 
 @dataclass
 class Series:
-    """`count` answers so far, of which the latest are kept, oldest first."""
+    """One series: `count` answers so far, of which the latest are kept in `readings`, oldest first."""
 
     count: int
     readings: deque[ProjectionRecord]
 
 
 class Monitor:
-    """See above."""
+    """The series of recent answers, as many as fit."""
 
     def __init__(self) -> None:
         self._series: OrderedDict[SeriesKey, Series] = OrderedDict()
@@ -61,7 +62,7 @@ class Monitor:
             self._series.popitem(last=False)
 
     def series(self, model: str | None = None, persona: str | None = None) -> Iterator[tuple[SeriesKey, Series]]:
-        """Those of one model or persona, or all; the one used last comes first."""
+        """The series of one model or persona, or all; the one used last comes first."""
         for key, series in reversed(self._series.items()):
             if model in (None, key.model) and persona in (None, key.persona):
                 yield key, series

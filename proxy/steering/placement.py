@@ -80,12 +80,14 @@ def screened(vector: PersonaVector, side: Side) -> list[Place]:
     so everywhere.
     """
     places = every_place(vector, side)
+    # Where held-out answers can't be told apart, the direction is noise, and a large dose of noise can gain by luck.
     separated = [place for place in places if _separation(vector, place) >= MIN_SEPARATION]
     return separated or places
 
 
 def every_place(vector: PersonaVector, side: Side) -> list[Place]:
-    """Where the pole has a direction; see `screened`."""
+    """Every block and span where the pole has a direction, each to be steered at the positions of its own. SetupError
+    where there is none."""
     places = [
         Place(block, span, span)
         for block in range(vector.n_layers)
@@ -98,7 +100,7 @@ def every_place(vector: PersonaVector, side: Side) -> list[Place]:
 
 
 def around(places: Iterable[tuple[Place, float]]) -> list[Trial]:
-    """Each place at finer doses around one of its own."""
+    """Trials of each place at finer doses around the one that is given with it."""
     return [place.trial(dose * step) for place, dose in places for step in DOSE_STEPS]
 
 
@@ -107,20 +109,22 @@ def coherent_range(outcomes: Iterable[Outcome], unsteered: Outcome) -> tuple[flo
     end = 0.0
     for outcome in sorted(outcomes, key=lambda outcome: outcome.trial.coefficient):
         if outcome.coherence < MIN_COHERENT_SHARE * unsteered.coherence:
-            break
+            break  # what comes after a gap is not in the range, however coherent it looks
         end = outcome.trial.coefficient
     return 0.0, end
 
 
 def confirm(trials: Trials, gains: Iterable[PlaceGain]) -> list[Outcome]:
     """The places of the largest gains, tried by generating."""
+    # Likelihood says where answers move, not what a reader makes of them: several places are tried for real.
     best = sorted(gains, key=lambda found: (-found.gain, found.relative_dose))[:N_PLACES]
     places = [(Place.of(found), found.relative_dose) for found in best]
     return trials.measure(around(places), N_SAMPLES, BEST_PLACES)
 
 
 def _measured(trials: Trials, tried: Sequence[Outcome]) -> tuple[PoleChoice, list[CurvePoint]]:
-    """The best of what was tried, with its measured range and score; and all of it beside its controls."""
+    """The best of what was tried, with its measured range and score; and the points of all that was tried and of its
+    controls."""
     best = pick(tried)
     choice = best.trial.choice
     if choice is None:

@@ -18,8 +18,9 @@ AS_GOOD = 0.01  # of AUROC: blocks that separate a trait's poles so alike are to
 
 @dataclass(frozen=True)
 class Watched:
-    """A pole whose projection is read: `probe` does it, in the units above, by the vector `vector_id`. `separation` is
-    how well its block tells the trait's poles apart, as AUROC of held-out answers; None where nobody measured."""
+    """A pole whose projection is read. `probe` reads it, 0 at the neutral mean and 1 at the pole's own, by the vector
+    `vector_id`. `separation` is how well its block tells the trait's poles apart, as AUROC of held-out answers; None
+    where nobody measured."""
 
     pole: str
     vector_id: str
@@ -34,6 +35,7 @@ def watch(pole: str, vector: PersonaVector, side: Side, deepest: int) -> Watched
         return None
     separation = vector.separation.get("response", ())
     block = block_to_watch(separation, deepest)
+    # Pole minus neutral, not pole minus pole: so that an ordinary answer is 0 and each pole has a scale of its own.
     gap, neutral = vector.direction(side, "response", block), vector.means["response"]["neutral"][block]
     direction = calibrated(gap)
     if direction is None:
@@ -46,6 +48,7 @@ def block_to_watch(separation: Sequence[float], deepest: int) -> int:
     """The block of 0 to `deepest` that tells a trait's poles apart best, by `separation`, the AUROC of held-out answers
     per block; the deepest of those that are as good."""
     known = np.array(separation[: deepest + 1])
+    # Of those that are as good the deepest, since it has read most of what the model makes of the text.
     return deepest if not len(known) else int(np.flatnonzero(known >= known.max() - AS_GOOD)[-1])
 
 

@@ -35,11 +35,11 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, known: PoleChoice | PlaceGain) -> Self:
-        """The place of what is known of one."""
+        """The place of a pole's choice or gain."""
         return cls(known.block, known.span, known.positions)
 
     def trial(self, dose: float) -> "Trial":
-        """Steering here, `dose` being the relative one."""
+        """Steering here at a relative dose."""
         return Trial(PoleChoice(block=self.block, span=self.span, positions=self.positions, relative_dose=dose))
 
 
@@ -60,7 +60,7 @@ class Trial:
 
     @property
     def dose(self) -> float:
-        """The relative one."""
+        """The relative dose, coefficient and all."""
         return self.choice.relative_dose * self.coefficient if self.choice else 0.0
 
 
@@ -78,6 +78,7 @@ class Outcome:
 
     @property
     def score(self) -> float:
+        """The mean of the products, 0 to 1."""
         return float(self.products.mean())
 
     @property
@@ -86,7 +87,8 @@ class Outcome:
 
     @property
     def standard_error(self) -> float:
-        """Of the score. One made-up answer at each extreme keeps a run of equal ones from looking exact."""
+        """The standard error of the score. One made-up answer at each extreme keeps a run of equal ones from looking
+        exact."""
         return float(np.std(np.append(self.products, (0, 1))) / len(self.products) ** 0.5)
 
 
@@ -155,7 +157,7 @@ class Trials:
 
 
 def label_of(trait: Trait, side: Side, what: str) -> str:
-    """What the work is told is being done."""
+    """What the work is told is being done for a pole."""
     return f"{trait.pole(side)}: {what}"
 
 

@@ -34,10 +34,10 @@ class Parts(Protocol):
     """Where finished parts are kept, by name."""
 
     def read(self, name: str) -> bytes | None:
-        """What was written, None where nothing was."""
+        """The part of this name; None where nothing was written."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep it, whole or not at all. SetupError where that is impossible."""
+        """Keep a part, whole or not at all. SetupError where that is impossible."""
 
 
 class NoParts:
@@ -64,7 +64,7 @@ class FolderParts:
         return self._folder.is_dir() and any(self._folder.iterdir())
 
     def read(self, name: str) -> bytes | None:
-        """See Parts.read."""
+        """The part of this name; None where there is none or it is damaged."""
         try:
             stored = (self._folder / name).read_bytes()
         except OSError:
@@ -73,7 +73,7 @@ class FolderParts:
         return content if hashlib.sha256(content).digest() == digest else None
 
     def write(self, name: str, content: bytes) -> None:
-        """See Parts.write."""
+        """Keep a part, whole or not at all. SetupError where that is impossible."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_over(self._folder / name, hashlib.sha256(content).digest() + content)
@@ -102,7 +102,7 @@ class Codec(Generic[T]):
 
 
 def packed(type_: Any) -> Codec[Any]:
-    """As MessagePack, for what msgspec knows."""
+    """Values of a type that msgspec knows, as MessagePack."""
     return Codec(msgspec.msgpack.encode, msgspec.msgpack.Decoder(type_).decode)
 
 
@@ -167,7 +167,7 @@ class Work:
         return [found[index] for index in range(len(generations))]
 
     def _stored(self, name: str, n_items: int, codec: Codec[T]) -> dict[int, T]:
-        """Those parts that were made before, by the index of their first item."""
+        """The parts that were made before, by the index of their first item."""
         contents = {start: self.parts.read(_name(name, start)) for start in range(0, n_items, PART)}
         return {start: codec.decode(content) for start, content in contents.items() if content is not None}
 

@@ -43,7 +43,8 @@ class _Joining:
 
 
 class DecodingBatch:
-    """All answers of one model, waiting, joining and running. See Batch."""
+    """All answers of one model: those that wait, those whose prompts are being read, and those that get a token at
+    every step. It belongs to the model's one worker thread."""
 
     def __init__(self, runner: ModelRunner, stops: frozenset[int], context_length: int, max_rows: int) -> None:
         self._runner = runner
@@ -65,11 +66,11 @@ class DecodingBatch:
 
     @property
     def busy(self) -> bool:
-        """See Batch.busy."""
+        """Whether any answer is waiting, joining or running."""
         return bool(self._waiting or self._joining or self._running)
 
     def add(self, answer: RunningAnswer) -> None:
-        """See Batch.add."""
+        """Take on an answer; it joins the batch between two steps."""
         self._waiting.append(answer)
 
     def step(self) -> None:
@@ -90,7 +91,7 @@ class DecodingBatch:
                 self._fail_running(error)
 
     def fail_all(self, error: Exception) -> None:
-        """See Batch.fail_all."""
+        """End every answer with this error."""
         joining = self._joining.answers if self._joining else []
         answers = [answer for answer, _ in self._running] + joining + list(self._waiting)
         self._waiting.clear()
@@ -113,8 +114,9 @@ class DecodingBatch:
             self._leave([row for row, (answer, _) in enumerate(self._running) if answer.ended])
 
     def _fail_running(self, error: Exception) -> None:
-        """Memory that runs out is the fault of the longest answer, since every row is as long as that one."""
+        """Where memory ran out the longest answer fails, where anything else did every one."""
         if out_of_memory(error):
+            # Every row of the cache is as long as the longest, so that it alone is to blame, and the others can go on.
             longest = max(range(len(self._running)), key=lambda row: self._running[row][0].length)
             self._failed([self._running[longest][0]], error, alone=len(self._running) == 1)
             self._leave([longest])
@@ -151,7 +153,7 @@ class DecodingBatch:
         release_memory(self._runner.device)
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it, and once more without the memory of prompts read before when memory runs out."""
+        """What `work` makes; when memory runs out, it is tried once more without the prompts that were kept."""
         try:
             return work()
         except Exception as error:
@@ -176,10 +178,12 @@ class DecodingBatch:
         longest = 0
         while self._waiting and len(joining.answers) < room:
             answer = self._waiting[0]
+            # All but the last token: that one has to be read for its logits, and it is where steering may begin.
             known = self._prefixes.longest(answer.generation.plan.prompt_key, answer.prompt[:-1])
             length = known[0][0].shape[1] if known else 0
             longest = max(longest, len(answer.prompt) - length)
             full = longest * (len(joining.answers) + 1) > CHUNK_TOKENS
+            # The first always joins, however long: it is read in chunks, with steps of the others in between.
             if joining.answers and (full or _worth_waiting(answer, length, joining.answers)):
                 break
             joining.answers.append(self._waiting.popleft())
@@ -250,6 +254,7 @@ class DecodingBatch:
     def _decode(self) -> None:
         """One token for every running answer."""
         answers = [answer for answer, _ in self._running]
+        # Made anew only when somebody joined or left, not at every step.
         if self._draw is None:
             self._draw = Draw([sampler for _, sampler in self._running], self._runner.device)
         self._steer([answer.steering_at(answer.length - 1) for answer in answers])
@@ -267,7 +272,7 @@ class DecodingBatch:
         return [place for place, goes_on in enumerate(going) if not goes_on]
 
     def _steer(self, steering: Steering) -> None:
-        """Steer each row of the next step so."""
+        """Take note of how each row of the next step is steered."""
         before = self._steering
         if len(steering) == len(before) and all(mine is old for mine, old in zip(steering, before, strict=True)):
             return
@@ -299,8 +304,10 @@ class DecodingBatch:
                 answer.readings = readings
 
     def _leave(self, rows: Sequence[int]) -> None:
+        # From the end, or a row that is moved into a free place would be counted by its old one.
         for row in reversed(rows):
             self._cache.remove_row(row)
+            # The last row takes the free place, as in the cache: to close ranks would copy every row behind it.
             self._running[row] = self._running[-1]
             self._running.pop()
         if rows:

@@ -26,7 +26,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """`trait`: how much of the pole the answer shows. `coherence`: whether it makes sense. Both 0 to 100."""
+    """What an answer is worth. `trait`: how much of the pole it shows. `coherence`: whether it makes sense. Both from 0
+    to 100."""
 
     trait: float
     coherence: float
@@ -47,7 +48,7 @@ class NamedJudge(Judge, Protocol):
 
     @property
     def name(self) -> str:
-        """In words, for a person."""
+        """The judge's name in words, for a person."""
 
 
 JudgeKind = str | NamedJudge  # one of JUDGE_KINDS, or a judge that is there already

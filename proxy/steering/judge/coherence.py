@@ -17,7 +17,8 @@ LONGEST = 2.0  # times the longest ordinary answer: up to there an answer is not
 
 @dataclass(frozen=True)
 class Slope:
-    """100 from `full` on, 0 from `nothing` on, straight in between; `full` may be the larger or the smaller."""
+    """A score that is 100 from `full` on, 0 from `nothing` on, and straight in between; `full` may be the larger or the
+    smaller."""
 
     full: float
     nothing: float
@@ -47,11 +48,11 @@ class Coherence:
 
 
 def usual_coherence(readings: Sequence[AnswerEvidence]) -> Coherence:
-    """By a model's ordinary answers, which have a token at least.
+    """Coherence by what is usual in a model's ordinary answers, which have a token at least.
 
-    The usual range of each mark begins at the fifth percentile of theirs. Below it the score falls: of the
-    log-probability to 0 as far below as the median is above, twice; of the distinct runs and the compressed size to 0
-    at half of it; of the length from twice the longest to 0 at four times that.
+    The usual range of each mark begins at the fifth percentile of the ordinary answers' marks. Below it the score
+    falls: of the log-probability to 0 as far below as the median is above, twice; of the distinct runs and the
+    compressed size to 0 at half of it; of the length from twice the longest to 0 at four times that.
     """
     best, distinct, density = (
         np.array([getattr(reading, name) for reading in readings]) for name in ("best", "distinct", "density")

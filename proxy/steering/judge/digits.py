@@ -43,8 +43,8 @@ How coherent is the answer, from 0 (gibberish) to 9 (perfectly readable)? Reply 
 
 
 def scores_by_digit(answers: Sequence[Answer], expected: Callable[[Sequence[str]], FloatArray]) -> list[Score | None]:
-    """Scores from what `expected` finds: for each prompt the expected digit, scaled to 0..100, nan where the model was
-    not about to reply with one. It is asked each prompt once, in one call."""
+    """A score for each answer, in order; None where the model was not about to reply with a digit. `expected` finds for
+    each prompt the expected digit, scaled to 0..100, or nan; every prompt is asked for once, all in one call."""
     if not answers:
         return []
     pairs = [(_trait_prompt(answer), _coherence_prompt(answer)) for answer in answers]

@@ -28,7 +28,8 @@ N_LIKELIEST = 20  # tokens, the most that the API lets ask for
 
 
 class EndpointJudge:
-    """See scores_by_digit. A token counts as the digit it shows, with or without space around it."""
+    """A model behind an OpenAI-compatible endpoint, asked for one digit; the score is the expectation over the
+    probabilities of the ten digits. A token counts as the digit it shows, with or without space around it."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         """SetupError where the key's environment variable is not set."""
@@ -39,7 +40,8 @@ class EndpointJudge:
         self._headers = {"authorization": f"Bearer {self._key()}"} if settings.key_env else {}
 
     def score(self, answers: Sequence[Answer]) -> list[Score | None]:
-        """See Judge.score. SetupError where the endpoint can't be reached, refuses, or gives no log-probabilities."""
+        """One score for each answer, in order; None where the model was not about to reply with a digit. Blocks.
+        SetupError where the endpoint can't be reached, refuses, or gives no log-probabilities."""
         return scores_by_digit(answers, self._expected)
 
     def _expected(self, prompts: Sequence[str]) -> FloatArray:
@@ -52,7 +54,7 @@ class EndpointJudge:
                 raise
 
     def _digit_logprobs(self, client: httpx.Client, prompt: str) -> FloatArray:
-        """float32[10]."""
+        """float32[10]: the log-probability of each digit as the reply to a prompt."""
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": prompt}],
@@ -111,7 +113,7 @@ class EndpointJudge:
 
 
 def _digit_logprobs(likeliest: Sequence[tuple[str, float]]) -> FloatArray:
-    """float32[10]: of each digit, all tokens that show it together."""
+    """float32[10]: the log-probability of each digit, all tokens that show it together."""
     masses = np.full(len(DIGITS), 1e-30, np.float64)
     for token, logprob in likeliest:
         digit = token.strip()

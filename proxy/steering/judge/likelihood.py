@@ -37,7 +37,8 @@ class Logistic:
 
 
 def fit_logistic(members: Array, others: Array) -> Logistic:
-    """For the class of `members`, float64[n, k], against `others`, float64[m, k]; both classes weigh the same.
+    """The probability of the class of `members`, float64[n, k], against `others`, float64[m, k]; both classes weigh the
+    same.
 
     After Platt 1999: each class's target is drawn in by one made-up answer of the other, so that classes that do not
     overlap have finite slopes.
@@ -60,22 +61,22 @@ def fit_logistic(members: Array, others: Array) -> Logistic:
 
 
 def ratios(reading: AnswerEvidence, side: Side) -> tuple[float, float]:
-    """Log-likelihood ratios per token: of the side's instruction to the opposite one, and to none."""
+    """Two log-likelihood ratios per token, in nats: of the side's instruction to the opposite one, and to none."""
     own, opposite = (reading.positive, reading.negative)[:: 1 if side == "positive" else -1]
     return own - opposite, own - reading.plain
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a reading comes to. For each side: the probability that an answer was asked to show that pole, and not to
-    show the opposite one, or nothing. And its coherence."""
+    """What an answer's evidence comes to. `sides`: the probability that the answer was asked to show that pole, and not
+    the opposite one, or nothing. `coherence`: whether it makes sense."""
 
     sides: Mapping[Side, Logistic]
     coherence: Coherence
 
 
 def calibrate(conditions: Sequence[Condition], readings: Sequence[AnswerEvidence]) -> Calibration:
-    """By answers of all conditions, which have a token at least."""
+    """The calibration by answers of all conditions, which have a token at least."""
     asked = np.array(conditions)
     sides = {}
     for side in SIDES:
@@ -85,7 +86,7 @@ def calibrate(conditions: Sequence[Condition], readings: Sequence[AnswerEvidence
 
 
 class LikelihoodJudge:
-    """For one trait, in the model that `reader` reads with."""
+    """The likelihood ratio as a judge for one trait, in the model that `reader` reads with."""
 
     name = "likelihood ratio"
 
@@ -95,7 +96,7 @@ class LikelihoodJudge:
         self._calibration = calibration
 
     def score(self, answers: Sequence[Answer]) -> list[Score | None]:
-        """See Judge.score. ValueError for an answer to be judged for another trait."""
+        """One score for each answer, in order. Blocks. ValueError for an answer to be judged for another trait."""
         if any(answer.trait.id != self._trait.id for answer in answers):
             raise ValueError(f"a judge that was calibrated for {self._trait.id!r} can't judge another trait")
         asked = list(dict.fromkeys((answer.question, answer.text) for answer in answers))

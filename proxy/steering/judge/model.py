@@ -20,7 +20,7 @@ class ModelJudge:
             raise SetupError(f"{self.name} can't judge: its tokenizer has no token for each digit")
 
     def score(self, answers: Sequence[Answer]) -> list[Score | None]:
-        """See Judge.score. None for an answer at which the model was not about to reply with a digit."""
+        """One score for each answer, in order; None where the model was not about to reply with a digit. Blocks."""
         return scores_by_digit(answers, self._expected)
 
     def _expected(self, prompts: Sequence[str]) -> FloatArray:

@@ -17,12 +17,11 @@ N_GRAM = 3  # tokens
 
 
 class AnswerEvidence(NamedTuple):
-    """Of one answer. Likelihoods are mean log-probabilities per token, in nats.
+    """What can be read off one answer. Likelihoods are mean log-probabilities per token, in nats.
 
     `plain`: under no instruction. `positive`, `negative`: under that pole's instructions, mean over them. `best`: under
-    whichever of all these makes it likeliest.
-    `distinct`: share of its runs of three tokens that are distinct. `density`: bytes it is compressed to, per byte.
-    An answer without a token has zeros.
+    whichever of all these makes it likeliest. `distinct`: share of its runs of three tokens that are distinct.
+    `density`: bytes it is compressed to, per byte. An answer without a token has zeros.
     """
 
     plain: float
@@ -45,7 +44,7 @@ class EvidenceReader:
         self._instructions: list[str | None] = [None, *(pair.side(side) for side in SIDES for pair in pairs)]
 
     def read(self, asked: Sequence[tuple[str, str]]) -> list[AnswerEvidence]:
-        """Of each question and answer, in order; all in one pass of the engine. Blocks."""
+        """The evidence of each question and answer, in order; all in one pass of the engine. Blocks."""
         prompts = {question: self._prompts(question) for question, _ in asked}
         answers = [(prompts[question], self._engine.encode(text)) for question, text in asked]
         rollouts = [

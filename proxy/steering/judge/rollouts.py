@@ -1,6 +1,6 @@
 """Answers to calibrate and to validate judges with: a model's own, under a trait's instructions and under none.
 
-Those to validate with are held out: other questions, under other instructions than a judge may be calibrated with.
+Answers to validate with are held out: other questions, under other instructions than a judge may be calibrated with.
 """
 
 import itertools
@@ -70,7 +70,8 @@ def _samples(
     name: str,
     label: str,
 ) -> list[LabelledAnswer]:
-    """At temperature 1, as in extraction."""
+    """The answers to what is wanted, each a condition, an instruction pair and a question, at temperature 1, as in
+    extraction."""
     generations = []
     for number, (condition, pair, question) in enumerate(wanted):
         instruction = None if condition == "neutral" else trait.instructions[pair].side(condition)

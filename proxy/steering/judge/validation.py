@@ -48,7 +48,7 @@ class Validated:
 
     @property
     def record(self) -> JudgedBy:
-        """As a vector keeps it."""
+        """How good the judge is, as a vector keeps it."""
         return JudgedBy(name=self.name, auroc=self.auroc, n=self.n, scored=self.scored)
 
 
@@ -99,7 +99,8 @@ def validation_label(trait: Trait) -> str:
 
 
 def _told_apart(for_positive: FloatArray, for_negative: FloatArray, is_positive: npt.NDArray[np.bool_]) -> float:
-    """See Validated.auroc; float32[n] each, nan where there is no score, and which answers were to be positive."""
+    """How well the poles are told apart, as `Validated.auroc` has it. The scores for either pole are float32[n], nan
+    where there is none; `is_positive`, bool[n], says which answers were asked to show the positive pole."""
 
     def between(scores: FloatArray) -> float:
         return auroc(_known(scores[is_positive]), _known(scores[~is_positive]))

@@ -39,8 +39,8 @@ class SweepCell(NamedTuple):
 
 
 def listed(options: SweepOptions) -> list[SweepCell]:
-    """All of it: every arm's answer to the first question, then to the next, so that all arms share each batch. The
-    first half of the questions is for choosing and does without the controls that are only reported."""
+    """Everything that is asked: every arm's answer to the first question, then to the next, so that all arms share each
+    batch. The first half of the questions is for choosing and does without the controls that are only reported."""
     steered = [Arm("steered", side, value) for side in SIDES for value in options.of(side)]
     controls = [Arm("random", arm.side, arm.coefficient) for arm in steered]
     controls += [Arm("prompt", side) for side in options.sides]
@@ -55,8 +55,8 @@ def listed(options: SweepOptions) -> list[SweepCell]:
 def generations(
     engine: Engine, trait: Trait, vector: PersonaVector, asked: Sequence[SweepCell], options: SweepOptions
 ) -> list[Generation]:
-    """One for each that is asked. The same question and sample has the same seed in every arm, so that arms differ by
-    their steering alone."""
+    """A generation for each cell that is asked. The same question and sample has the same seed in every arm, so that
+    arms differ by their steering alone."""
     questions = trait.questions_for(engine.info.world).evaluate
 
     @cache
@@ -82,7 +82,7 @@ def generations(
 
 
 def _instruction(trait: Trait, arm: Arm, number: int) -> str | None:
-    """The system prompt of those who are asked by one: the trait's instructions in turn."""
+    """The system prompt of the arm that asks by one, the trait's instructions in turn; None in every other arm."""
     if arm.kind != "prompt" or arm.side is None:
         return None
     return trait.instructions[number % len(trait.instructions)].side(arm.side)

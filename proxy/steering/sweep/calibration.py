@@ -46,12 +46,13 @@ class Level:
 
 
 def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, float | None]:
-    """The last coefficient of those that hold without a gap from 0 up, and the first that does not, None where all do.
+    """The last coefficient that holds together with all below it, and the first that does not, None where all do.
 
     `truthful`: facts count, the pole does not ask for falsehood.
     """
     reached = 0.0
     for level in sorted(levels, key=lambda level: level.coefficient):
+        # No gap is bridged: a stronger dose that seems to hold where a weaker one did not is luck of the draw.
         if not _holds(level, base, truthful):
             return reached, level.coefficient
         reached = level.coefficient
@@ -66,23 +67,27 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool) -> tuple[floa
         return None, f"answers fall apart at {collapse:g}, the smallest coefficient tried: try smaller ones"
     scored = sorted((level for level in within if _scored(level.trait)), key=lambda level: level.coefficient)
     best = max(scored, key=lambda level: mean(level.trait), default=None)
+    # The best of many levels lies high by chance, so that it must be above no steering by a wider interval.
     gain = None if best is None else difference(best.trait, base.trait, best_of=len(scored))
     if best is None or gain is None or gain[0] <= 0:
         return None, f"up to {reached:g}, where answers hold together, steering shows no more of it than no steering"
     start = mean(base.trait)
     wanted = start + ENOUGH * (mean(best.trait) - start)
     enough = _first_at(wanted, [(0.0, start), *((level.coefficient, mean(level.trait)) for level in scored)])
+    # On other questions it may take more, but never so much that it comes near to where answers fall apart.
     found = min(ON_TOP * enough, (enough * reached) ** 0.5)
     why = f"{enough:.2f} brings {ENOUGH:.0%} of the most that is shown while answers hold together, up to {reached:g}"
     if collapse is None and enough > STILL_RISING * reached:
         why += "; more may come of larger coefficients, which another sweep would try"
+    # Else each sweep of the same vector would move its strength a little, for no reason but chance.
     if abs(found - 1) < AS_IT_IS and reached >= 1:
         return 1.0, f"coefficient 1 was right: {why}"
     return found, f"what was {found:.2f} is 1 now; in coefficients as they were, {why}"
 
 
 def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:
-    """Where the lines between the points, which begin below `wanted` and come to it, first do."""
+    """The dose at which the straight lines between the points, (dose, trait), first come to `wanted`. They begin below
+    it; ValueError where they never come to it."""
     for (start, low), (end, high) in itertools.pairwise(points):
         if high >= wanted:
             return start + (end - start) * (wanted - low) / (high - low)
@@ -91,8 +96,10 @@ def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:
 
 def _holds(level: Level, base: Level, truthful: bool) -> bool:
     coherence = difference(level.coherence, base.coherence, KEPT)
+    # Only a level that is worse for certain ends the range: a mean below the limit may be a few answers' bad luck.
     if coherence is None or not _scored(level.coherence) or coherence[1] < 0:
         return False
+    # Where no fact is known there is no difference, and nothing to hold.
     correct = difference(level.correct, base.correct, KEPT) if truthful else None
     return correct is None or correct[1] >= 0
 

@@ -87,7 +87,8 @@ def _steered(levels: Mapping[Arm, Level]) -> list[Level]:
 
 
 def _points(levels: Mapping[Arm, Level], dose: float, unit: float, scored: bool) -> list[SweepPoint]:
-    """`dose` was the relative one of coefficient 1. Where the judge is none, what it says of the trait is left out."""
+    """The curve's points. `dose` was the relative one of coefficient 1, `unit` is the coefficient that is 1 from now
+    on. Where the judge is none, what it says of the trait is left out."""
     base = levels[UNSTEERED].trait
     points = []
     for arm, level in sorted(levels.items(), key=lambda item: (ORDER.index(item[0].kind), item[0].coefficient)):

@@ -25,8 +25,9 @@ def grid(start: float, end: float, step: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """`coefficients`: of the trait's positive pole, below 0 of the other one; 0, which is no steering, is always asked.
-    `samples`: answers to each question. The same `seed` makes the same answers, on the same machine."""
+    """What is swept. `coefficients`: of the trait's positive pole, below 0 of the other one; 0, which is no steering,
+    is always asked. `samples`: answers to each question. The same `seed` makes the same answers, on the same machine.
+    """
 
     coefficients: tuple[float, ...] = grid(-2.0, 2.0, 0.25)
     samples: int = 4

@@ -83,7 +83,7 @@ def stages(trait: Trait, kind: JudgeKind, options: SweepOptions) -> dict[str, fl
 
 
 def parts_key(vector_id: str, options: SweepOptions) -> object:
-    """What the parts of a sweep depend on, besides judge, model and trait; see making.parts_of."""
+    """What the parts of a sweep depend on, besides judge, model and trait, for `making.parts_of`."""
     return "sweep", vector_id, options
 
 

@@ -40,7 +40,7 @@ class Brief(msgspec.Struct, frozen=True):
 
     @property
     def telling(self) -> frozenset[str]:
-        """The words no question may have a form of; see `telling_words`."""
+        """The words no question may have a form of, as `telling_words` finds them."""
         return telling_words(self.id, self.positive, self.negative, self.positive_trait, self.negative_trait)
 
 

@@ -118,8 +118,9 @@ def load_traits(*folders: Path) -> dict[str, Trait]:
 def _load(
     folders: tuple[Path, ...], before: Mapping[Path, Trait] | None = None, damaged: dict[Path, str] | None = None
 ) -> tuple[dict[str, Trait], dict[str, Path]]:
-    """See `load_traits`; also the file of each. What is wrong with a file of no trait is told of in `damaged` where
-    there is one, and the file counts as what it was `before`, if anything."""
+    """The traits of some folders by id, as `load_traits` finds them, and the file of each. What is wrong with a file of
+    no trait is told of in `damaged` where there is one, and the file counts as what it was `before`, if anything.
+    SetupError names the file."""
     traits: dict[str, Trait] = {}
     sources: dict[str, Path] = {}
     for folder in (BUILTIN_FOLDER, *folders):

@@ -80,7 +80,7 @@ class Pole:
 
     @property
     def residual_norm(self) -> float:
-        """The median one at the pole's place."""
+        """The median residual norm at the pole's place."""
         return float(self.native.residual_norms[self.choice.span][self.choice.block])
 
 
@@ -156,8 +156,8 @@ def _reaches(transferred: PersonaVector, side: Side, place: Place) -> bool:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """`samples`: answers to each question in each arm that has no variants of its own. The same `seed` makes the same
-    answers, on the same machine."""
+    """How an evaluation is made. `samples`: answers to each question in each arm that has no variants of its own. The
+    same `seed` makes the same answers, on the same machine."""
 
     samples: int = 2
     seed: int = 0
@@ -192,7 +192,8 @@ class Arms:
 
     @cached_property
     def asked(self) -> list[EvaluationCell]:
-        """All of it, question by question. No steering is asked for once per trait, under its first pole."""
+        """Everything that is asked, question by question. No steering is asked for once per trait, under its first
+        pole."""
         longest = max(map(len, self.questions.values()))
         return [
             EvaluationCell(index, kind, question, sample)
@@ -204,7 +205,7 @@ class Arms:
         ]
 
     def n_samples(self, index: int, kind: ArmKind) -> int:
-        """Answers to each question; where an arm has variants, one of each."""
+        """How many answers there are to each question; where an arm has variants, one of each."""
         pole = self.poles[index]
         if kind == "none":
             return self.options.samples if self.base_of(index) == index else 0
@@ -234,7 +235,7 @@ class Arms:
         return self.questions[self.poles[asked.pole].trait.id][asked.question]
 
     def generations(self) -> list[Generation]:
-        """One for each that is asked."""
+        """A generation for each cell that is asked."""
 
         @cache
         def prompt_of(instruction: str | None, question: str) -> list[int]:
@@ -277,7 +278,7 @@ class Arms:
         return pole.direction(pole.native if kind.startswith("native") else pole.transferred)
 
     def _instruction(self, asked: EvaluationCell) -> str | None:
-        """The system prompt of those who are asked by one: the trait's instructions in turn."""
+        """The system prompt of the arm that asks by one, the trait's instructions in turn; None in every other arm."""
         if asked.kind != "prompt":
             return None
         pole = self.poles[asked.pole]
@@ -285,7 +286,7 @@ class Arms:
         return pairs[(asked.question + asked.sample) % len(pairs)].side(pole.side)
 
     def _modulated(self, pole: Pole, drawn: Sampling) -> Sampling:
-        """As a server steers that has no vector for the model but the source's."""
+        """The sampling as a server changes it that has no vector for the model but the source's."""
         change = sampling.modulation({pole.name: 1.0}, {pole.name: (pole.source, pole.side)})
         return sampling.sample(drawn.max_tokens, {"temperature": drawn.temperature}, change)[0]
 

@@ -60,15 +60,19 @@ def _likeness(residuals: FloatArray) -> FloatArray:
 
 
 def _r_squared(source: FloatArray, width: int, targets: Sequence[FloatArray], folds: IntArray) -> FloatArray:
-    """float32[target blocks]. With W = X'(XX' + n s)^-1 Y, everything about the errors is in the likenesses."""
+    """float32[target blocks]: the R2 of the best ridge from one block of the source, given by its likenesses, to each
+    of the target. `width` is the source's, `folds` int[n]."""
     errors = np.zeros((len(STRENGTHS), len(targets)))
     spread = np.zeros(len(targets))
     for fold in range(FOLDS):
         test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        # With W = X'(XX' + n s)^-1 Y both the predictions and their errors are made of products of residuals alone, so
+        # neither a residual nor a map is needed; one decomposition serves every strength and every target block.
         values, axes = np.linalg.eigh(source[np.ix_(train, train)])
         onto = source[np.ix_(test, train)] @ axes
         spread += [np.trace(target[np.ix_(test, test)]) for target in targets]
         for number, strength in enumerate(STRENGTHS):
+            # Likenesses are means over the width, so a strength in variances of a dimension is divided by it.
             weights = onto / (np.maximum(values, 0) + strength * len(train) / width) @ axes.T
             for block, target in enumerate(targets):
                 explained = 2 * np.vdot(weights, target[np.ix_(test, train)])
@@ -103,6 +107,7 @@ class SpanMaps:
 
     def _screen(self) -> list[list[float]]:
         of_each = 1 if self.stream.span == "last_prompt" else SAMPLED_AN_ANSWER
+        # Few tokens of many documents: neighbours in one answer tell almost the same.
         few = replace(self.stream, documents=self.stream.documents[: SAMPLE // of_each])
         rng = np.random.default_rng(self.seed)
         source, target, folds = [], [], []
@@ -119,12 +124,13 @@ class SpanMaps:
         return table
 
     def fitted(self, source_blocks: Sequence[int], folder: Path) -> list[MapInfo]:
-        """A map from each of `source_blocks` to the block of the target at its place. Those that are in `folder`
-        already are left, the others fitted, as many at a time as memory is for, and written there."""
+        """A map from each of `source_blocks` to the block of the target at its place in the list. Maps that are in
+        `folder` already are left as they are; the others are fitted, as many at a time as memory is for, and written
+        there."""
         wanted = list(zip(source_blocks, self.target_blocks, strict=True))
         found = {target: written(folder, self.stream.span, target) for _, target in wanted}
         missing = [pair for pair in wanted if found[pair[1]] is None]
-        groups = self._groups(missing)
+        groups = self._groups(missing)  # a pass over the text for each: sums of all maps may not fit in memory
         total = len(self.stream.documents) * max(len(groups), 1)
         advance = counter(self.work.progress, fitting_label(self.stream.span), total, done=0 if groups else total)
         for group in groups:
@@ -143,6 +149,7 @@ class SpanMaps:
         blocks = sorted({source for source, _ in group})
         targets = [target for _, target in group]
         reading = _told(self.stream, blocks, targets, advance)
+        # The scale has to be known before the first pair is added, and text is read once: the first pairs are kept.
         sample = list(_first(reading, SAMPLE))
         moments = {
             pair: Moments(
@@ -156,6 +163,8 @@ class SpanMaps:
         before: deque[FloatArray] = deque(maxlen=N_SHUFFLED)  # what the target made of the documents just before
         for pairs in itertools.chain(sample, reading):
             fold = fold_of(self.stream.documents[pairs.number])
+            # A control pairs a document's source with an earlier document's target, in another order: what a map can
+            # learn from the mean and the covariances of both models without any token belonging to another.
             wrong = [other[rng.permutation(len(other))] for other in before]
             for (source, target), sums in moments.items():
                 x, y = pairs.source[:, blocks.index(source)], targets.index(target)
@@ -172,6 +181,7 @@ class SpanMaps:
         """Fit the map, and its controls by the same method, and write them."""
         tried = cross_validated(moments.folds)
         method = best(tried)
+        # The method is chosen on folds held out; then the map may use all there is.
         whole = Sums.total(moments.folds).covariances
         fit = Fit(whole)
         wrong = [fit.solve(method, control.covariance) for control in moments.shuffled]
@@ -211,7 +221,7 @@ def _told(
 
 
 def _first(reading: Iterator[Paired], n_rows: int) -> Iterator[Paired]:
-    """As much of it as has so many rows; the rest is left in it."""
+    """As many of the documents as have `n_rows` pairs together; the rest is left in `reading`."""
     for pairs in reading:
         yield pairs
         n_rows -= len(pairs.source)

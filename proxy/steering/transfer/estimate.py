@@ -84,7 +84,8 @@ def _read(stream: Stream, source_blocks: Sequence[int]) -> int:
 
 
 def _operations(d: int, p: int) -> float:
-    """Of fitting one map: the decompositions and products of each fold and of the whole, additions and all."""
+    """Floating-point operations that fitting one map from width d to width p takes: the decompositions and products of
+    each fold and of the whole, additions and all."""
     return (FOLDS + 1) * (9 * d**3 + 18 * p**3 + 4 * d**3 + 12 * d * d * p + 8 * d * p * p)
 
 

@@ -79,7 +79,7 @@ def stages(
 
 
 def parts_key(transfer: TransferInfo, options: EvaluationOptions, vector_ids: Sequence[str]) -> object:
-    """What the parts of an evaluation depend on, besides judge, model and traits; see making.parts_of."""
+    """What the parts of an evaluation depend on, besides judge, model and traits, for `making.parts_of`."""
     return "evaluation", transfer.id, options, vector_ids
 
 

@@ -82,9 +82,9 @@ class PoleFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `recovery` and `recovery_by_others` are means over the poles that have one. `cosine_p`: how often the
-    mean cosine to native vectors is as high when transferred vectors are dealt out to poles at random. `text` says what
-    the maps were fitted to. `created` is UTC, ISO 8601."""
+    """All that an evaluation found. `recovery` and `recovery_by_others` are means over the poles that have one.
+    `cosine_p`: how often the mean cosine to native vectors is as high when transferred vectors are dealt out to poles
+    at random. `text` says what the maps were fitted to. `created` is UTC, ISO 8601."""
 
     source: str
     target: str
@@ -198,7 +198,7 @@ Tables = Mapping[tuple[int, ArmKind, int], Table]
 def figures_of(
     transfer: TransferInfo, arms: Arms, judges: Mapping[str, Validated], tables: Tables, created: str
 ) -> Evaluation:
-    """All figures. `judges`: by trait."""
+    """All figures of an evaluation. `judges`: by trait."""
     poles = arms.poles
     cosines = np.array(
         [
@@ -238,7 +238,8 @@ class _Tally:
     tables: Tables
 
     def pole(self, index: int, cosines: Scores) -> PoleFigures:
-        """`cosines`: of its transferred vector to the native ones, in the order of the poles."""
+        """The figures of one pole. `cosines`, float64[n_poles]: of its transferred vector to the native ones, in the
+        order of the poles."""
         poles = self.arms.poles
         pole = poles[index]
         at = pole.transferred.transfer
@@ -271,7 +272,8 @@ class _Tally:
         return share_of_gain(self._table(index, kind, index).trait, none.trait, self._table(index, full, index).trait)
 
     def recovery_by_others(self, index: int) -> Drawn | None:
-        """The same at the place and dose of the other traits."""
+        """How much of what the native vector does the transferred one does, both at the place and dose of the other
+        traits."""
         return self.recovery(index, "transferred_by_others", "native_by_others")
 
     def _arm(self, index: int, kind: ArmKind) -> ArmFigures:

@@ -59,9 +59,9 @@ class MapInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a transfer but its arrays. `screened`: by span, R2 of a quick fit from every block of the source (rows) to
-    those of the target that get a map, `target_blocks`. `words`: all that occur in the text it was fitted on.
-    `created` is UTC, ISO 8601."""
+    """Everything of a transfer but its arrays. `screened`: by span, R2 of a quick fit from every block of the source
+    (rows) to the blocks of the target that get a map, `target_blocks`. `words`: all that occur in the text it was
+    fitted on. `created` is UTC, ISO 8601."""
 
     id: str
     source: Side

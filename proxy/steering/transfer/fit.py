@@ -49,7 +49,7 @@ class Corpus:
 
 
 def corpus_of(text: str, traits: Mapping[str, Trait], world: str | None, seed: int, count: int) -> Corpus:
-    """So many documents for models of this world: the "built-in" roles and styles, or "neutral" questions."""
+    """`count` documents for models of this world: the "built-in" roles and styles, or "neutral" questions."""
     if text == "neutral":
         return Corpus(neutral_documents(traits, world, seed, count), "neutral questions", seed)
     return Corpus(documents(traits, world, seed, count), "built-in roles and styles", seed)
@@ -111,7 +111,8 @@ def pairs_needed(source: ModelInfo, target: ModelInfo) -> int:
 
 
 def blocks_of(target: ModelInfo, wanted: Sequence[int] | None = None) -> list[int]:
-    """The blocks of the target that get a map: those wanted, else all, of deeper models some from the middle."""
+    """The blocks of the target that get a map, in order: the wanted ones, else all, of deeper models some from the
+    middle."""
     if wanted is not None:
         return sorted(set(wanted))
     if target.n_layers <= MAX_TARGET_BLOCKS:

@@ -34,7 +34,7 @@ class Method:
 
     @property
     def words(self) -> str:
-        """As people say it."""
+        """The method in words."""
         ridge = f"ridge of strength {self.strength:g}"
         return {
             "ridge": ridge,
@@ -51,13 +51,16 @@ class Fit:
         self._variances, self._axes = _eigen(covariances.xx)  # [d], [d, d]: the source's principal axes as columns
 
     def solve(self, method: Method, xy: FloatArray | None = None) -> FloatArray:
-        """float32[d, p]: the map W for which x W is close to y. With `xy`, as if that were their covariance."""
+        """float32[d, p]: the map W for which x W is close to y. With `xy`, float32[d, p], as if that were their
+        covariance."""
         xy = self._of.xy if xy is None else xy
         if method.kind == "procrustes":
             return self._procrustes(method.rank or 1, xy)
         ridge: FloatArray = self._axes @ self._on_axes(method.strength, self._axes.T @ xy)
         if method.kind == "ridge":
             return ridge
+        # Reduced-rank regression is the full ridge, projected on the directions of the target it explains most of
+        # (Izenman 1975): no further fit is needed.
         best = self._predicted(method.strength, self._axes.T @ xy)[:, : method.rank]
         onto: FloatArray = ridge @ best
         return onto @ best.T
@@ -69,16 +72,17 @@ class Fit:
         half_turned: FloatArray = self._axes.T @ test.xx
         on_axes = Covariances(test.x, test.y, half_turned @ self._axes, self._axes.T @ test.xy, test.yy)
         found = self._errors_by_strength(turned, on_axes)
+        # Every rank at every strength would take as many decompositions as there are strengths.
         strength = min(found, key=lambda method: found[method]).strength
         return found | self._errors_by_rank(strength, turned, on_axes) | self._procrustes_errors(turned, on_axes)
 
     @property
     def _ranks(self) -> list[int]:
-        """Those that are less than full."""
+        """The ranks to try, all less than full."""
         return [rank for rank in RANKS if rank < min(self._of.xy.shape)]
 
     def _on_axes(self, strength: float, turned: FloatArray) -> FloatArray:
-        """The ridge map, and `turned`, the covariance it is made from, on the source's principal axes."""
+        """float32[d, p]: the ridge map on the source's principal axes, from `turned`, the covariance on these axes."""
         return turned / (self._variances + np.float32(strength))[:, None]
 
     def _predicted(self, strength: float, turned: FloatArray) -> FloatArray:
@@ -86,7 +90,8 @@ class Fit:
         return _eigen(turned.T @ self._on_axes(strength, turned))[1]
 
     def _errors_by_strength(self, turned: FloatArray, on_axes: Covariances) -> dict[Method, float]:
-        """On its axes a ridge only shrinks rows: what is left for each strength are sums over rows and their pairs."""
+        """The mean square error of a ridge of each strength. On its axes a ridge only shrinks rows: what is left for
+        each strength are sums over rows and their pairs."""
         across = (turned * on_axes.xy).sum(axis=1)  # [d]
         within = on_axes.xx * (turned @ turned.T)  # [d, d]
         found = {}
@@ -96,7 +101,7 @@ class Fit:
         return found
 
     def _procrustes_errors(self, turned: FloatArray, on_axes: Covariances) -> dict[Method, float]:
-        """Everything takes place in the few components that are kept."""
+        """The mean square error of whitened Procrustes of each rank, computed in the few components that are kept."""
         found = {}
         for rank in self._ranks:
             x, y = _deviations(self._variances[:rank]), _deviations(self._target_axes[0][:rank])
@@ -142,6 +147,7 @@ def cross_validated(folds: Sequence[Sums]) -> dict[Method, float]:
     fold; here they stand with the ridge's best."""
     errors: defaultdict[Method, float] = defaultdict(float)
     spread = 0.0
+    # Errors and spreads are added up over the folds before they are divided: a small fold must not weigh as a large.
     for held_out in range(FOLDS):
         train = Sums.total([sums for number, sums in enumerate(folds) if number != held_out]).covariances
         test = folds[held_out].about(train.x, train.y)
@@ -159,22 +165,25 @@ def cross_validated(folds: Sequence[Sums]) -> dict[Method, float]:
 
 
 def best(found: Mapping[Method, float]) -> Method:
-    """The one with the highest R2."""
+    """The method with the highest R2."""
     return max(found, key=lambda method: found[method])
 
 
 def _eigen(symmetric: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues, none below 0, and eigenvectors as columns, largest first."""
     values, vectors = np.linalg.eigh(symmetric)
+    # Rounding makes eigenvalues of 0 a little negative, and square roots of them nan.
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
 
 
 def _rotation(whitened: FloatArray) -> FloatArray:
     """The rotation that is closest to a covariance between whitened components."""
+    # The orthogonal Procrustes problem (Schoenemann 1966): drop the singular values.
     left, _, right = np.linalg.svd(whitened)
     rotation: FloatArray = left @ right
     return rotation
 
 
 def _deviations(variances: FloatArray) -> FloatArray:
+    # What is whitened is divided by these: components that are rounding would be blown up to full size.
     return np.sqrt(np.maximum(variances, SMALLEST * max(float(variances.max()), 1e-30)))

@@ -30,8 +30,8 @@ class Scale:
 
     @classmethod
     def of(cls, residuals: FloatArray) -> "Scale":
-        """Of a sample, float32[n, width]: mean and standard deviation. What hardly moves counts as if it did a little
-        (a thousandth of the median dimension), so that its noise is not blown up."""
+        """The scale of a sample, float32[n, width]: its mean and standard deviation. A dimension that hardly moves
+        counts as if it did a little (a thousandth of the median dimension), so that its noise is not blown up."""
         deviations = residuals.std(axis=0, dtype=np.float64)
         floor = 1e-3 * float(np.median(deviations)) or 1.0
         middle = residuals.mean(axis=0, dtype=np.float64)
@@ -43,7 +43,7 @@ class Scale:
 
 
 class Cross:
-    """Over n pairs of x, float32[n, d], and y, float32[n, p]: their sums, and that of their products."""
+    """Sums over n pairs of x, float32[n, d], and y, float32[n, p]: of each, and of their products."""
 
     def __init__(self, d: int, p: int) -> None:
         self.n = 0
@@ -52,7 +52,7 @@ class Cross:
         self.xy = np.zeros((d, p), np.float32)
 
     def add(self, x: FloatArray, y: FloatArray) -> None:
-        """More pairs."""
+        """Add pairs: float32[n, d] and float32[n, p]."""
         self.n += len(x)
         self.x += x.sum(axis=0)
         self.y += y.sum(axis=0)
@@ -60,13 +60,13 @@ class Cross:
 
     @property
     def covariance(self) -> FloatArray:
-        """float32[d, p]."""
+        """float32[d, p]: the covariance of x and y."""
         n = np.float32(max(self.n, 1))
         return (self.xy - np.outer(self.x, self.y / n)) / n
 
 
 class Sums(Cross):
-    """And those of the products with themselves."""
+    """Sums over n pairs of x and y: of each, of their products, and of the products of each with itself."""
 
     def __init__(self, d: int, p: int) -> None:
         super().__init__(d, p)
@@ -74,14 +74,14 @@ class Sums(Cross):
         self.yy = np.zeros((p, p), np.float32)
 
     def add(self, x: FloatArray, y: FloatArray) -> None:
-        """See Cross.add."""
+        """Add pairs: float32[n, d] and float32[n, p]."""
         super().add(x, y)
         self.xx += x.T @ x
         self.yy += y.T @ y
 
     @classmethod
     def total(cls, parts: Sequence["Sums"]) -> "Sums":
-        """Of all their pairs."""
+        """The sums over the pairs of all parts."""
         whole = cls(*parts[0].xy.shape)
         for part in parts:
             whole.n += part.n
@@ -106,7 +106,7 @@ class Sums(Cross):
 
     @property
     def covariances(self) -> "Covariances":
-        """About the means."""
+        """Mean products of what is left when the means are taken away."""
         n = np.float32(self.n)
         return self.about(self.x / n, self.y / n)
 
@@ -148,14 +148,14 @@ class Moments:
         self._n_waiting: Counter[Cross] = Counter()
 
     def add(self, sums: Cross, x: FloatArray, y: FloatArray) -> None:
-        """Pairs of residuals, float32[n, d] and float32[n, p], to one of `folds` or `shuffled`."""
+        """Add pairs of residuals, float32[n, d] and float32[n, p], to one of `folds` or `shuffled`."""
         self._waiting[sums].append((x, y))
         self._n_waiting[sums] += len(x)
         if self._n_waiting[sums] >= ROWS:
             self._flush(sums)
 
     def finish(self) -> None:
-        """There are no more."""
+        """Add what was gathered and still waits: there are no more pairs."""
         for sums in list(self._waiting):
             self._flush(sums)
 

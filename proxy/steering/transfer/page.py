@@ -67,12 +67,12 @@ incoherent, but for a pole that asks for falsehood, such as *dishonest*.
 
 
 def page(found: Sequence[Evaluation]) -> str:
-    """The whole page."""
+    """The whole page of some evaluations."""
     return "\n".join([INTRODUCTION, *_overview(found), *(line for each in found for line in section(each))])
 
 
 def section(found: Evaluation) -> Iterator[str]:
-    """One evaluation."""
+    """The lines of one evaluation."""
     yield f"## {found.source} to {found.target}"
     yield ""
     yield from _summary(found)

@@ -68,7 +68,8 @@ def read(engine: Engine, document: Document) -> ReadDocument | None:
 
 
 def pair(source: Engine, target: Engine, document: Document, span: Span) -> Pairing | None:
-    """The document's paired tokens; None where there are none. The last prompt token is row 0 of that span."""
+    """The document's paired tokens; None where there are none. For the span of the last prompt token there is one row,
+    0."""
     if span == "last_prompt":
         return Pairing(Rollout(prompt(source, document)), Rollout(prompt(target, document)), [0], [0])
     one, other = read(source, document), read(target, document)
@@ -87,7 +88,9 @@ def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _ends(pieces: Sequence[str], text: str) -> dict[int, int]:
-    """See Reading. `pieces` is what each token adds, with the template's own text around `text`."""
+    """By the character of the answer `text` at which a token ends, that token's index. `pieces` is what each token
+    adds, with the template's own text around `text`; tokens of the template, the answer's first one and tokens that end
+    inside a character are left out."""
     begin = "".join(pieces).find(text)
     found: dict[int, int] = {}
     at = 0
@@ -126,7 +129,7 @@ class Stream:
     kept: dict[int, Pairing | None] = field(default_factory=dict)
 
     def read(self, source_blocks: Sequence[int], target_blocks: Sequence[int]) -> Iterator[Paired]:
-        """Those of every document that has pairs, in order. Blocks for minutes on large models."""
+        """The paired residuals of every document that has pairs, in order. Blocks for minutes on large models."""
         width = len(source_blocks) * self.source.info.hidden_size, len(target_blocks) * self.target.info.hidden_size
         waiting: list[tuple[int, Pairing]] = []
         size = 0
@@ -141,7 +144,7 @@ class Stream:
             yield from self._capture(waiting, source_blocks, target_blocks)
 
     def pairings(self) -> Iterator[tuple[int, Pairing]]:
-        """Every document that has pairs, by number."""
+        """Every document that has pairs, by its number."""
         for number in range(len(self.documents)):
             self.check()
             pairing = self._pairing(number)

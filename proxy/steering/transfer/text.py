@@ -51,8 +51,8 @@ class _Line(msgspec.Struct):
 
 
 def documents(traits: Mapping[str, Trait], world: str | None, seed: int, count: int = N_DOCUMENTS) -> list[Document]:
-    """The built-in text, in random order, without what names one of these traits or is asked in one's questions; for
-    models of a world its own roles and questions. SetupError where nothing is left."""
+    """The built-in text, in random order, without what names one of these traits or is asked in one's questions; models
+    of a small world get that world's text. SetupError where nothing is left."""
     rng = Random(seed)
     own = world_of(world)
     lists = built_in_lists() if own is None else own.texts()
@@ -113,7 +113,7 @@ class Names:
         self._pattern = re.compile(rf"\b(?:{words})\b" if words else "(?!)")  # of no traits, nothing
 
     def found(self, text: str) -> str | None:
-        """The first of them in a text."""
+        """The first word in a text that names one of the traits; None where none does."""
         match = self._pattern.search(text.lower())
         return match[0] if match else None
 
@@ -145,7 +145,7 @@ def system_prompts(lists: TextLists) -> list[str]:
 
 
 def built_in_lists() -> TextLists:
-    """Those for models that know the world."""
+    """The text for models that know the world at large."""
     return msgspec.toml.decode(files(__package__).joinpath("text.toml").read_bytes(), type=TextLists)
 
 
