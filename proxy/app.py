@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
@@ -9,10 +10,12 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__, demo
+from proxy.chat.available import Available
 from proxy.chat.prepare import Preparation
 from proxy.chat.scheduler import Scheduler
+from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
-from proxy.jobs.kinds.extraction import extraction
+from proxy.jobs.kinds.extraction import EXTRACTION, extraction
 from proxy.jobs.kinds.measuring import measuring_kind
 from proxy.jobs.kinds.sweeping import sweeping_kind
 from proxy.jobs.kinds.trait_writing import trait_writing_kind
@@ -150,6 +153,22 @@ def _services(settings: Settings, registry: Registry) -> Services:
         parts_folder=settings.parts_dir,
         max_running=max(settings.max_batch // 2, 1),
     )
+    jobs = JobQueue(
+        JobStore(settings.jobs_dir),
+        registry,
+        [
+            extraction(around),
+            measuring_kind(around),
+            sweeping_kind(around),
+            trait_writing_kind(own_traits, around.parts_folder, around.max_running),
+            transferring_kind(around, settings.transfers_dir),
+            applying_kind(around, settings.transfers_dir),
+            evaluating_kind(around, settings.transfers_dir),
+        ],
+    )
+    under_way = partial(jobs.under_way, EXTRACTION)
+    available = Available(lambda: traits.poles, store, registry, settings.models, under_way)
+    scheduler, monitor = Scheduler(settings.max_batch, settings.max_queue), Monitor()
     return Services(
         settings=settings,
         registry=registry,
@@ -157,22 +176,11 @@ def _services(settings: Settings, registry: Registry) -> Services:
         own_traits=own_traits,
         store=store,
         judges=judges,
-        scheduler=Scheduler(settings.max_batch, settings.max_queue),
-        preparation=Preparation(traits.poles, store, registry),
-        jobs=JobQueue(
-            JobStore(settings.jobs_dir),
-            registry,
-            [
-                extraction(around),
-                measuring_kind(around),
-                sweeping_kind(around),
-                trait_writing_kind(own_traits, around.parts_folder, around.max_running),
-                transferring_kind(around, settings.transfers_dir),
-                applying_kind(around, settings.transfers_dir),
-                evaluating_kind(around, settings.transfers_dir),
-            ],
-        ),
-        monitor=Monitor(),
+        scheduler=scheduler,
+        available=available,
+        turns=Turns(registry, scheduler, Preparation(available), monitor),
+        jobs=jobs,
+        monitor=monitor,
     )
 
 

@@ -19,8 +19,8 @@ from sse_starlette.sse import AppStatus
 
 import proxy
 from proxy.app import create_app
+from proxy.chat.available import Available, extract_command
 from proxy.chat.personas import parse, resolve
-from proxy.chat.prepare import Poles, Preparation
 from proxy.engines.base import ModelInfo
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import ProxyError, SetupError
@@ -29,7 +29,7 @@ from proxy.services import services_of
 from proxy.serving.connections import TimedProtocol, allow_many_files
 from proxy.serving.shutdown import EndedInTime
 from proxy.settings import Settings
-from proxy.steering.traits.trait import load_traits, poles
+from proxy.steering.traits.trait import Poles, load_traits, poles
 from vector_store import StoreUnreachable, VectorStore
 
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
@@ -176,7 +176,7 @@ class Startup:
         self._registry = registry
         self._url = url
         self._on_hopeless = on_hopeless
-        self._preparation = Preparation(known, VectorStore(settings.vector_folders), registry)
+        self._available = Available(lambda: known, VectorStore(settings.vector_folders), registry)
         self._began = time.monotonic()
         self._starting = True
         self.hopeless: str | None = None
@@ -202,7 +202,7 @@ class Startup:
             _say(f"  {state.id}: unloaded")
         elif state.info is not None:
             _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.info)}")
-            personas = ", ".join(self._preparation.personas_of(state))
+            personas = ", ".join(self._available.personas_of(state))
             _say(f"    personas: {personas or self._how_to_extract(state.id)}")
         else:
             _say(f"  {state.id}: failed, {state.error}")
@@ -223,7 +223,7 @@ class Startup:
 
     def _say_how_to_use(self, model: ModelState) -> None:
         body: dict[str, object] = {"model": model.id, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
-        if personas := self._preparation.personas_of(model):
+        if personas := self._available.personas_of(model):
             body |= {"persona": personas[0], "coefficient": 1.0}
         key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
         _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
@@ -233,9 +233,8 @@ class Startup:
         )
 
     def _how_to_extract(self, model_id: str) -> str:
-        source = self._source(model_id)
-        model = source if source == model_id else f"{model_id}={source}"
-        return f"none yet; make them with: persona-proxy extract --trait all --model {shlex.quote(model)}"
+        model = next(model for model in self._settings.models if model.id == model_id)
+        return f"none yet; make them with: {extract_command(model, 'all')}"
 
     def _source(self, model_id: str) -> str:
         return next(model.source for model in self._settings.models if model.id == model_id)

@@ -1,22 +1,23 @@
 """What every route works with, made once when the app is."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 
+from proxy.chat.available import Available
 from proxy.chat.personas import PersonaSource, split_model
-from proxy.chat.prepare import Poles, Preparation
-from proxy.chat.scheduler import Admission, Scheduler
-from proxy.engines.base import Engine
+from proxy.chat.scheduler import Scheduler
+from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
 from proxy.jobs.queue import JobQueue
 from proxy.judges import Judges
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
-from proxy.steering.traits.trait import Trait, Traits
+from proxy.steering.traits.trait import Poles, Trait, Traits
 from vector_store import VectorStore
 
 
@@ -29,7 +30,8 @@ class Services:
     store: VectorStore
     judges: Judges
     scheduler: Scheduler
-    preparation: Preparation
+    available: Available
+    turns: Turns
     jobs: JobQueue
     monitor: Monitor
 
@@ -38,10 +40,9 @@ class Services:
         """The traits by id, as their files are now."""
         return self.known_traits.current
 
-    @property
-    def poles(self) -> Poles:
-        """Every persona name, as the traits are now."""
-        return self.known_traits.poles
+    async def poles(self) -> Poles:
+        """Every persona's name, as the traits are now. Their files are looked at in a thread."""
+        return await asyncio.to_thread(lambda: self.known_traits.poles)
 
     @property
     def model_ids(self) -> list[str]:
@@ -58,13 +59,6 @@ class Services:
         ModelNotFound."""
         model, suffix = split_model(name or self.default_model, self.model_ids)
         return self.registry.state(model).id, suffix
-
-    async def engine(self, admission: Admission) -> Engine:
-        """The engine of the admitted request's model, which is held until the admission is closed. Waits for one that
-        is loaded on demand. ModelUnavailable as in `Registry.hold`, and when it can't be loaded."""
-        hold = self.registry.hold(admission.model)
-        admission.on_close(hold.release)
-        return await hold.loaded()
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any] | Litestar) -> Services:

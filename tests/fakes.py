@@ -72,6 +72,7 @@ class FakeEngine:
         self,
         id: str = "fake",
         *,
+        family: str = "fake",
         token_s: float = 0.0,
         context_length: int = 500,
         knows_tools: bool = True,
@@ -79,7 +80,7 @@ class FakeEngine:
     ) -> None:
         self.info = ModelInfo(
             id,
-            "fake",
+            family,
             N_LAYERS,
             HIDDEN,
             context_length,

@@ -12,9 +12,10 @@ WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat")
 FORBIDDEN = {
     "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
     "proxy/steering": (
-        *("proxy.demo", "litestar", "proxy.routes", "proxy.chat", "proxy.jobs", "proxy.cli"),
+        *(*WEB, "proxy.demo", "proxy.jobs", "proxy.cli"),
         *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.registry"),
     ),
+    "proxy/chat": ("litestar", "proxy.routes", "proxy.services", "proxy.jobs"),
     "vector_store": ("proxy", "torch", "litestar"),
 }
 

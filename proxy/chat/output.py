@@ -1,9 +1,7 @@
-"""What a request asks of its answer beyond the text: JSON that follows a schema, and log-probabilities.
+"""What a request asks of its answer besides personas: how tokens are drawn, a schema to follow, log-probabilities.
 
 Knows nothing of HTTP, personas or models.
 """
-
-from typing import Any
 
 import msgspec
 
@@ -13,26 +11,45 @@ from proxy.engines.base import Engine, Sampling
 from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, ResponseFormat
+from proxy.steering.sampling import AskedSampling
 
 _ANY_OBJECT = '{"type": "object"}'
 
 
-def asked_output(data: ChatRequest, with_tools: bool) -> dict[str, Any]:
-    """Sampling's fields for it. InvalidRequest for what does not go together."""
-    asked: dict[str, Any] = {}
+def asked_sampling(data: ChatRequest, with_tools: bool) -> AskedSampling:
+    """What the request says of how its answer's tokens are drawn. InvalidRequest for what does not go together."""
+    return AskedSampling(
+        temperature=data.temperature,
+        top_p=data.top_p,
+        top_k=max(data.top_k or 0, 0),
+        min_p=data.min_p or 0.0,
+        frequency_penalty=data.frequency_penalty or 0.0,
+        presence_penalty=data.presence_penalty or 0.0,
+        repetition_penalty=1.0 if data.repetition_penalty is None else data.repetition_penalty,
+        logit_bias=data.logit_bias or {},
+        json_schema=_asked_schema(data, with_tools),
+        top_logprobs=_asked_logprobs(data),
+    )
+
+
+def _asked_logprobs(data: ChatRequest) -> int | None:
     if data.logprobs:
-        asked["top_logprobs"] = data.top_logprobs or 0
-    elif data.top_logprobs:
+        return data.top_logprobs or 0
+    if data.top_logprobs:
         raise InvalidRequest("top_logprobs: logprobs must be true with it; possible: 0", param="top_logprobs")
-    if data.response_format is not None and data.response_format.type != "text":
-        if with_tools:
-            # A call of a function follows no schema of the answer's, and an answer kept to one can't call any.
-            raise InvalidRequest(
-                f"response_format: {data.response_format.type} does not go with tools; possible: text, or no tools",
-                param="response_format",
-            )
-        asked["json_schema"] = _schema(data.response_format)
-    return asked
+    return None
+
+
+def _asked_schema(data: ChatRequest, with_tools: bool) -> str | None:
+    if data.response_format is None or data.response_format.type == "text":
+        return None
+    if with_tools:
+        # A call of a function follows no schema of the answer's, and an answer kept to one can't call any.
+        raise InvalidRequest(
+            f"response_format: {data.response_format.type} does not go with tools; possible: text, or no tools",
+            param="response_format",
+        )
+    return _schema(data.response_format)
 
 
 def _schema(wanted: ResponseFormat) -> str:

@@ -1,5 +1,7 @@
 """Which personas a request gets, at which coefficients: names, the places they may stand in, and their precedence.
 
+Names are looked up here and nowhere later: what comes out holds the traits as they were at that moment.
+
 Pure, and knows nothing of HTTP, vectors or models. The places, first to last: the body, the headers, the metadata, the
 model id's suffix, the API key's default, the server's default. The first that names a persona decides. A coefficient
 belongs to the personas of its own place and of the later ones, never to those of an earlier place: a client whose
@@ -7,11 +9,13 @@ headers always say -2 does not turn around the persona another caller puts in th
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.errors import InvalidRequest, PersonaNotFound
 from proxy.protocol.steering import MAX_COEFFICIENT, MIN_COEFFICIENT
+from proxy.steering.traits.trait import Poles, Trait
+from vector_store import Side, opposite
 
 NONE = "none"
 DEFAULT_COEFFICIENT = 1.0
@@ -32,8 +36,27 @@ class PersonaSource:
     coefficient_field: str = "coefficient"
 
 
-def resolve(places: Sequence[PersonaSource], known: Collection[str], *, keep_zeros: bool = False) -> dict[str, float]:
-    """Persona to coefficient, without those at 0 unless `keep_zeros`; empty for "none" and where nothing is asked.
+@dataclass(frozen=True)
+class Wanted:
+    """One persona that a request gets: the pole of `trait` on `side`, or, below 0, its opposite."""
+
+    trait: Trait
+    side: Side
+    coefficient: float
+
+    @property
+    def name(self) -> str:
+        """The persona's name, as the request has it."""
+        return self.trait.pole(self.side)
+
+    @property
+    def toward(self) -> Side:
+        """The side that is steered to: `silly` at -1 is `serious` at 1."""
+        return opposite(self.side) if self.coefficient < 0 else self.side
+
+
+def resolve(places: Sequence[PersonaSource], known: Poles, *, keep_zeros: bool = False) -> tuple[Wanted, ...]:
+    """The personas, without those at 0 unless `keep_zeros`; none for "none" and where nothing is asked.
 
     `places` come first to last. Raises PersonaNotFound, or InvalidRequest naming the field and what is possible.
     """
@@ -44,13 +67,41 @@ def resolve(places: Sequence[PersonaSource], known: Collection[str], *, keep_zer
             coefficient = place
         if place.persona is not None:
             chosen = _chosen(place, coefficient, known)
-            return {name: value for name, value in chosen.items() if value or keep_zeros}
+            return tuple(Wanted(*known[name], value) for name, value in chosen.items() if value or keep_zeros)
     if coefficient is not None and coefficient.coefficient != 0:
         raise InvalidRequest(
             f"{coefficient.coefficient_field} is given but no persona; possible personas: {_names(known)}",
             param="persona",
         )
-    return {}
+    return ()
+
+
+def projected(names: Sequence[str] | None, known: Poles) -> list[tuple[Trait, Side]] | None:
+    """The poles that `steering.projection` names, None where it is left out. PersonaNotFound."""
+    if names is None:
+        return None
+    for name in names:
+        check_known(name, known, "steering.projection")
+    return [known[name] for name in names]
+
+
+def coefficients(personas: Iterable[Wanted]) -> dict[str, float]:
+    """The coefficient of each persona, by its name."""
+    return {wanted.name: wanted.coefficient for wanted in personas}
+
+
+def strengths(personas: Iterable[Wanted]) -> dict[str, float]:
+    """How strongly each pole is steered to, by its name; none negative."""
+    found: dict[str, float] = {}
+    for wanted in personas:
+        pole = wanted.trait.pole(wanted.toward)
+        found[pole] = found.get(pole, 0.0) + abs(wanted.coefficient)
+    return found
+
+
+def label(poles: Iterable[str]) -> str:
+    """What answers that are steered to these poles are filed under."""
+    return ",".join(sorted(poles)) or NONE
 
 
 def _chosen(place: PersonaSource, coefficient: PersonaSource | None, known: Collection[str]) -> dict[str, float]:

@@ -14,8 +14,8 @@ import numpy as np
 from proxy.demo import rules
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import Completion, generate_all
-from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import messages
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import with_random_direction
@@ -88,7 +88,7 @@ def _arms(engine: Engine, trait: Trait, vector: PersonaVector) -> Iterator[PoleA
         pole = trait.pole(side)
 
         def plan(v: PersonaVector, coefficient: float, side: Side = side, pole: str = pole) -> Plan:
-            return build_plan({pole: coefficient}, {pole: (v, side)}, SteeringOptions(), engine.info)[0]
+            return build_plan({pole: coefficient}, {pole: (v, side)}, PlanOptions(), engine.info)[0]
 
         randoms = [plan(with_random_direction(vector, side, 7, n), 1.0) for n in range(N_RANDOM)]
         yield PoleArm(pole, "asked", [pair.side(side) for pair in trait.instructions], [Plan()])

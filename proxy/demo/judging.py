@@ -13,9 +13,9 @@ import numpy as np
 
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all
-from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, messages
 from proxy.steering.judge import Answer, Judge, Validated, prepare
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.statistics import auroc, correlation
 from proxy.steering.traits.trait import Trait
@@ -92,7 +92,7 @@ def _texts(
     pole = trait.pole(side)
 
     def plan(steered: PersonaVector, coefficient: float) -> Plan:
-        return build_plan({pole: coefficient}, {pole: (steered, side)}, SteeringOptions(), engine.info)[0]
+        return build_plan({pole: coefficient}, {pole: (steered, side)}, PlanOptions(), engine.info)[0]
 
     arms = [[plan(vector, coefficient)] for coefficient in COEFFICIENTS]
     randoms = [with_random_direction(vector, side, 7, number) for number in range(N_RANDOM)]

@@ -16,8 +16,8 @@ from proxy.demo import rules, styles
 from proxy.demo.evaluate import MAX_TOKENS, TEMPERATURE
 from proxy.engines.base import Engine, FloatArray, Generation, Mode, Plan, Sampling
 from proxy.engines.blocking import Completion, generate_all
-from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import messages
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Progress, counter
@@ -96,7 +96,7 @@ def measure(
 def _plan(arm: ModeArm, vector: PersonaVector, side: Side, engine: Engine) -> Plan:
     if arm.mode is None:
         return Plan()
-    options = SteeringOptions(mode=arm.mode)
+    options = PlanOptions(mode=arm.mode)
     return build_plan({arm.pole: arm.strength}, {arm.pole: (vector, side)}, options, engine.info)[0]
 
 

@@ -151,6 +151,14 @@ class JobQueue:
         jobs = [self._live[job.id].job if job.id in self._live else job for job in kept]
         return [job for job in jobs if status in (None, job.status)]
 
+    def under_way(self, kind: str, model: str, trait: str) -> str | None:
+        """The id of a job of this kind that waits or runs for a model and a trait. Safe from any thread."""
+        for job in [live.job for live in list(self._live.values())]:
+            found = job.ended is None and (job.kind, job.model) == (kind, model)
+            if found and msgspec.json.decode(job.parameters).get("trait") == trait:
+                return job.id
+        return None
+
     async def cancel(self, job_id: str) -> Job:
         """End a job that waits or runs: it counts as cancelled at once, and its work stops within one small step. One
         that has ended stays as it is. NotFound."""

@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from proxy.engines.base import Mode, Positions
+from proxy.steering.options import CHANNEL_NAMES, MAX_RELATIVE_DOSE, ChannelName, OnExceed
 
 Method = Literal["auto", "activation", "sampling", "prompt"]
-OnExceed = Literal["report", "clamp", "reject"]
-ChannelName = Literal["analysis", "final"]
 BlockIndex = Annotated[int, msgspec.Meta(ge=0)]
 
 MIN_COEFFICIENT = -2.0
@@ -31,9 +30,9 @@ class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positions: Positions | None = None
     layers: Literal["best"] | Annotated[list[BlockIndex], msgspec.Meta(min_length=1)] = "best"
     channels: Annotated[list[ChannelName], msgspec.Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: ["analysis", "final"]
+        default_factory=lambda: list(CHANNEL_NAMES)
     )
-    max_relative_dose: Annotated[float, msgspec.Meta(gt=0)] = 0.8
+    max_relative_dose: Annotated[float, msgspec.Meta(gt=0)] = MAX_RELATIVE_DOSE
     on_exceed: OnExceed = "report"
     projection: Annotated[list[str], msgspec.Meta(max_length=8)] | None = None
     trace: bool = False
@@ -71,7 +70,8 @@ class SteeringTrace(msgspec.Struct, frozen=True):
 
 class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was done to one answer. Optional fields are absent where they don't apply; `beyond_measured_range` is also
-    absent where the vector's range was never measured, and `channels` where all were steered.
+    absent where the vector's range was never measured, and `channels` where all were steered. Positions, layers,
+    channels and modes that the range was not measured with are beyond it.
 
     `projection`: by pole, where the answer lies between the neutral mean (0) and the pole's own (1), as the unsteered
     model's block `projection_layers` sees its text; the mean over its tokens, and over answers where there are several.

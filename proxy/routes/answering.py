@@ -4,7 +4,7 @@ A client that goes away gives its places back at once, whatever its request was 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -13,9 +13,8 @@ from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
 from proxy.chat.refusals import client_error
-from proxy.chat.scheduler import Admission
-from proxy.chat.stream import DONE, ChunkSequence, GrowingChoice, error_frame, frame
-from proxy.engines.base import Failure
+from proxy.chat.stream import DONE, ChunkSequence, error_frame, frame
+from proxy.chat.turn import Turn
 from proxy.errors import EngineFailure
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
@@ -49,27 +48,13 @@ async def _disconnect(request: Request[Any, Any, Any]) -> None:
         pass
 
 
-async def collect(admission: Admission, answers: Sequence[GrowingChoice]) -> None:
-    """Run every answer to its end. Raises what made one of them fail."""
-    async for index, event in admission.events():
-        if isinstance(event, Failure):
-            raise client_error(event.error)
-        answers[index].feed(event)
-        if answers[index].finish_reason is not None:
-            admission.cancel(index)
-
-
 class StreamedAnswer:
-    """The ASGI app that writes one stream. It owns the admission and closes it however the stream ends, also when the
-    client is gone before the first byte; `ended` is called then."""
+    """The ASGI app that writes one stream. It owns the turn and closes it however the stream ends, also when the client
+    is gone before the first byte; what was finished by then is noted."""
 
-    def __init__(
-        self, admission: Admission, sequence: ChunkSequence, answers: Sequence[GrowingChoice], ended: Callable[[], None]
-    ) -> None:
-        self._admission = admission
+    def __init__(self, turn: Turn, sequence: ChunkSequence) -> None:
+        self._turn = turn
         self._sequence = sequence
-        self._answers = answers
-        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = observe.record_of(scope)
@@ -87,28 +72,24 @@ class StreamedAnswer:
             await response(scope, receive, send)  # type: ignore[arg-type]  # Starlette's names for the same ASGI types
         finally:
             farewell.cancel()
-            self._admission.close()
-            self._ended()
-            record.facts["tokens"] = sum(answer.tokens for answer in self._answers)
-            if any(answer.finish_reason is None for answer in self._answers):
+            self._turn.close()
+            self._turn.note()
+            record.facts["tokens"] = self._turn.tokens
+            if not self._turn.finished:
                 record.facts["ended"] = "early"
             observe.write(scope)
 
     async def _fail_at(self, shutdown: anyio.Event) -> None:
         await shutdown.wait()
-        self._admission.fail(EngineFailure("The server is shutting down."))
+        self._turn.fail(EngineFailure("The server is shutting down."))
 
     async def _frames(self) -> AsyncIterator[bytes]:
         try:
             for chunk in self._sequence.opening():
                 yield frame(chunk)
-            async for index, event in self._admission.events():
-                if isinstance(event, Failure):
-                    raise client_error(event.error)
+            async for index, event in self._turn.events():
                 for chunk in self._sequence.feed(index, event):
                     yield frame(chunk)
-                if self._answers[index].finish_reason is not None:
-                    self._admission.cancel(index)
             for chunk in self._sequence.closing():
                 yield frame(chunk)
         except Exception as error:

@@ -98,6 +98,6 @@ def _details(services: Services, state: ModelState) -> ModelDetails:
         created=state.created,
         on_demand=state.on_demand,
         error=state.error,
-        personas=services.preparation.personas_of(state) if state.info is not None or state.on_demand else None,
+        personas=services.available.personas_of(state) if state.info is not None or state.on_demand else None,
         **known,
     )

@@ -1,13 +1,11 @@
 """POST /v1/chat/completions."""
 
-import dataclasses
 import secrets
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
-import anyio.to_thread
 import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
@@ -16,25 +14,29 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from proxy.chat.conversation import to_messages, to_tools
-from proxy.chat.logprobs import Speller
-from proxy.chat.output import asked_output, check_schema, speller
-from proxy.chat.personas import PersonaSource, parse, parse_coefficient, resolve
-from proxy.chat.prepare import Prepared
-from proxy.chat.scheduler import Admission
-from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, completion
-from proxy.engines.base import Engine, Sampling
+from proxy.chat.output import asked_sampling
+from proxy.chat.personas import (
+    PersonaSource,
+    Wanted,
+    coefficients,
+    parse,
+    parse_coefficient,
+    projected,
+    resolve,
+)
+from proxy.chat.prepare import Asked, Prepared
+from proxy.chat.stream import ChunkSequence, Head, completion
+from proxy.engines.base import Engine
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
-from proxy.routes.answering import StreamedAnswer, collect, unless_gone
+from proxy.routes.answering import StreamedAnswer, unless_gone
 from proxy.routes.auth import matching, presented_key
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
-from proxy.routes.monitor import note
 from proxy.services import Services, services_of
-
-SEEDS = 2**63
+from proxy.steering.traits.trait import Poles
 
 
 @post(
@@ -53,28 +55,45 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     services = services_of(request)
     refuse_unsupported(data)
     model, suffix = services.asked_model(data.model)
-    options = data.steering or SteeringOptions()
-    places = [*_places(request, data), suffix, *_default_places(request, services)]
-    personas = resolve(places, services.poles, keep_zeros=options.mode != "add")
-    observe.record_of(request.scope).facts |= {"model": model, **log_facts(personas)}
-    admission = services.scheduler.admit(model, data.n or 1)
-    try:
-        engine = await unless_gone(request, services.engine(admission))
-        prepared, spell = await unless_gone(request, _prepare(services, engine, data, personas, options))
-        answers = _start(admission, engine, data, prepared)
-        head = _head(engine, prepared, spell)
+    poles = await services.poles()
+    asked = _asked(data, [*_places(request, data), suffix, *_default_places(request, services)], poles)
+    record = observe.record_of(request.scope)
+    record.facts |= {"model": model, **log_facts(asked.personas)}
+    with ExitStack() as until_handed_on:
+        turn = until_handed_on.enter_context(services.turns.admit(model, data.n or 1))
+        engine = await unless_gone(request, turn.engine())
+        [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
+        record.facts["method"] = prepared.report.method
+        for index in range(data.n or 1):
+            # Choices of one seeded request differ from one another and are the same next time.
+            seed = None if data.seed is None else data.seed + index
+            stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
+            turn.start(engine, prepared, seed, stops, tools=_calls_wanted(data))
+        head = _head(engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
-            sequence = ChunkSequence(head, answers, include_usage=include_usage)
-            return StreamedAnswer(admission, sequence, answers, partial(note, services, model, prepared, answers))
-        await unless_gone(request, collect(admission, answers))
-    except BaseException:
-        admission.close()
-        raise
-    admission.close()
-    note(services, model, prepared, answers)
-    observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
-    return ASGIResponse(body=msgspec.json.encode(completion(head, answers)), media_type="application/json")
+            until_handed_on.pop_all()
+            return StreamedAnswer(turn, ChunkSequence(head, turn.choices, include_usage=include_usage))
+        await unless_gone(request, turn.collect())
+    turn.note()
+    record.facts["tokens"] = turn.tokens
+    return ASGIResponse(body=msgspec.json.encode(completion(head, turn.choices)), media_type="application/json")
+
+
+def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> Asked:
+    """What the request asks for. InvalidRequest and PersonaNotFound."""
+    options = data.steering or SteeringOptions()
+    return Asked(
+        messages=to_messages(data.messages),
+        personas=resolve(places, poles, keep_zeros=options.mode != "add"),
+        steering=options,
+        projected=projected(options.projection, poles),
+        sampling=asked_sampling(data, _calls_wanted(data)),
+        max_tokens=data.max_completion_tokens or data.max_tokens,
+        max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
+        reasoning_effort=data.reasoning_effort,
+        tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
+    )
 
 
 def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[PersonaSource]:
@@ -103,58 +122,11 @@ def _default_places(request: Request[Any, Any, Any], services: Services) -> list
     return [parse(text, "persona") for text in (by_key, settings.default_persona) if text is not None]
 
 
-async def _prepare(
-    services: Services, engine: Engine, data: ChatRequest, personas: dict[str, float], options: SteeringOptions
-) -> tuple[Prepared, Speller | None]:
-    """All that takes time and may be refused; the speller is there where log-probabilities are asked for."""
-    prepare = partial(
-        services.preparation.prepare,
-        engine,
-        to_messages(data.messages),
-        personas,
-        options,
-        max_tokens=data.max_completion_tokens or data.max_tokens,
-        max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
-        sampling=_sampling(data),
-        reasoning_effort=data.reasoning_effort,
-        tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
-    )
-
-    def work() -> tuple[Prepared, Speller | None]:
-        prepared = prepare()
-        check_schema(engine, prepared.sampling)
-        return prepared, speller(engine) if data.logprobs else None
-
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-
-
-def _start(admission: Admission, engine: Engine, data: ChatRequest, prepared: Prepared) -> list[GrowingChoice]:
-    stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
-    answers = []
-    for index in range(data.n or 1):
-        # Choices of one seeded request differ from one another and are the same next time.
-        seed = None if data.seed is None else (data.seed + index) % SEEDS
-        admission.start(engine, prepared.generation(seed))
-        readings = prepared.readings(traced=bool(data.steering and data.steering.trace))
-        answers.append(GrowingChoice(stops, tools=_calls_wanted(data), readings=readings))
-    return answers
-
-
 def _calls_wanted(data: ChatRequest) -> bool:
     return bool(data.tools) and data.tool_choice != "none"
 
 
-def _sampling(data: ChatRequest) -> dict[str, Any]:
-    """What the request says of Sampling's fields."""
-    apart = ("max_tokens", "seed", "json_schema", "top_logprobs")
-    names = [field.name for field in dataclasses.fields(Sampling) if field.name not in apart]
-    given = {name: value for name in names if (value := getattr(data, name)) is not None}
-    if "top_k" in given:
-        given["top_k"] = max(given["top_k"], 0)
-    return given | asked_output(data, _calls_wanted(data))
-
-
-def _head(engine: Engine, prepared: Prepared, spell: Speller | None) -> Head:
+def _head(engine: Engine, prepared: Prepared) -> Head:
     return Head(
         id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
@@ -162,15 +134,16 @@ def _head(engine: Engine, prepared: Prepared, spell: Speller | None) -> Head:
         system_fingerprint=f"fp_{engine.info.fingerprint[:12]}",
         prompt_tokens=len(prepared.prompt),
         steering=prepared.report,
-        spell=spell,
+        spell=prepared.spell,
     )
 
 
-def log_facts(personas: dict[str, float]) -> dict[str, str]:
+def log_facts(personas: Sequence[Wanted]) -> dict[str, str]:
     """Personas and coefficients for the request's log line."""
     if not personas:
         return {"persona": "none"}
-    return {"persona": ",".join(personas), "coefficient": ",".join(f"{value:g}" for value in personas.values())}
+    by_name = coefficients(personas)
+    return {"persona": ",".join(by_name), "coefficient": ",".join(f"{value:g}" for value in by_name.values())}
 
 
 def _is_set(value: Any) -> bool:

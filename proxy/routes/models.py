@@ -29,11 +29,11 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
 
 def _cards(services: Services) -> list[ModelCard]:
     """Not among them: models that failed to load, and models that were unloaded and that no request will load. The
-    personas of a model that was never loaded are those its id has vectors for, see `Preparation.personas_of`."""
+    personas of a model that was never loaded are those its id has vectors for, see `Available.personas_of`."""
     cards = []
     for state in services.registry.models():
         if state.status in ("loading", "ready") or (state.status == "unloaded" and state.on_demand):
-            names = [state.id, *(f"{state.id}:{persona}" for persona in services.preparation.personas_of(state))]
+            names = [state.id, *(f"{state.id}:{persona}" for persona in services.available.personas_of(state))]
             cards += [ModelCard(id=name, created=state.created) for name in names]
     return cards
 

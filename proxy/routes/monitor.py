@@ -1,20 +1,16 @@
 """GET /api/monitor: how far recent answers lie towards a pole, and whether that drifts."""
 
-import time
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from litestar import Request, get
 from litestar.params import FromQuery
 
-from proxy.chat.personas import NONE, check_known
-from proxy.chat.prepare import Prepared
-from proxy.chat.stream import GrowingChoice
+from proxy.chat.personas import NONE, check_known, label
 from proxy.errors import InvalidRequest
 from proxy.protocol.monitor import Drift, MeanProjection, MonitoredAnswer, MonitoredSeries, MonitorReport
 from proxy.routes.errors import declared
-from proxy.services import Services, services_of
-from proxy.steering.monitor import KEPT_ANSWERS, ProjectionRecord, Series, SeriesKey
+from proxy.services import services_of
+from proxy.steering.monitor import KEPT_ANSWERS, Series, SeriesKey
 from proxy.steering.statistics import Mean, drift, mean_of
 
 WINDOW = 20  # answers that count as recent
@@ -32,30 +28,12 @@ async def get_monitor(
         raise InvalidRequest(f"window: must be from 1 to {KEPT_ANSWERS} answers, not {window}", param="window")
     if model is not None:
         services.registry.state(model)
+    known = await services.poles()
     for name in (persona or NONE).split(","):
         if name != NONE:
-            check_known(name, services.poles, "persona")
-    found = services.monitor.series(model, None if persona is None else _label(persona.split(",")))
+            check_known(name, known, "persona")
+    found = services.monitor.series(model, None if persona is None else label(persona.split(",")))
     return MonitorReport(window, [_series(key, series, window) for key, series in found])
-
-
-def note(services: Services, model: str, prepared: Prepared, answers: Sequence[GrowingChoice]) -> None:
-    """Have the monitor remember what was read of these answers, as far as they were finished."""
-    now, persona = time.time(), _label(prepared.steered_to)
-    for answer in answers:
-        if answer.finish_reason is None:
-            continue
-        means = answer.readings.means()
-        for watched in prepared.watched:
-            if watched.pole in means:
-                block, strength = watched.probe.block, prepared.steered_to.get(watched.pole)
-                key = SeriesKey(model, persona, watched.pole, watched.vector_id, block, watched.separation)
-                reading = ProjectionRecord(now, means[watched.pole], answer.readings.n_tokens, strength)
-                services.monitor.record(key, reading)
-
-
-def _label(poles: Iterable[str]) -> str:
-    return ",".join(sorted(poles)) or NONE
 
 
 def _series(key: SeriesKey, series: Series, window: int) -> MonitoredSeries:

@@ -1,28 +1,29 @@
 """POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch."""
 
 import secrets
-from functools import partial
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-import anyio.to_thread
 import msgspec
 from litestar import Request, post
 from litestar.params import Body
 from msgspec import UNSET
 
 from proxy.chat.conversation import to_messages
-from proxy.chat.personas import DEFAULT_COEFFICIENT, PersonaSource, resolve
-from proxy.chat.prepare import Prepared
+from proxy.chat.personas import DEFAULT_COEFFICIENT, PersonaSource, projected, resolve
+from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import GrowingChoice, reported, usage
-from proxy.engines.base import Engine, Message
+from proxy.engines.base import Message
 from proxy.errors import InvalidRequest
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
-from proxy.routes.answering import collect, unless_gone
+from proxy.routes.answering import unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
-from proxy.services import Services, services_of
+from proxy.services import services_of
+from proxy.steering.sampling import AskedSampling
+from proxy.steering.traits.trait import Poles
 
 # Small enough for every client to read exactly: JavaScript's whole numbers end at 2**53.
 DRAWN_SEEDS = 2**31
@@ -44,29 +45,21 @@ async def try_steering(
     model, suffix = services.asked_model(data.model)
     if suffix.persona is not None:
         raise InvalidRequest("model: name the persona in the field persona, not in the model", param="model")
-    held = data.steering is not None and data.steering.mode != "add"
-    unsteered = resolve([PersonaSource(data.persona, 0.0)], services.poles)
-    steered = [resolve([PersonaSource(data.persona, each)], services.poles, keep_zeros=held) for each in strengths]
-    personas = [unsteered, *steered]
-    strengths_text = ",".join(f"{strength:g}" for strength in strengths)
-    observe.record_of(request.scope).facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
-    admission = services.scheduler.admit(model, len(personas), "coefficients")
-    try:
-        engine = await unless_gone(request, services.engine(admission))
-        work = partial(_prepare_all, services, engine, data, messages, personas)
-        prepared = await unless_gone(request, anyio.to_thread.run_sync(work, abandon_on_cancel=True))
+    asked = _all_asked(data, messages, strengths, await services.poles())
+    record, strengths_text = observe.record_of(request.scope), ",".join(f"{strength:g}" for strength in strengths)
+    record.facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
+    with services.turns.admit(model, len(asked), "coefficients") as turn:
+        engine = await unless_gone(request, turn.engine())
+        prepared = await unless_gone(request, turn.prepare(engine, asked))
+        record.facts["method"] = prepared[-1].report.method
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
-        traced = data.steering is not None and data.steering.trace
-        answers = [GrowingChoice(readings=item.readings(traced=traced)) for item in prepared]
         for item in prepared:
-            admission.start(engine, item.generation(seed % 2**63))
-        await unless_gone(request, collect(admission, answers))
-    finally:
-        admission.close()
-    observe.record_of(request.scope).facts["tokens"] = sum(answer.tokens for answer in answers)
+            turn.start(engine, item, seed)
+        await unless_gone(request, turn.collect())
+    record.facts["tokens"] = turn.tokens
     tested = [
         _tested(strength, item, answer)
-        for strength, item, answer in zip((0.0, *strengths), prepared, answers, strict=True)
+        for strength, item, answer in zip((0.0, *strengths), prepared, turn.choices, strict=True)
     ]
     return SteeringTestResult(model=model, persona=data.persona, seed=seed, unsteered=tested[0], steered=tested[1:])
 
@@ -85,18 +78,26 @@ def _coefficients(data: SteeringTestRequest) -> list[float]:
     return [DEFAULT_COEFFICIENT if data.coefficient is None else data.coefficient]
 
 
-def _prepare_all(
-    services: Services,
-    engine: Engine,
-    data: SteeringTestRequest,
-    messages: list[Message],
-    personas: list[dict[str, float]],
-) -> list[Prepared]:
+def _all_asked(
+    data: SteeringTestRequest, messages: list[Message], strengths: Sequence[float], poles: Poles
+) -> list[Asked]:
+    """The unsteered answer, then one for each strength. InvalidRequest and PersonaNotFound."""
     options = data.steering or SteeringOptions()
-    sampling = {} if data.temperature is None else {"temperature": data.temperature}
-    prepare = partial(services.preparation.prepare, engine, messages, max_tokens=data.max_tokens, sampling=sampling)
     untraced = msgspec.structs.replace(options, trace=False)
-    return [prepare(chosen, options if chosen else untraced) for chosen in personas]
+    unsteered = resolve([PersonaSource(data.persona, 0.0)], poles)
+    held = options.mode != "add"
+    steered = [resolve([PersonaSource(data.persona, each)], poles, keep_zeros=held) for each in strengths]
+    return [
+        Asked(
+            messages=messages,
+            personas=personas,
+            steering=options if personas else untraced,
+            projected=projected(options.projection, poles),
+            sampling=AskedSampling(data.temperature),
+            max_tokens=data.max_tokens,
+        )
+        for personas in (unsteered, *steered)
+    ]
 
 
 def _tested(coefficient: float, prepared: Prepared, answer: GrowingChoice) -> TestedAnswer:

@@ -195,7 +195,7 @@ async def import_trait(request: Request[Any, Any, Any]) -> TraitDetails:
 
 def _models(services: Services) -> dict[str, list[str]]:
     """Each model's personas."""
-    return {model.id: services.preparation.personas_of(model) for model in services.registry.models()}
+    return {model.id: services.available.personas_of(model) for model in services.registry.models()}
 
 
 def _summary(services: Services, trait: Trait, models: dict[str, list[str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From personas and coefficients to what happens at each block: a plan for the engine and a report for the client.
+"""From personas and coefficients to what happens at each block: a plan for the engine and a report of what it does.
 
 Pure numpy: no model, no store, no request. The terms:
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from proxy.engines.base import Channel, FloatArray, Intervention, ModelInfo, Plan, Positions
 from proxy.errors import InvalidRequest, VectorUnavailable
-from proxy.protocol.steering import UNSTEERED, ChannelName, SteeringOptions, SteeringReport, VectorUse
 from proxy.steering.dose import addition_dose, independent, smallest_move, unit
+from proxy.steering.options import CHANNEL_NAMES, ChannelName, PlanOptions, PlanReport
 from vector_store import PersonaVector, PoleChoice, Side, Span, opposite
 
 CHANNELS: dict[ChannelName, Channel] = {"analysis": "reasoning", "final": "content"}
@@ -44,9 +44,9 @@ class _Push:
 def build_plan(
     personas: Mapping[str, float],
     vectors: Mapping[str, tuple[PersonaVector, Side]],
-    options: SteeringOptions,
+    options: PlanOptions,
     info: ModelInfo,
-) -> tuple[Plan, SteeringReport]:
+) -> tuple[Plan, PlanReport]:
     """The plan for `personas` (pole name to coefficient, finite) and what to report of it.
 
     `vectors` holds each pole's vector and its side in it. No personas are an empty plan; in `add` mode so are
@@ -54,7 +54,7 @@ def build_plan(
     InvalidRequest for layers the model lacks, personas that can't be held together, and a rejected dose.
     """
     if not personas:
-        return Plan(), UNSTEERED
+        return Plan(), PlanReport()
     choices = {name: _choice(name, value, *vectors[name], info) for name, value in personas.items()}
     pushes = [
         push
@@ -64,22 +64,18 @@ def build_plan(
     ]
     dose = _relative_dose(pushes, options)
     scale = _scale(dose, options)
-    named = [name for name in CHANNELS if name in options.channels]
-    limit = None if len(named) == len(CHANNELS) else frozenset(CHANNELS[name] for name in named)
+    named = tuple(name for name in CHANNEL_NAMES if name in options.channels)
+    limit = None if named == CHANNEL_NAMES else frozenset(CHANNELS[name] for name in named)
     interventions = _additions(pushes, scale) if options.mode == "add" else _holds(pushes, scale, options)
-    report = SteeringReport(
-        personas=dict(personas),
-        method="activation",
-        mode=options.mode,
+    report = PlanReport(
         positions=next((where for where in WIDEST_FIRST if any(push.positions == where for push in pushes)), None),
         channels=None if limit is None else named,
-        layers=sorted({push.block for push in pushes}),
+        layers=tuple(sorted({push.block for push in pushes})),
         relative_dose=round(dose * scale, 6),  # clients are shown 1.0, not what float32 makes of it
         clamped=scale < 1,
         beyond_measured_range=_beyond(
             [(abs(value) * scale, choices[name][1]) for name, value in personas.items()], options
         ),
-        vectors=_used(vectors[name][0] for name in personas),
     )
     return Plan(tuple(interventions), limit), report
 
@@ -112,7 +108,7 @@ def _pushes(
     vector: PersonaVector,
     side: Side,
     choice: PoleChoice,
-    options: SteeringOptions,
+    options: PlanOptions,
     info: ModelInfo,
 ) -> list[_Push]:
     """What one persona does, block by block."""
@@ -173,7 +169,7 @@ def _felt(pushes: Sequence[_Push]) -> dict[tuple[int, Positions], list[_Push]]:
     }
 
 
-def _relative_dose(pushes: Sequence[_Push], options: SteeringOptions) -> float:
+def _relative_dose(pushes: Sequence[_Push], options: PlanOptions) -> float:
     """The largest over blocks and tokens, all personas together; for `target` and `cap`, of the way from the neutral
     mean to the levels. Where vectors disagree about the median residual norm, the smaller one counts."""
     doses = [0.0]
@@ -187,7 +183,7 @@ def _relative_dose(pushes: Sequence[_Push], options: SteeringOptions) -> float:
     return max(doses)
 
 
-def _scale(dose: float, options: SteeringOptions) -> float:
+def _scale(dose: float, options: PlanOptions) -> float:
     """What the dose is multiplied by. A cap is exempt: the higher its level the less it does."""
     if dose <= options.max_relative_dose or options.mode == "cap" or options.on_exceed == "report":
         return 1.0
@@ -214,7 +210,7 @@ def _additions(pushes: Sequence[_Push], scale: float) -> list[Intervention]:
     ]
 
 
-def _holds(pushes: Sequence[_Push], scale: float, options: SteeringOptions) -> list[Intervention]:
+def _holds(pushes: Sequence[_Push], scale: float, options: PlanOptions) -> list[Intervention]:
     """Wider positions first, and every narrower one repeats what the wider ones hold: its joint hold has the last word
     where both reach, so no persona's hold undoes another's."""
     return [
@@ -229,7 +225,7 @@ def _holds(pushes: Sequence[_Push], scale: float, options: SteeringOptions) -> l
     ]
 
 
-def _basis(felt: Sequence[_Push], options: SteeringOptions) -> FloatArray:
+def _basis(felt: Sequence[_Push], options: PlanOptions) -> FloatArray:
     """float32[k, hidden], the directions to hold together."""
     basis = np.stack([push.direction for push in felt])
     if not independent(basis):
@@ -241,22 +237,20 @@ def _basis(felt: Sequence[_Push], options: SteeringOptions) -> FloatArray:
     return basis
 
 
-def _beyond(coefficients: Sequence[tuple[float, PoleChoice]], options: SteeringOptions) -> bool | None:
-    """Whether some coefficient is outside the range its answers were found coherent in. None where nobody measured,
-    which includes every place and mode but the vector's own."""
-    if options.mode != "add" or options.layers != "best" or set(options.channels) != set(CHANNELS):
-        return None
+def _beyond(coefficients: Sequence[tuple[float, PoleChoice]], options: PlanOptions) -> bool | None:
+    """See PlanReport. A range is measured by adding, everywhere in an answer, at the vector's own block and positions:
+    naming these same ones changes nothing, while all else is beyond it, whatever the coefficient."""
+    otherwise = options.mode != "add" or set(options.channels) != set(CHANNELS)
     verdicts: list[bool | None] = []
     for size, choice in coefficients:
-        elsewhere = options.positions not in (None, choice.positions)
-        if choice.measured_range is None or elsewhere:
+        elsewhere = options.positions not in (None, choice.positions) or (
+            options.layers != "best" and set(options.layers) != {choice.block}
+        )
+        if otherwise or elsewhere:
+            verdicts.append(True)
+        elif choice.measured_range is None:
             verdicts.append(None)
         else:
             low, high = choice.measured_range
             verdicts.append(not low <= size <= high)
     return True if True in verdicts else None if None in verdicts else False
-
-
-def _used(vectors: Iterable[PersonaVector]) -> list[VectorUse]:
-    """Each vector once."""
-    return [VectorUse(id_, origin) for id_, origin in dict.fromkeys((v.id, v.origin) for v in vectors)]

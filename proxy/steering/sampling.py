@@ -11,17 +11,32 @@ with the base from the request, else 0.7, 0.9 and 1.0. The effects of several pe
 no store and no request.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from proxy.engines.base import Sampling
-from proxy.protocol.steering import SteeringReport, VectorUse
 from vector_store import Side, VectorHeader, opposite
 
 TEMPERATURE_STEP, TOP_P_STEP, PENALTY_STEP = 0.3, 0.2, 0.1
-BASE = {"temperature": 0.7, "top_p": 0.9}  # where the request says nothing; the penalty's is that of any request
+BASE_TEMPERATURE, BASE_TOP_P = 0.7, 0.9  # where the request says nothing; the penalty's is that of any request
 TEMPERATURES, TOP_PS, PENALTIES = (0.0, 2.0), (0.05, 1.0), (1.0, 2.0)  # never outside these, but for the base itself
+
+
+@dataclass(frozen=True)
+class AskedSampling:
+    """What a request says of how its tokens are drawn, in the terms of Sampling. None where it says nothing and that
+    is not always the same."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    json_schema: str | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +67,24 @@ def strength(header: VectorHeader, side: Side) -> float:
     return min(max((choice.score - base) / max(1 - base, 1e-9), 0.0), 1.0)
 
 
-def sample(max_tokens: int, given: Mapping[str, Any], change: Modulation | None) -> tuple[Sampling, bool]:
-    """The sampling of a request that gave some of its fields, and whether `change` was cut short at a limit."""
+def sample(max_tokens: int, asked: AskedSampling, change: Modulation | None) -> tuple[Sampling, bool]:
+    """The sampling of a request, and whether `change` was cut short at a limit."""
+    temperature, top_p = (1.0, 1.0) if change is None else (BASE_TEMPERATURE, BASE_TOP_P)
+    base = Sampling(
+        max_tokens,
+        temperature=temperature if asked.temperature is None else asked.temperature,
+        top_p=top_p if asked.top_p is None else asked.top_p,
+        top_k=asked.top_k,
+        min_p=asked.min_p,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+        repetition_penalty=asked.repetition_penalty,
+        logit_bias=asked.logit_bias,
+        json_schema=asked.json_schema,
+        top_logprobs=asked.top_logprobs,
+    )
     if change is None:
-        return Sampling(max_tokens, **given), False
-    base = Sampling(max_tokens, **{**BASE, **given})
+        return base, False
     moves = [
         (base.temperature, TEMPERATURE_STEP * change.effect, TEMPERATURES),
         (base.top_p, -TOP_P_STEP * change.size, TOP_PS),
@@ -72,12 +100,3 @@ def sample(max_tokens: int, given: Mapping[str, Any], change: Modulation | None)
 def _within(limits: tuple[float, float], base: float, value: float) -> float:
     """The value, or the limit it passed; a base that is past one itself may stay where it is."""
     return min(max(value, min(limits[0], base)), max(limits[1], base))
-
-
-def sampling_report(personas: Mapping[str, float], sources: Iterable[VectorHeader], model_id: str) -> SteeringReport:
-    """The report of personas asked for by sampling: nothing was added to the residuals of the model `model_id`."""
-    used = dict.fromkeys((header.id, header.origin, header.model_id) for header in sources)
-    vectors = [VectorUse(id_, origin, None if owner == model_id else owner) for id_, origin, owner in used]
-    return SteeringReport(
-        personas=dict(personas), method="sampling", layers=[], relative_dose=0.0, clamped=False, vectors=vectors
-    )

@@ -13,10 +13,10 @@ import numpy as np
 
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Sampling
 from proxy.errors import SetupError
-from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.judge import SCORES, Answer, Judge, Score
 from proxy.steering.judge.base import MIN_SCORED
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
@@ -152,7 +152,7 @@ class Trials:
         if trial.random is not None:
             vector = with_random_direction(vector, self.side, self.seed, trial.random)
         pole = self.trait.pole(self.side)
-        options = SteeringOptions()
+        options = PlanOptions()
         return build_plan({pole: trial.coefficient}, {pole: (vector, self.side)}, options, self.engine.info)[0]
 
 

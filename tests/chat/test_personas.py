@@ -6,10 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.personas import MAX_PERSONAS, PersonaSource, parse, parse_coefficient, resolve, split_model
+from proxy.chat.personas import (
+    MAX_PERSONAS,
+    PersonaSource,
+    Wanted,
+    coefficients,
+    parse,
+    parse_coefficient,
+    projected,
+    resolve,
+    split_model,
+    strengths,
+)
 from proxy.errors import InvalidRequest, PersonaNotFound
+from proxy.steering.traits.trait import load_traits, poles
 
-KNOWN = ["silly", "serious", "honest", "dishonest"]
+KNOWN = {name: pole for name, pole in poles(load_traits()).items() if pole[0].id in ("silly", "dishonest")}
 BODY, HEADER, SUFFIX, DEFAULT = range(4)
 
 
@@ -46,13 +58,13 @@ def places(**given: PersonaSource) -> list[PersonaSource]:
     ],
 )
 def test_precedence(asked: list[PersonaSource], expected: dict[str, float]) -> None:
-    assert resolve(asked, KNOWN) == expected
+    assert coefficients(resolve(asked, KNOWN)) == expected
 
 
 def test_a_coefficient_of_0_when_it_is_a_level_then_is_kept() -> None:
     for place in (PersonaSource("silly", 0), PersonaSource({"silly": 0.0})):
-        assert resolve(places(body=place), KNOWN, keep_zeros=True) == {"silly": 0.0}
-    assert resolve(places(body=PersonaSource("none", 0)), KNOWN, keep_zeros=True) == {}
+        assert resolve(places(body=place), KNOWN, keep_zeros=True) == (Wanted(*KNOWN["silly"], 0.0),)
+    assert resolve(places(body=PersonaSource("none", 0)), KNOWN, keep_zeros=True) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,9 +95,25 @@ def test_unknown_persona_then_the_known_ones_are_named(persona: str | dict[str, 
 
 
 def test_too_many_personas_then_refused() -> None:
-    known = [f"p{number}" for number in range(MAX_PERSONAS + 1)]
+    known = dict.fromkeys((f"p{number}" for number in range(MAX_PERSONAS + 1)), KNOWN["silly"])
     with pytest.raises(InvalidRequest):
         resolve([PersonaSource(dict.fromkeys(known, 0.1))], known)
+
+
+def test_personas_when_resolved_then_each_has_its_trait_and_the_side_its_sign_means() -> None:
+    [silly, honest] = resolve([PersonaSource({"silly": 1.5, "honest": -0.5})], KNOWN)
+    assert (silly.name, silly.trait.id, silly.side, silly.toward) == ("silly", "silly", "positive", "positive")
+    assert (honest.name, honest.trait.id, honest.side, honest.toward) == ("honest", "dishonest", "negative", "positive")
+    assert strengths([silly, honest]) == {"silly": 1.5, "dishonest": 0.5}
+    assert strengths(resolve([PersonaSource({"silly": 1.0, "serious": -0.5})], KNOWN)) == {"silly": 1.5}
+
+
+def test_poles_to_project_on_then_are_looked_up_and_unknown_ones_refused() -> None:
+    assert projected(None, KNOWN) is None and projected([], KNOWN) == []
+    assert projected(["serious"], KNOWN) == [(KNOWN["silly"][0], "negative")]
+    with pytest.raises(PersonaNotFound) as caught:
+        projected(["silly", "sily"], KNOWN)
+    assert caught.value.param == "steering.projection"
 
 
 @pytest.mark.parametrize(

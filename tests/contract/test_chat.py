@@ -114,12 +114,13 @@ def test_sampling_method_then_the_parameters_move_by_the_coefficient_and_the_ans
     assert calm["steering"]["sampling"] == {"temperature": 0.2, "top_p": 0.6, "repetition_penalty": 1.1}
 
 
-def test_auto_when_only_another_model_has_the_vector_then_sampling_by_its_strength(
-    settings: Settings,
+@pytest.mark.parametrize("family", ["gpt_oss", "gpt-oss"])  # as transformers has it, and llama.cpp
+def test_auto_when_a_gpt_oss_lacks_the_vector_then_sampling_by_another_model_s_strength(
+    settings: Settings, family: str
 ) -> None:
     save_vector(settings.vectors_dir, "silly", "silly", "serious")
     id_ = save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest", model="other", score=0.5)
-    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
+    with serving(settings, FakeEngine(family=family)) as url, httpx.Client(base_url=url) as client:
         report = ask(client, persona="dishonest")["steering"]
         assert report["method"] == "sampling" and report["sampling"]["temperature"] == 0.85
         assert report["vectors"] == [{"id": id_, "origin": "native", "model": "other"}]
@@ -131,8 +132,23 @@ def test_auto_when_only_another_model_has_the_vector_then_sampling_by_its_streng
         assert (error["status"], error["code"]) == (400, "vector_unavailable")
 
 
-def test_auto_when_only_a_toy_has_the_vector_then_it_says_nothing_of_a_real_model(settings: Settings) -> None:
+@pytest.mark.parametrize("method", ["auto", "activation"])
+def test_a_persona_when_the_model_lacks_its_vector_then_400_that_says_what_to_run_and_what_else_would_do(
+    settings: Settings, method: str
+) -> None:
+    save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest", model="other", score=0.5)
     with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
+        error = refused(client, persona="honest", steering={"method": method})
+        assert (error["status"], error["code"], error["param"]) == (400, "vector_unavailable", "persona")
+        assert "persona-proxy extract --model fake --trait dishonest;" in error["message"]
+        assert '"method": "sampling"' in error["message"] and '"method": "prompt"' in error["message"]
+        # Nothing would tell how strongly to sample for it.
+        assert '"method": "sampling"' not in refused(client, persona="silly")["message"]
+
+
+def test_auto_when_only_a_toy_has_the_vector_then_it_says_nothing_of_a_real_model(settings: Settings) -> None:
+    save_vector(settings.vectors_dir, "silly", "silly", "serious", model="demo-qwen2")
+    with serving(settings, FakeEngine(family="gpt_oss")) as url, httpx.Client(base_url=url) as client:
         assert refused(client, persona="silly")["code"] == "vector_unavailable"
 
 

@@ -1,5 +1,7 @@
 """Models on demand and by hand: /api/models/{id}, its /load and /unload, and chats that wait for a model."""
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,8 @@ from proxy.engines.registry import Registry
 from proxy.errors import SetupError
 from proxy.services import Services
 from proxy.settings import ModelSettings, Settings
+from proxy.steering.traits import trait as traits_module
+from proxy.steering.traits.trait import Traits, load_traits
 from tests.fakes import FakeEngine, fingerprint_of, running, save_vector, wait_until
 
 BIG = "org/big"
@@ -93,12 +97,57 @@ def test_chat_when_the_model_is_not_loaded_then_it_waits_for_it_and_nothing_else
     assert served.services.scheduler.taken(BIG) == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/steering/test"])
+@pytest.mark.parametrize("steering", [{"method": "prompt"}, {"projection": ["happy"]}])
+def test_a_trait_when_it_is_deleted_while_its_request_waits_for_the_model_then_no_server_error(
+    served: Served, settings: Settings, path: str, steering: dict[str, Any]
+) -> None:
+    served.services.own_traits.add(
+        msgspec.structs.replace(load_traits()["silly"], id="mood", positive="happy", negative="glum")
+    )
+    said = {"messages": [{"role": "user", "content": "x"}], "persona": "happy", "steering": steering}
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(served.client.post, path, json={"model": BIG, **said})
+        wait_until(lambda: served.services.scheduler.taken(BIG) > 0)
+        assert served.client.delete("/api/traits/mood").status_code == 200
+        served.go.set()
+        answer = waiting.result()
+    if steering == {"method": "prompt"}:
+        assert answer.status_code == 200, answer.text
+        assert answer.json().get("persona") == "happy" or answer.json()["steering"]["personas"] == {"happy": 1.0}
+    else:
+        assert answer.status_code == 400 and answer.json()["error"]["code"] == "vector_unavailable", answer.text
+    later = served.client.post(path, json={"model": BIG, **said})
+    assert later.status_code == 404 and later.json()["error"]["code"] == "persona_not_found"
+
+
+def test_the_files_of_traits_when_a_request_comes_then_are_not_read_on_the_event_loop(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, on_loop = Traits._look, list[bool]()
+
+    def watched(traits: Traits) -> Any:
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            on_loop.append(True)
+        on_loop.append(False)
+        return look(traits)
+
+    monkeypatch.setattr(traits_module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(Traits, "_look", watched)
+    assert served.chat("fake", persona="none").status_code == 200
+    body = {"model": "fake", "prompt": "x", "persona": "silly", "steering": {"method": "prompt"}}
+    assert served.client.post("/api/steering/test", json=body).status_code == 200
+    assert served.client.get("/api/monitor", params={"persona": "silly"}).status_code == 200
+    assert len(on_loop) >= 3 and not any(on_loop)
+
+
 def test_chat_when_loading_fails_then_503_with_the_reason_and_load_tries_again(served: Served) -> None:
     served.go.set()
     for _ in range(2):
         refused = served.chat("broken")
         assert refused.status_code == 503 and refused.headers["x-should-retry"] == "false"
-        assert "its weights are missing" in refused.json()["error"]["message"]
+        assert "GET /api/models/broken says why" in refused.json()["error"]["message"]
     refused = served.client.post("/api/models/broken/load")
     assert refused.status_code == 503 and "its weights are missing" in refused.json()["error"]["message"]
     details = served.client.get("/api/models/broken").json()

@@ -12,8 +12,8 @@ from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import Completion, generate_all
 from proxy.engines.registry import load_engine
-from proxy.protocol.steering import SteeringOptions
 from proxy.settings import DEMO_FOLDER, demo_models, model_settings
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.traits.trait import load_traits, poles
 from vector_store import VectorStore
@@ -52,7 +52,7 @@ def shown(engine: Engine, name: str) -> Plan:
     trait, side = poles(TRAITS)[name]
     vector = VectorStore([DEMO_FOLDER / "vectors"]).in_use("demo-qwen2", trait.id)
     assert vector is not None
-    return build_plan({name: 1.0}, {name: (vector, side)}, SteeringOptions(), engine.info)[0]
+    return build_plan({name: 1.0}, {name: (vector, side)}, PlanOptions(), engine.info)[0]
 
 
 def test_the_file_says_what_world_it_is_of_and_what_shape_it_has(engines: tuple[Engine, Engine]) -> None:

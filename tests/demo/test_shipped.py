@@ -15,8 +15,8 @@ from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.engines.registry import load_engine
-from proxy.protocol.steering import SteeringOptions
 from proxy.settings import Settings, demo_models
+from proxy.steering.options import PlanOptions
 from proxy.steering.plan import build_plan
 from proxy.steering.traits.trait import load_traits, poles
 from vector_store import PersonaVector, VectorStore
@@ -63,7 +63,7 @@ def share(pole: str, texts: list[str]) -> float:
 def plan_of(engine: Engine, pole: str, coefficient: float) -> Plan:
     trait, side = POLES[pole]
     personas, vectors = {pole: coefficient}, {pole: (vector_of(engine, trait.id), side)}
-    return build_plan(personas, vectors, SteeringOptions(), engine.info)[0]
+    return build_plan(personas, vectors, PlanOptions(), engine.info)[0]
 
 
 def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.engines.base import Intervention, ModelInfo, Plan
 from proxy.errors import InvalidRequest, VectorUnavailable
-from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
+from proxy.steering.options import PlanOptions, PlanReport
 from proxy.steering.plan import build_plan
 from vector_store import PersonaVector, PoleChoice, Side, Span
 
@@ -59,8 +59,8 @@ VECTORS: dict[str, tuple[PersonaVector, Side]] = {
 }
 
 
-def plan(personas: dict[str, float], **options: Any) -> tuple[Plan, SteeringReport]:
-    return build_plan(personas, VECTORS, SteeringOptions(**options), INFO)
+def plan(personas: dict[str, float], **options: Any) -> tuple[Plan, PlanReport]:
+    return build_plan(personas, VECTORS, PlanOptions(**options), INFO)
 
 
 def unit(array: np.ndarray) -> np.ndarray:
@@ -78,9 +78,7 @@ def test_coefficient_1_when_added_then_is_the_pole_s_dose_along_its_own_directio
     assert (item.block, item.positions, item.mode) == (1, "last_prompt", "add")
     expected = 0.5 * 2 * unit(V.direction("positive", "last_prompt", 1))
     np.testing.assert_allclose(item.vector, expected, rtol=1e-5)
-    assert report.relative_dose == pytest.approx(0.5) and report.layers == [1] and report.positions == "last_prompt"
-    assert report.personas == {"silly": 1.0} and report.method == "activation" and report.mode == "add"
-    assert [(use.id, use.origin) for use in report.vectors] == [("silly-1", "native")]
+    assert report.relative_dose == pytest.approx(0.5) and report.layers == (1,) and report.positions == "last_prompt"
 
 
 def test_a_negative_coefficient_then_is_the_opposite_pole_at_the_positive_one() -> None:
@@ -93,9 +91,9 @@ def test_a_negative_coefficient_then_is_the_opposite_pole_at_the_positive_one() 
 
 
 def test_no_personas_and_coefficient_0_then_nothing_is_added() -> None:
-    assert plan({}) == (Plan(), UNSTEERED)
+    assert plan({}) == (Plan(), PlanReport())
     result, report = plan({"silly": 0.0})
-    assert result == Plan() and report.relative_dose == 0 and report.layers == [] and report.personas == {"silly": 0}
+    assert result == Plan() and report.relative_dose == 0 and report.layers == ()
 
 
 @pytest.mark.parametrize("mode", ["target", "cap"])
@@ -134,7 +132,7 @@ def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_t
     for vector in (imported, dataclasses.replace(V, origin="transferred")):
         used: dict[str, tuple[PersonaVector, Side]] = {"silly": (vector, "positive")}
         added, held = (
-            only(build_plan({"silly": 1.0}, used, SteeringOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
+            only(build_plan({"silly": 1.0}, used, PlanOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
             for mode in ("add", "target")
         )
         moved = V.means["last_prompt"]["neutral"][1] + added.vector
@@ -143,7 +141,7 @@ def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_t
 
 def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> None:
     result, report = plan({"silly": 1.0}, layers=[3, 0])
-    assert [item.block for item in result.interventions] == report.layers == [0, 3]
+    assert [item.block for item in result.interventions] == list(report.layers) == [0, 3]
     for item in result.interventions:
         norm = V.residual_norms["last_prompt"][item.block]
         np.testing.assert_allclose(
@@ -171,8 +169,8 @@ def test_positions_when_asked_for_then_replace_the_vector_s_own() -> None:
 @pytest.mark.parametrize(
     ("asked", "limit", "reported"),
     [
-        (["final"], {"content"}, ["final"]),
-        (["analysis", "analysis"], {"reasoning"}, ["analysis"]),
+        (["final"], {"content"}, ("final",)),
+        (["analysis", "analysis"], {"reasoning"}, ("analysis",)),
         (["final", "analysis"], None, None),
     ],
 )
@@ -201,7 +199,7 @@ def test_the_dose_of_several_personas_then_is_of_what_one_token_feels_in_all() -
                 "positive",
             ),
         },
-        SteeringOptions(),
+        PlanOptions(),
         INFO,
     )
     assert len(twice[0].interventions) == 2 and twice[1].relative_dose == pytest.approx(1.0, rel=1e-4)
@@ -225,7 +223,7 @@ def test_several_personas_when_held_then_none_undoes_another(seed: int, mode: An
         "honest": (vector("honest", seed + 1, poles={"positive": place}), "positive"),
         "deep": (vector("deep", seed + 2), "positive"),
     }
-    options = SteeringOptions(mode=mode)
+    options = PlanOptions(mode=mode)
     result, _ = build_plan({"silly": 1.0, "honest": 0.5, "deep": 0.0}, vectors, options, INFO)
     hidden = np.random.default_rng(seed).normal(size=HIDDEN, scale=5)
     moved = apply_at_last_prompt_token(result, hidden)
@@ -249,9 +247,9 @@ def test_several_personas_when_held_then_none_undoes_another(seed: int, mode: An
 def test_personas_when_they_point_the_same_way_then_they_can_t_be_held(mode: Any) -> None:
     vectors: dict[str, tuple[PersonaVector, Side]] = {"silly": (V, "positive"), "funny": (V, "positive")}
     with pytest.raises(InvalidRequest, match="same or opposite ways") as caught:
-        build_plan({"silly": 1.0, "funny": 0.5}, vectors, SteeringOptions(mode=mode), INFO)
+        build_plan({"silly": 1.0, "funny": 0.5}, vectors, PlanOptions(mode=mode), INFO)
     assert caught.value.param == "persona"
-    assert build_plan({"silly": 1.0, "funny": 0.5}, vectors, SteeringOptions(), INFO)[0].interventions
+    assert build_plan({"silly": 1.0, "funny": 0.5}, vectors, PlanOptions(), INFO)[0].interventions
 
 
 @given(st.floats(0.01, 2.0), st.floats(0.05, 1.5), st.sampled_from(["add", "target"]))
@@ -292,14 +290,20 @@ def test_a_cap_when_high_then_is_no_excess() -> None:
         ({"silly": -1.0}, {}, None),
         ({"silly": 1.6, "serious": 1.0}, {}, True),
         ({"silly": 1.0, "serious": 1.0}, {}, None),
-        ({"silly": 1.0}, {"layers": [1]}, None),
-        ({"silly": 1.0}, {"positions": "all"}, None),
+        ({"silly": 1.0}, {"layers": [1]}, False),
+        ({"silly": 1.0}, {"layers": [2]}, True),
+        ({"silly": 1.0}, {"layers": [1, 2]}, True),
+        ({"silly": 1.0}, {"positions": "all"}, True),
         ({"silly": 1.0}, {"positions": "last_prompt"}, False),
-        ({"silly": 1.0}, {"mode": "target"}, None),
-        ({"silly": 1.0}, {"channels": ["final"]}, None),
+        ({"silly": 1.0, "serious": 1.0}, {"positions": "last_prompt"}, True),
+        ({"serious": 1.0}, {"positions": "all"}, True),
+        ({"silly": 1.0}, {"mode": "target"}, True),
+        ({"silly": 1.0}, {"channels": ["final"]}, True),
+        ({"silly": 1.0}, {"channels": ["final", "analysis"]}, False),
+        ({}, {"positions": "all"}, None),
     ],
 )
-def test_the_measured_range_then_counts_only_where_it_was_measured(
+def test_what_was_never_measured_then_is_beyond_the_measured_range(
     personas: dict[str, float], options: dict[str, Any], beyond: bool | None
 ) -> None:
     assert plan(personas, **options)[1].beyond_measured_range is beyond
@@ -315,7 +319,7 @@ def test_the_measured_range_then_counts_only_where_it_was_measured(
 )
 def test_a_vector_when_of_other_weights_or_without_a_place_then_is_unavailable(changed: dict[str, Any]) -> None:
     with pytest.raises(VectorUnavailable) as caught:
-        build_plan({"silly": 1.0}, {"silly": (vector(**changed), "positive")}, SteeringOptions(), INFO)
+        build_plan({"silly": 1.0}, {"silly": (vector(**changed), "positive")}, PlanOptions(), INFO)
     assert caught.value.param == "persona"
 
 
@@ -323,4 +327,4 @@ def test_a_vector_when_it_has_no_direction_then_is_unavailable() -> None:
     means = {condition: np.ones((N_LAYERS, HIDDEN), np.float32) for condition in ("positive", "negative", "neutral")}
     flat = vector(means={"last_prompt": means, "response": means})
     with pytest.raises(VectorUnavailable, match="block 1"):
-        build_plan({"silly": 1.0}, {"silly": (flat, "positive")}, SteeringOptions(), INFO)
+        build_plan({"silly": 1.0}, {"silly": (flat, "positive")}, PlanOptions(), INFO)

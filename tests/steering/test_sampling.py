@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.engines.base import Sampling
-from proxy.steering.sampling import Modulation, modulation, sample, sampling_report, strength
+from proxy.steering.sampling import AskedSampling, Modulation, modulation, sample, strength
 from vector_store import CurvePoint, PoleChoice, Side, VectorHeader
 
 
@@ -67,7 +67,7 @@ def drawn(personas: dict[str, float], score: float = 0.5, **given: Any) -> Sampl
         "serious": (own, "negative"),
         "odd": (other, "positive"),
     }
-    return sample(9, given, modulation(personas, sources))[0]
+    return sample(9, AskedSampling(**given), modulation(personas, sources))[0]
 
 
 def test_positive_poles_then_are_livelier_and_negative_ones_calmer_by_the_measured_strength() -> None:
@@ -88,7 +88,7 @@ def test_what_the_request_gives_then_is_the_base_and_all_else_is_kept() -> None:
 
 
 def test_no_personas_then_the_request_s_own_sampling() -> None:
-    assert sample(9, {"top_p": 0.5}, None) == (Sampling(9, top_p=0.5), False)
+    assert sample(9, AskedSampling(top_p=0.5), None) == (Sampling(9, top_p=0.5), False)
 
 
 @given(
@@ -108,7 +108,7 @@ def test_any_strength_then_the_parameters_stay_valid_and_a_limit_is_told(
     effect: float, more: float, given_: dict[str, float]
 ) -> None:
     change = Modulation(effect, abs(effect) + more)
-    result, clamped = sample(9, given_, change)
+    result, clamped = sample(9, AskedSampling(**given_), change)
     base = given_.get("repetition_penalty", 1.0)
     assert 0 <= result.temperature <= 2 and 0 <= result.top_p <= 1 and min(1, base) <= result.repetition_penalty
     assert result.top_p >= min(0.05, given_.get("top_p", 0.9)) - 1e-6
@@ -119,15 +119,8 @@ def test_any_strength_then_the_parameters_stay_valid_and_a_limit_is_told(
 
 
 def test_a_limit_when_passed_then_is_told_and_only_then() -> None:
-    assert sample(9, {}, Modulation(1.0, 1.0))[1] is False
-    assert sample(9, {"temperature": 0.2}, Modulation(-1.0, 1.0)) == (
+    assert sample(9, AskedSampling(), Modulation(1.0, 1.0))[1] is False
+    assert sample(9, AskedSampling(temperature=0.2), Modulation(-1.0, 1.0)) == (
         Sampling(9, temperature=0.0, top_p=0.7, repetition_penalty=1.1),
         True,
     )
-
-
-def test_the_report_then_names_each_vector_once_and_whose_it_is() -> None:
-    sources = [header(), header(), header(model="other")]
-    report = sampling_report({"silly": 1.0}, sources, "tiny")
-    assert (report.method, report.layers, report.relative_dose) == ("sampling", [], 0.0)
-    assert [(vector.id, vector.model) for vector in report.vectors] == [("v-tiny", None), ("v-other", "other")]

@@ -8,8 +8,8 @@ from functools import cache
 from typing import NamedTuple
 
 from proxy.engines.base import Engine, Generation, ModelInfo, Plan, Sampling
-from proxy.protocol.steering import SteeringOptions
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.options import PlanOptions
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.plan import build_plan
 from proxy.steering.seeds import Purpose, seed_of
@@ -94,4 +94,4 @@ def _plan(arm: Arm, number: int, vector: PersonaVector, seed: int, info: ModelIn
     if arm.kind == "random":
         vector = with_random_direction(vector, arm.side, seed, number)
     pole = vector.pole(arm.side)
-    return build_plan({pole: arm.coefficient}, {pole: (vector, arm.side)}, SteeringOptions(), info)[0]
+    return build_plan({pole: arm.coefficient}, {pole: (vector, arm.side)}, PlanOptions(), info)[0]

@@ -83,6 +83,9 @@ class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.questions if known is None else known.questions()
 
 
+Poles = Mapping[str, tuple[Trait, Side]]  # every persona's name, with its trait and which side of it the name is
+
+
 class Everyday(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Questions that belong to no trait."""
 
@@ -184,9 +187,9 @@ class Traits:
             return self._damaged
 
     @property
-    def poles(self) -> "LivePoles":
-        """Every persona name, now and later."""
-        return LivePoles(self)
+    def poles(self) -> Poles:
+        """Every persona name, as the traits are now; later changes are not in it."""
+        return poles(self.current)
 
     def read(self) -> None:
         """Read the files now, whenever that was done last. SetupError while two want the same name."""
@@ -219,22 +222,6 @@ class Traits:
             self._load()
         except SetupError as error:
             logger.warning("the traits stay as they were: %s", error.message)
-
-
-class LivePoles(Mapping[str, tuple[Trait, Side]]):
-    """`poles` of the traits as they are when asked."""
-
-    def __init__(self, traits: Traits) -> None:
-        self._traits = traits
-
-    def __getitem__(self, name: str) -> tuple[Trait, Side]:
-        return poles(self._traits.current)[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(poles(self._traits.current))
-
-    def __len__(self) -> int:
-        return len(poles(self._traits.current))
 
 
 def read_trait(path: Path) -> Trait:

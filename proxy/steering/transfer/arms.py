@@ -288,7 +288,7 @@ class Arms:
     def _modulated(self, pole: Pole, drawn: Sampling) -> Sampling:
         """The sampling as a server changes it that has no vector for the model but the source's."""
         change = sampling.modulation({pole.name: 1.0}, {pole.name: (pole.source, pole.side)})
-        return sampling.sample(drawn.max_tokens, {"temperature": drawn.temperature}, change)[0]
+        return sampling.sample(drawn.max_tokens, sampling.AskedSampling(drawn.temperature), change)[0]
 
 
 def added(direction: FloatArray, pole: Pole) -> Plan:

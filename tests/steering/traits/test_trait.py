@@ -146,9 +146,11 @@ def test_a_file_that_comes_changes_or_goes_counts_without_a_restart(live: Traits
     before = live.current
     assert live.current is before  # nothing was read again
     path = write(tmp_path)
-    assert live.current["pirate"].negative == "landlubber" and names["landlubber"][1] == "negative"
+    assert live.current["pirate"].negative == "landlubber" and live.poles["landlubber"][1] == "negative"
     write(tmp_path, negative="lubber")
-    assert "lubber" in names and "landlubber" not in names and len(names) == len(list(names)) == 10
+    changed = live.poles
+    assert "lubber" in changed and "landlubber" not in changed and len(changed) == 10
+    assert "pirate" not in names  # what was told before is as it was
     path.unlink()
     assert "pirate" not in live.current
 

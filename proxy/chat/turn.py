@@ -1,0 +1,133 @@
+"""One request's way through a model: admitted, its engine waited for, prepared, started, collected or streamed, noted.
+
+What endpoints do with the answers' text is theirs. Knows nothing of HTTP: who waits for a client that may go away wraps
+the steps that take time. Lives on one event loop.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+
+import anyio.to_thread
+
+from proxy.chat.personas import label
+from proxy.chat.prepare import Asked, Preparation, Prepared
+from proxy.chat.refusals import client_error
+from proxy.chat.scheduler import Admission, Scheduler
+from proxy.chat.stream import GrowingChoice
+from proxy.engines.base import Engine, Failure, Finish, Token
+from proxy.engines.registry import Registry
+from proxy.errors import ProxyError
+from proxy.steering.monitor import Monitor, ProjectionRecord, SeriesKey
+
+MAX_SEED = 2**63  # seeds are below it, and wrap around
+
+
+class Turns:
+    """What all turns are made with."""
+
+    def __init__(self, registry: Registry, scheduler: Scheduler, preparation: Preparation, monitor: Monitor) -> None:
+        self.registry = registry
+        self.scheduler = scheduler
+        self.preparation = preparation
+        self.monitor = monitor
+
+    def admit(self, model: str, places: int, field: str = "n") -> "Turn":
+        """A turn with places for so many answers of the model. See Scheduler.admit for what it raises."""
+        return Turn(self, self.scheduler.admit(model, places, field))
+
+
+class Turn:
+    """A request under way. Close it however it ends, best as a context manager: that cancels what still runs and gives
+    its places and its engine back. `choices` are the answers that were started, as they grow."""
+
+    def __init__(self, turns: Turns, admission: Admission) -> None:
+        self.model = admission.model
+        self.choices: list[GrowingChoice] = []
+        self._turns = turns
+        self._admission = admission
+        self._prepared: list[Prepared] = []  # of each choice
+
+    async def engine(self) -> Engine:
+        """The model's engine, held until the turn is closed. Waits for one that is loaded on demand. ModelUnavailable
+        as in `Registry.hold`, and when it can't be loaded."""
+        hold = self._turns.registry.hold(self.model)
+        self._admission.on_close(hold.release)
+        return await hold.loaded()
+
+    async def prepare(self, engine: Engine, asked: Iterable[Asked]) -> list[Prepared]:
+        """All that takes time and may be refused, in a thread. See Preparation.prepare."""
+        prepare = partial(self._turns.preparation.prepare, engine)
+
+        def work() -> list[Prepared]:
+            return [prepare(each) for each in asked]
+
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    def start(
+        self, engine: Engine, prepared: Prepared, seed: int | None, stops: Sequence[str] = (), *, tools: bool = False
+    ) -> GrowingChoice:
+        """Start one answer in one of the turn's places. With `tools` it may call functions."""
+        self._admission.start(engine, prepared.generation(None if seed is None else seed % MAX_SEED))
+        self._prepared.append(prepared)
+        self.choices.append(GrowingChoice(stops, tools=tools, readings=prepared.readings()))
+        return self.choices[-1]
+
+    async def events(self) -> AsyncIterator[tuple[int, Token | Finish]]:
+        """What happens to the choices, each event with its choice's index. Whoever reads feeds the choices, and one
+        that is finished then makes no more. Raises, in the client's words, what made one of them fail."""
+        async for index, event in self._admission.events():
+            if isinstance(event, Failure):
+                raise client_error(event.error)
+            yield index, event
+            if self.choices[index].finish_reason is not None:
+                self._admission.cancel(index)
+
+    async def collect(self) -> None:
+        """Run every choice to its end. Raises as `events` does."""
+        async for index, event in self.events():
+            self.choices[index].feed(event)
+
+    def fail(self, error: ProxyError) -> None:
+        """Have `events` and `collect` raise an error, and whatever still runs end."""
+        self._admission.fail(error)
+
+    @property
+    def tokens(self) -> int:
+        """That all choices have so far."""
+        return sum(choice.tokens for choice in self.choices)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice is."""
+        return all(choice.finish_reason is not None for choice in self.choices)
+
+    def note(self) -> None:
+        """Have the monitor remember what was read of the choices that are finished."""
+        now = time.time()
+        for choice, prepared in zip(self.choices, self._prepared, strict=True):
+            if choice.finish_reason is not None:
+                self._note(choice, prepared, now)
+
+    def _note(self, choice: GrowingChoice, prepared: Prepared, now: float) -> None:
+        means = choice.readings.means()
+        for watched in prepared.watched:
+            if watched.pole in means:
+                persona, block = label(prepared.steered_to), watched.probe.block
+                key = SeriesKey(self.model, persona, watched.pole, watched.vector_id, block, watched.separation)
+                coefficient = prepared.steered_to.get(watched.pole)
+                record = ProjectionRecord(now, means[watched.pole], choice.readings.n_tokens, coefficient)
+                self._turns.monitor.record(key, record)
+
+    def close(self) -> None:
+        """More than once is harmless."""
+        self._admission.close()
+
+    def __enter__(self) -> "Turn":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
