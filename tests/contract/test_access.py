@@ -96,7 +96,7 @@ def test_log_then_one_line_per_request_without_its_content(
         # A stream's line is written when its last byte has been, so perhaps a moment after the client has read it.
         wait_until(lambda: any(record.name == "proxy.requests" for record in caplog.records))
     (line,) = [record.getMessage() for record in caplog.records if record.name == "proxy.requests"]
-    facts = "model=fake persona=silly coefficient=-0.5 tokens=5"
+    facts = "model=fake persona=silly coefficient=-0.5 method=activation tokens=5"
     assert re.fullmatch(rf"me POST /v1/chat/completions 200 {facts} ms=\d+", line)
     assert "private" not in json.dumps([record.getMessage() for record in caplog.records])
 
