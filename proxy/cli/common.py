@@ -2,7 +2,6 @@
 command runs."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,13 +25,14 @@ JUDGE_HELP = "who scores the answers; see `persona-proxy extract --help`"
 def add_command(
     commands: Commands, name: str, summary: str, examples: str | None = None, description: str | None = None
 ) -> argparse.ArgumentParser:
-    """A command, described by its summary where by nothing else."""
+    """A command, described by its summary where by nothing else. Examples keep their lines, and so does a description
+    beside them."""
     return commands.add_parser(
         name,
         help=summary,
         description=description or f"{summary[0].upper()}{summary[1:]}.",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter if examples else argparse.HelpFormatter,
     )
 
 
@@ -61,11 +61,6 @@ def add_making_flags(command: argparse.ArgumentParser, judge_help: str = JUDGE_H
 
 def add_fresh(command: argparse.ArgumentParser) -> None:
     command.add_argument("--fresh", action="store_true", help="start over, not where a run was broken off")
-
-
-def take_negative_numbers(command: argparse.ArgumentParser) -> None:
-    """As later Pythons have it, where -1e-3 is no option but a number."""
-    command._negative_number_matcher = re.compile(r"-\.?\d")
 
 
 @contextmanager

@@ -17,6 +17,13 @@ EXAMPLES = """examples:
   persona-proxy extract --model demo-qwen2 --trait all      make its vectors again
 """
 
+MEASURED = (  # the command, what it does, and how many questions it asks unless told otherwise
+    ("evaluate", "measure poles and facts, asked for and steered, beside the controls", 100),
+    ("blocks", "choose every pole's place anew, and compare with trying them all", None),
+    ("thermostat", "compare holding and capping a level with adding", 30),
+    ("judges", "compare the likelihood ratio with the rules, on the same answers", 20),
+)
+
 
 def add_demo(commands: Commands) -> None:
     """Add `demo` and its commands to the command line."""
@@ -27,32 +34,15 @@ def add_demo(commands: Commands) -> None:
     train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
     train.set_defaults(run=_train_demo)
-    evaluate = actions.add_parser(
-        "evaluate", help="measure poles and facts, asked for and steered, beside the controls"
-    )
-    evaluate.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (both)")
-    evaluate.add_argument("--questions", type=int, default=100, help="held-out questions to each arm (%(default)s)")
-    _add_flags(evaluate)
-    evaluate.set_defaults(run=_evaluate_demo)
-    blocks = actions.add_parser("blocks", help="choose every pole's place anew, and compare with trying them all")
-    blocks.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
-    _add_flags(blocks)
-    blocks.set_defaults(run=_compare_blocks)
-    thermostat = actions.add_parser("thermostat", help="compare holding and capping a level with adding")
-    thermostat.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
-    thermostat.add_argument("--questions", type=int, default=30, help="held-out questions to each arm (%(default)s)")
-    _add_flags(thermostat)
-    thermostat.set_defaults(run=_compare_modes)
-    judges = actions.add_parser("judges", help="compare the likelihood ratio with the rules, on the same answers")
-    judges.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
-    judges.add_argument("--questions", type=int, default=20, help="held-out questions to each arm (%(default)s)")
-    _add_flags(judges)
-    judges.set_defaults(run=_compare_judges)
-
-
-def _add_flags(command: argparse.ArgumentParser) -> None:
-    add_model_flags(command)
-    add_config(command)
+    for name, summary, questions in MEASURED:
+        command = actions.add_parser(name, help=summary)
+        command.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
+        if questions is not None:
+            help_ = "held-out questions to each arm (%(default)s)"
+            command.add_argument("--questions", type=int, default=questions, help=help_)
+        add_model_flags(command)
+        add_config(command)
+        command.set_defaults(run=_measure, measured=name)
 
 
 def _train_demo(args: argparse.Namespace) -> None:
@@ -61,40 +51,17 @@ def _train_demo(args: argparse.Namespace) -> None:
     train_family(args.family, args.seed, args.out)
 
 
-def _evaluate_demo(args: argparse.Namespace) -> None:
+def _measure(args: argparse.Namespace) -> None:
     settings, models = load_settings(args.config), _demo_models(args)
-    _check_questions(args.questions)
-    from proxy.demo.report import evaluate_models
+    if args.measured != "blocks" and not 1 <= args.questions <= 200:
+        raise SetupError(f"--questions must be from 1 to 200, not {args.questions}")
+    from proxy.demo.report import compare_choices, compare_judges, compare_modes, evaluate_models
 
-    evaluate_models(models, settings, args.questions)
-
-
-def _compare_blocks(args: argparse.Namespace) -> None:
-    settings, models = load_settings(args.config), _demo_models(args)
-    from proxy.demo.report import compare_choices
-
-    compare_choices(models, settings)
-
-
-def _compare_judges(args: argparse.Namespace) -> None:
-    settings, models = load_settings(args.config), _demo_models(args)
-    _check_questions(args.questions)
-    from proxy.demo.report import compare_judges
-
-    compare_judges(models, settings, args.questions)
-
-
-def _compare_modes(args: argparse.Namespace) -> None:
-    settings, models = load_settings(args.config), _demo_models(args)
-    _check_questions(args.questions)
-    from proxy.demo.report import compare_modes
-
-    compare_modes(models, settings, args.questions)
-
-
-def _check_questions(count: int) -> None:
-    if not 1 <= count <= 200:
-        raise SetupError(f"--questions must be from 1 to 200, not {count}")
+    if args.measured == "blocks":
+        compare_choices(models, settings)
+        return
+    measures = {"evaluate": evaluate_models, "thermostat": compare_modes, "judges": compare_judges}
+    measures[args.measured](models, settings, args.questions)
 
 
 def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:

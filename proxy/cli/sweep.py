@@ -4,6 +4,7 @@ Everything heavy is imported by the command itself.
 """
 
 import argparse
+import re
 import sys
 
 from proxy.cli.common import (
@@ -16,7 +17,6 @@ from proxy.cli.common import (
     add_model,
     add_model_flags,
     surroundings,
-    take_negative_numbers,
     traits_named,
 )
 from proxy.settings import load_settings
@@ -35,7 +35,8 @@ def add_sweep(commands: Commands) -> None:
     command = add_command(commands, "sweep", summary, EXAMPLES, description)
     add_model(command)
     command.add_argument("--trait", action="append", required=True, help=TRAIT_HELP)
-    take_negative_numbers(command)
+    # As later Pythons have it, where -1e-3 is no option but a number.
+    command._negative_number_matcher = re.compile(r"-\.?\d")
     command.add_argument("--from", type=float, default=-2.0, dest="start", help="the first coefficient (%(default)g)")
     command.add_argument("--to", type=float, default=2.0, dest="end", help="the last coefficient (%(default)g)")
     command.add_argument("--step", type=float, default=0.25, help="between two coefficients (%(default)g)")

@@ -62,15 +62,16 @@ def add_vectors(commands: Commands) -> None:
         _show,
         version=True,
     )
-    choice = actions.add_parser(
+    choice = add_command(
+        actions,
         "use",
-        help="put a version to use",
+        "put a version to use",
         description="Put a version to use: requests for its model's weights are steered by it until another version is "
         "put to use. Without this the newest is in use that is not rougher than the one before it: made of fewer "
         "answers, judged by another judge, never measured, or of another model's.",
     )
     choice.add_argument("id", metavar="ID", help="a version's id, as `list` shows it")
-    choice.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    add_config(choice)
     choice.set_defaults(run=_use)
     export = add("export", "write one to a file, in the format of another tool", _export, version=True)
     export.add_argument("--format", help="safetensors, gguf, paper, hotwire or prototype (safetensors)")

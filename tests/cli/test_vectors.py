@@ -1,6 +1,7 @@
 """`persona-proxy vectors`: what each command prints and does, and one line for every mistake."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from proxy.cli import main as cli
+from proxy.engines.base import Event, Generation, Run
+from proxy.steering.extract import extract
 from proxy.vectors_hub import push
 from tests.fakes import save_vector
-from tests.steering.pretend import PretendEngine, PretendJudge
+from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
 from vector_store import JudgedBy, PlaceGain, VectorStore
 from vector_store.exchange import directions, export_vector
 from vector_store.formats import FORMAT_NAMES
@@ -125,9 +128,6 @@ class Pretended(PretendEngine):
 def test_import_when_it_is_measured_then_or_later_then_it_can_be_used(
     later: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from proxy.steering.extract import extract
-    from tests.steering.pretend import WORK, make_trait
-
     monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: Pretended())
     monkeypatch.setattr("proxy.steering.judge.default_kind", lambda info, trait: PretendJudge())
     monkeypatch.setattr("proxy.steering.traits.trait.Traits.current", {"silly": make_trait()})
@@ -144,6 +144,55 @@ def test_import_when_it_is_measured_then_or_later_then_it_can_be_used(
     measured = next(header for header in store.list() if header.poles)
     assert (measured.fingerprint, measured.poles["positive"].block) == (native.fingerprint, 1)
     assert measured.id in capsys.readouterr().out and Pretended.closed
+
+
+class Counted(PretendEngine):
+    """Breaks off, as Ctrl-C does, at the `dies_at`-th answer that it is to begin."""
+
+    begun = 0
+    dies_at = 0
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        type(self).begun += 1
+        if self.begun == self.dies_at:
+            raise KeyboardInterrupt
+        return super().start(generation, on_event)
+
+    def close(self) -> None: ...
+
+
+def test_measure_when_broken_off_then_it_says_how_to_go_on_and_does_unless_fresh(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERSONA_PROXY_JOBS_DIR", str(folder.with_name("jobs")))
+    monkeypatch.setattr("proxy.engines.registry.load_engine", lambda settings, max_batch: Counted())
+    monkeypatch.setattr("proxy.jobs.kinds.vectors.default_kind", lambda info, trait: PretendJudge())
+    monkeypatch.setattr("proxy.steering.traits.trait.Traits.current", {"silly": make_trait()})
+    native = extract(PretendEngine(), make_trait(), PretendJudge(), rollouts=2, questions=4, seed=3, work=WORK)
+    Path("silly.pt").write_bytes(export_vector(native, "hotwire"))
+
+    def answers(*arguments: str, dies_at: int = 0, code: int = 0) -> int:
+        monkeypatch.setattr(Counted, "begun", 0)
+        monkeypatch.setattr(Counted, "dies_at", dies_at)
+        assert vectors(*arguments) == code
+        return Counted.begun
+
+    flags = ("--format", "hotwire", "--model", "org/pretend", "--trait", "silly", "--measure")
+    answers("import", "silly.pt", *flags, dies_at=150, code=130)
+    (imported,) = VectorStore([folder]).list()
+    again = f"silly: broken off; persona-proxy vectors measure {imported.id} goes on from here"
+    assert again in capsys.readouterr().out
+    n_rest = answers("measure", imported.id)
+    assert "silly: going on where an earlier run was broken off (--fresh starts over)" in capsys.readouterr().out
+    n_whole = answers("measure", imported.id)
+    assert n_whole - 150 <= n_rest < n_whole
+    answers("measure", imported.id, dies_at=150, code=130)
+    assert answers("measure", imported.id, "--fresh") == n_whole
+    assert list((folder.with_name("jobs") / "parts").iterdir()) == []
+
+
+def test_measure_when_it_was_not_imported_then_nothing_is_loaded(id_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"the vector {id_!r} was not imported" in refused(capsys, "measure", id_)
 
 
 @pytest.mark.parametrize("scored", [True, False])

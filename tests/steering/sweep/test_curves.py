@@ -60,7 +60,7 @@ def test_table_then_each_coefficient_has_a_line_with_its_interval_and_its_contro
     (row,) = [line for line in lines if line.startswith("  0.50 ")]
     for part in ("0.25", "45 (38-52)", "100 (93-100)", "3 (0-10)", "50 (50-50)", "3 / 100", "█" * 9):
         assert part in row
-    assert "system prompt" in text and lines[5].startswith("  0 ") and "serious" not in text
+    assert "system prompt" in text and lines[7].startswith("  0 ") and "serious" not in text
     assert max(map(len, lines)) <= 120
 
 
