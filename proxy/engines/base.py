@@ -36,7 +36,7 @@ class ModelInfo:
     engine: str  # "transformers" | "llama_cpp"
     device: str
     dtype: str
-    world: str | None = None  # "demo" for models trained on the demo world: its questions and rules apply
+    world: str | None = None  # the small world a model was made for and knows nothing beyond, as its file names it
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ run         one sweep from beginning to end: asked, judged, made a new version o
 curve       from scores to a pole's curve
 calibration the rule that sets coefficient 1
 table, svg  a curve to look at
-console     what `persona-proxy sweep` does
 """
 
 from proxy.steering.sweep.options import MAX_COEFFICIENTS, MAX_SWEPT_COEFFICIENT, SweepOptions, grid
