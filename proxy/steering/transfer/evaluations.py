@@ -32,7 +32,8 @@ def keep(folder: Path, id_: str, found: Evaluation) -> None:
 
 
 def kept(folder: Path, transfer_id: str) -> dict[str, Evaluation]:
-    """The evaluations of a transfer, each by its own id, newest first; what is damaged or of another version is passed over."""
+    """The evaluations of a transfer, each by its own id, newest first; what is damaged or of another version is passed
+    over."""
     found: dict[str, Evaluation] = {}
     for path in sorted((folder / transfer_id / KEPT).glob("*.json")):
         try:
