@@ -18,6 +18,7 @@ ProxyError
 ├── BodyTooLarge              413
 ├── Overloaded                429  the model's queue is full; `retry_after_s`
 ├── ModelUnavailable          503  still loading, unloaded, or it failed to load
+│   └── LoadFailed            503  why is told to whom `/api` is open
 ├── OutOfMemory               503  the model has no memory left for it beside others; `retry_after_s`
 ├── VectorsUnavailable        503  the place vectors are kept in can't be reached
 ├── TraitsUnavailable         503  the folder traits are kept in can't be read or written
@@ -150,6 +151,15 @@ class ModelUnavailable(ProxyError):
     def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LoadFailed(ModelUnavailable):
+    """`discreet` says it without the reason, which may name folders that are none of a client's business."""
+
+    def __init__(self, model_id: str, reason: str | None) -> None:
+        path = f"/api/models/{model_id}"
+        super().__init__(f"The model {model_id!r} failed to load: {reason} (POST {path}/load tries again)")
+        self.discreet = f"The model {model_id!r} failed to load; GET {path} says why, and POST {path}/load tries again."
 
 
 class OutOfMemory(ProxyError):

@@ -27,11 +27,11 @@ class Lease:
         """Give the model back. Safe from any thread, and more than once."""
         self._release(self)
 
-    def settle(self, engine: Engine | None, error: str = "") -> None:
-        """For the registry: the model is there, or `error` says why not."""
+    def settle(self, engine: Engine | ModelUnavailable) -> None:
+        """For the registry: the model is there, or it says why not."""
         if not self._engine.set_running_or_notify_cancel():
             return  # nobody waits any more
-        if engine is None:
-            self._engine.set_exception(ModelUnavailable(error))
+        if isinstance(engine, ModelUnavailable):
+            self._engine.set_exception(engine)
         else:
             self._engine.set_result(engine)

@@ -19,7 +19,7 @@ from typing import Literal
 from proxy.engines.base import Engine, ModelInfo
 from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
-from proxy.errors import ModelBusy, ModelNotFound, ModelUnavailable, ProxyError
+from proxy.errors import LoadFailed, ModelBusy, ModelNotFound, ModelUnavailable, ProxyError
 from proxy.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Registry:
             model = self._known(model_id)
             state = model.state
             if state.status == "failed":
-                raise ModelUnavailable(_failure(state.id))
+                raise LoadFailed(state.id, state.error)
             if state.awaited:
                 raise ModelUnavailable(
                     f"The model {model_id!r} is still loading; try again in a moment.",
@@ -178,7 +178,7 @@ class Registry:
                 model.state = replace(model.state, status="failed", error="the server is shutting down")
             self._changed.notify_all()
         for hold in waiting:
-            hold.settle(None, "The server is shutting down.")
+            hold.settle(ModelUnavailable("The server is shutting down."))
         for engine in engines:
             engine.close()
 
@@ -272,7 +272,7 @@ class Registry:
                 engine.close()
             return
         for hold in holds:
-            hold.settle(engine, _failure(state.id))
+            hold.settle(LoadFailed(state.id, error) if engine is None else engine)
         self._tell(state)
 
     def _unload_idle(self) -> None:
@@ -300,12 +300,6 @@ class Registry:
             self._on_change(state)
         except Exception:  # such as a terminal that is gone; the models are still to be loaded
             logger.exception("nobody could be told that %s is %s", state.id, state.status)
-
-
-def _failure(model_id: str) -> str:
-    """Not why: the reason may name folders of this machine, which are none of a client's business."""
-    path = f"/api/models/{model_id}"
-    return f"The model {model_id!r} failed to load; GET {path} says why, and POST {path}/load tries again."
 
 
 def _one_line(error: Exception) -> str:

@@ -59,10 +59,10 @@ def admin_guard(connection: Connection, _: BaseRouteHandler) -> None:
     _require(connection, [settings.admin_key])
 
 
-def is_let_in(connection: Connection) -> bool:
-    """Whether the caller may be told what is nobody else's business, such as why a model failed: folders are in it."""
+def may_administer(connection: Connection) -> bool:
+    """Whether /api is open to the caller, who may then be told why a model failed: a reason may name folders."""
     settings = services_of(connection).settings
-    keys = [*settings.api_keys, *([settings.admin_key] if settings.admin_key else [])]
+    keys = settings.api_keys if settings.admin_key is None else [settings.admin_key]
     return not keys or matching(presented_key(connection), keys) is not None
 
 

@@ -14,7 +14,9 @@ from proxy.errors import (
     BodyTooLarge,
     InvalidRequest,
     JobFailed,
+    LoadFailed,
     MethodNotAllowed,
+    ModelUnavailable,
     NotFound,
     ProxyError,
     VectorConflict,
@@ -22,6 +24,7 @@ from proxy.errors import (
     error_body,
 )
 from proxy.protocol.errors import ErrorResponse
+from proxy.routes.auth import may_administer
 from vector_store import BadVectorFile, ImportRefused, ReadOnlyVectors, VectorExists, VectorNotFound, VectorStoreError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ def _respond(error: ProxyError, headers: dict[str, str] | None = None) -> Respon
 def _proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[dict[str, Any]]:
     if error.status == 500 and not isinstance(error, JobFailed):  # which its queue has a line of
         logger.error("%s failed: %s", request.url.path, error.message, exc_info=error)
+    if isinstance(error, LoadFailed) and not may_administer(request):
+        error = ModelUnavailable(error.discreet)
     return _respond(error)
 
 

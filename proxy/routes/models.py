@@ -11,7 +11,7 @@ from proxy.chat.personas import split_model
 from proxy.errors import ModelNotFound, ModelUnavailable
 from proxy.protocol.errors import ErrorDetail
 from proxy.protocol.models import Health, ModelCard, ModelList, ModelReadiness, NotReady, Readiness
-from proxy.routes.auth import is_let_in
+from proxy.routes.auth import may_administer
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 
@@ -63,8 +63,8 @@ async def health() -> Health:
     },
 )
 async def ready(request: Request[Any, Any, Any]) -> Response[Any]:
-    states, open_to_all = services_of(request).registry.models(), is_let_in(request)
-    models = [ModelReadiness(state.id, state.status, state.error if open_to_all else None) for state in states]
+    states, told = services_of(request).registry.models(), may_administer(request)
+    models = [ModelReadiness(state.id, state.status, state.error if told else None) for state in states]
     loading = [state.id for state in states if state.awaited]
     if not loading:
         return Response(Readiness("ready", models))
