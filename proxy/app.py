@@ -46,6 +46,7 @@ from proxy.routes.traits import (
     list_traits,
 )
 from proxy.routes.transfers import apply_transfer, evaluate_transfer, fit_transfer, list_evaluations, list_transfers
+from proxy.routes.upload import UploadPlaces
 from proxy.routes.vectors import (
     delete_versions,
     download_vector,
@@ -181,6 +182,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         turns=Turns(registry, scheduler, Preparation(available), monitor),
         jobs=jobs,
         monitor=monitor,
+        uploads=UploadPlaces(),
     )
 
 

@@ -14,6 +14,7 @@ from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
 from proxy.jobs.queue import JobQueue
 from proxy.judges import Judges
+from proxy.routes.upload import UploadPlaces
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
@@ -34,6 +35,7 @@ class Services:
     turns: Turns
     jobs: JobQueue
     monitor: Monitor
+    uploads: UploadPlaces
 
     @property
     def traits(self) -> dict[str, Trait]:

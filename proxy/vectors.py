@@ -30,12 +30,15 @@ def take(
     format: str | None = None,
     pole: str | None = None,
     shape: Shape | None = None,
+    family: str | None = None,
+    insist: bool = False,
 ) -> PersonaVector:
     """The vector in a file of any known format, still to be saved.
 
     The store's own files say all of themselves; of any other, `model` and `trait` must be given. `pole` is the one the
     file's directions lead to, the positive one where neither it nor the file says; `shape` is the model's, found in its
-    other vectors where it isn't given. InvalidRequest and NotFound name the field; ImportRefused and BadVectorFile are
+    other vectors where it isn't given, `family` its architecture's name. A file that hints at another model or family
+    is taken only with `insist`. InvalidRequest and NotFound name the field; ImportRefused and BadVectorFile are
     of the file.
     """
     checked = _format(format)
@@ -45,7 +48,7 @@ def take(
         if model is None or len(model) > 200 or not _MODEL_ID.fullmatch(model):
             raise InvalidRequest("model: name the model the vector is for, by the id it is served by", param="model")
         blocks, hidden = shape or shape_of(store, model) or (None, None)
-        subject = Subject(model, known.id, known.positive, known.negative, blocks, hidden)
+        subject = Subject(model, known.id, known.positive, known.negative, blocks, hidden, family)
     return import_vector(
         content,
         subject,
@@ -53,6 +56,7 @@ def take(
         software_version=proxy.__version__,
         format=checked,
         side=side,
+        insist=insist,
     )
 
 

@@ -17,7 +17,8 @@ from vector_store.vector import FloatArray, PersonaVector, Side, Span
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose vector a file is to become. `n_layers` and `hidden_size` are None where nobody knows the model's."""
+    """Whose vector a file is to become. `n_layers`, `hidden_size` and `family`, the architecture's name, are None where
+    nobody knows the model's."""
 
     model_id: str
     trait: str
@@ -25,6 +26,7 @@ class Subject:
     negative: str
     n_layers: int | None = None
     hidden_size: int | None = None
+    family: str | None = None
 
 
 def import_vector(
@@ -36,12 +38,13 @@ def import_vector(
     format: Format | None = None,
     side: Side | None = None,
     name: str = "the file",
+    insist: bool = False,
 ) -> PersonaVector:
     """The vector in a file, not saved yet. The format is found out where it is not given, and the pole its directions
     lead to (`side`) is what the file says, else the positive one. The store's own format needs no subject.
 
     BadVectorFile for a damaged file of the store's own, else ImportRefused, which says what was found; `name` is for
-    messages."""
+    messages. A file that hints at another model or family is taken only with `insist`."""
     if format == "safetensors" or (format is None and is_vector_file(content)):
         vector = decode(content, name)
         _check_subject(vector, subject)
@@ -53,16 +56,18 @@ def import_vector(
     for what, said, wanted in (("model", found.model, subject.model_id), ("trait", found.trait, subject.trait)):
         if said not in (None, wanted):
             raise ImportRefused(f"the file is for the {what} {said!r:.80}, not {wanted!r}")
+    if found.hint is not None and not insist and not _is_meant(found.hint, subject):
+        raise ImportRefused(
+            f"the file is for {found.hint!r:.80}, which is neither {subject.model_id} nor its family "
+            f"({subject.family or 'unknown until it is loaded'}); insist, if it is all the same"
+        )
     towards = _side(found.pole, subject, side)
     n_layers, hidden = found.rows.shape
     if subject.hidden_size not in (None, hidden):
         raise ImportRefused(
             f"the directions are {hidden} long, the residuals of {subject.model_id} {subject.hidden_size}"
         )
-    if not np.isfinite(found.rows).all():
-        raise ImportRefused("the directions have numbers that are not finite")
-    if not found.rows.any():
-        raise ImportRefused("the directions are all zero")
+    _check_rows(found.rows)
     return PersonaVector(
         model_id=subject.model_id,
         fingerprint="",
@@ -139,6 +144,31 @@ def _side(pole: str | None, subject: Subject, wanted: Side | None) -> Side:
     if wanted not in (None, said):
         raise ImportRefused(f"the file leads to {pole!r}, which is not the pole that was named")
     return said
+
+
+def _check_rows(rows: FloatArray) -> None:
+    """ImportRefused where a block's direction is one that nothing can be steered by; blocks without one are zeros."""
+    if not np.isfinite(rows).all():
+        raise ImportRefused("the directions have numbers that are not finite")
+    if not rows.any():
+        raise ImportRefused("the directions are all zero")
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.sqrt(np.einsum("bh,bh->b", rows, rows, dtype=np.float32))
+    for block, length in enumerate(lengths):
+        if not np.isfinite(length) or (length == 0 and rows[block].any()):
+            what = "small" if length == 0 else "large"
+            raise ImportRefused(f"the direction of block {block} has numbers too {what} to be steered by")
+
+
+def _is_meant(hint: str, subject: Subject) -> bool:
+    """Whether a hint names the model or its family, however it is spelled; where nobody knows the family, whether it
+    stands in the model's id, as in "Qwen/Qwen2.5-7B-Instruct"."""
+    plain, model = _plain(hint), _plain(subject.model_id)
+    return plain == model or (plain in model if subject.family is None else plain == _plain(subject.family))
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _check_subject(vector: PersonaVector, subject: Subject | None) -> None:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from vector_store.errors import BadVectorFile
+from vector_store.limits import MAX_HEADER_BYTES, check
 from vector_store.vector import CONDITIONS, SPANS, FloatArray, PersonaVector, VectorHeader
 
 METADATA_KEY = "persona_vector"
@@ -65,7 +66,9 @@ def decode(content: bytes, name: str) -> PersonaVector:
         tensors = load(content)
         if tensors_digest(tensors) != stored.tensors_sha256:
             raise BadVectorFile(f"{name}: the arrays are not the ones that were written")
-        return _build(stored.header, tensors)
+        vector = _build(stored.header, tensors)
+        _check_directions(vector)
+        return vector
     except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise error if isinstance(error, BadVectorFile) else BadVectorFile(f"{name}: {error}") from error
 
@@ -86,7 +89,7 @@ def tensors_digest(tensors: Mapping[str, FloatArray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
@@ -118,12 +121,23 @@ def _build(header: VectorHeader, tensors: Mapping[str, FloatArray]) -> PersonaVe
     )
 
 
+def _check_directions(vector: PersonaVector) -> None:
+    """ValueError where a pole can't be steered: its direction has no length, or one that float32 can't hold."""
+    for side, choice in vector.poles.items():
+        with np.errstate(over="ignore", invalid="ignore"):
+            length = float(np.linalg.norm(vector.direction(side, choice.span, choice.block)))
+        if not 0 < length < np.inf:
+            raise ValueError(f"the direction of the {side} pole has the length {length:g} at block {choice.block}")
+
+
 def _stored(read: ReadPart, size: int, name: str) -> _Stored:
     start = read(0, min(_FIRST_READ, size))
     length = _LENGTH.unpack_from(start)[0] if len(start) >= _LENGTH.size else size
     end = _LENGTH.size + length
     if end > size:
         raise BadVectorFile(f"{name}: not a safetensors file, or cut off")
+    if length > MAX_HEADER_BYTES:
+        raise BadVectorFile(f"{name}: its header is longer than {MAX_HEADER_BYTES} bytes")
     content = start[_LENGTH.size : end] if end <= len(start) else read(_LENGTH.size, end)
     try:
         table = json.loads(content)
@@ -136,6 +150,8 @@ def _stored(read: ReadPart, size: int, name: str) -> _Stored:
         version = msgspec.json.decode(metadata[METADATA_KEY], type=dict).get("format")
         if version != FORMAT:
             raise BadVectorFile(f"{name}: written in format {version}, this version reads format {FORMAT}")
-        return msgspec.json.decode(metadata[METADATA_KEY], type=_Stored)
+        stored = msgspec.json.decode(metadata[METADATA_KEY], type=_Stored)
+        check(stored.header)
+        return stored
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise error if isinstance(error, BadVectorFile) else BadVectorFile(f"{name}: {error}") from error

@@ -81,6 +81,7 @@ def add_vectors(commands: Commands) -> None:
     take.add_argument("file", type=Path, metavar="FILE")
     take.add_argument("--format", help="safetensors, gguf, paper, hotwire or prototype (what the file looks like)")
     take.add_argument("--pole", help="the pole the file's directions lead to (what it says, else the positive one)")
+    take.add_argument("--insist", action="store_true", help="take a file that says it is for another model's family")
     take.add_argument("--measure", action="store_true", help="load the model and measure where and how it steers")
     _add_measuring(take)
     measure = add("measure", "load the model and measure where and how an imported one steers", _measure, version=True)
@@ -260,6 +261,7 @@ def _import(args: argparse.Namespace) -> None:
         trait=args.trait,
         format=args.format,
         pole=args.pole,
+        insist=args.insist,
     )
     if args.measure:
         _check_imported(vector)

@@ -179,18 +179,18 @@ async def download_trait(request: Request[Any, Any, Any], trait_id: FromPath[str
     status_code=200,
     summary="Add a trait from a file",
     description="The TOML file is the body as it is, or the part `file` of a multipart form. It is kept as it came.",
-    responses=declared(400, 401, 403, 409, 413, 503),
+    responses=declared(400, 401, 403, 409, 413, 429, 503),
 )
 async def import_trait(request: Request[Any, Any, Any]) -> TraitDetails:
     services = services_of(request)
-    content, _ = await uploaded(request, "a trait's file")
+    async with uploaded(request, services.uploads, "a trait's file") as (content, _):
 
-    def added() -> TraitDetails:
-        trait = file_trait(content)
-        add(trait, services.own_traits, services.store, content)
-        return _details(services, trait)
+        def added() -> TraitDetails:
+            trait = file_trait(content)
+            add(trait, services.own_traits, services.store, content)
+            return _details(services, trait)
 
-    return await anyio.to_thread.run_sync(added)
+        return await anyio.to_thread.run_sync(added)
 
 
 def _models(services: Services) -> dict[str, list[str]]:

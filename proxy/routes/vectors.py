@@ -13,6 +13,8 @@ from litestar import Request, Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body, FromQuery
 
+from proxy.engines.base import ModelInfo
+from proxy.errors import InvalidRequest
 from proxy.protocol.vectors import (
     AnswerCount,
     DeletedVectors,
@@ -32,7 +34,7 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
-from proxy.vectors import Shape, chosen, format_of, poles_of, side_of, take, use, versions
+from proxy.vectors import chosen, format_of, poles_of, side_of, take, use, versions
 from proxy.vectors_hub import pull, push
 from vector_store import SIDES, VectorHeader
 from vector_store.choice import Standing
@@ -45,7 +47,6 @@ PATHS = [
     "/vectors/{model:str}/{trait:str}/{version:str}",
     "/vectors/{owner:str}/{model:str}/{trait:str}/{version:str}",
 ]
-FIELDS = ("model", "trait", "format", "pole")
 
 
 @get("/vectors", summary="The stored persona vectors, newest first", responses=declared(401, 403, 503))
@@ -145,8 +146,9 @@ async def download_vector(
     summary="Upload a vector's file",
     description="The file is the body as it is, or the part `file` of a multipart form whose other parts may stand for "
     "the query's. The store's own files need no more; of any other format `model` and `trait` must be named, and what "
-    "`format` it is in and which `pole` it leads to where the file does not tell.",
-    responses=declared(400, 401, 403, 404, 409, 413, 503),
+    "`format` it is in and which `pole` it leads to where the file does not tell. A file that says it is for another "
+    "model's family is taken with `insist=true` alone. Few files are taken in at once; 429 where too many wait.",
+    responses=declared(400, 401, 403, 404, 409, 413, 429, 503),
 )
 async def import_vector(
     request: Request[Any, Any, Any],
@@ -154,19 +156,31 @@ async def import_vector(
     trait: FromQuery[str | None] = None,
     format: FromQuery[str | None] = None,
     pole: FromQuery[str | None] = None,
+    insist: FromQuery[str | None] = None,
 ) -> VectorVersion:
     services = services_of(request)
-    content, fields = await uploaded(request, "a vector's file")
-    given = {"model": model, "trait": trait, "format": format, "pole": pole}
-    asked = {name: given[name] if given[name] is not None else fields.get(name) for name in FIELDS}
+    given = {"model": model, "trait": trait, "format": format, "pole": pole, "insist": insist}
+    async with uploaded(request, services.uploads, "a vector's file") as (content, fields):
+        asked = {name: fields.get(name) if value is None else value for name, value in given.items()}
+        insisted = asked.pop("insist")
+        if insisted not in (None, "true", "false"):
+            raise InvalidRequest(f"insist: {insisted!r:.40} is not known; possible: true, false", param="insist")
 
-    def saved() -> VectorVersion:
-        shape = _shape(services, asked["model"])
-        vector = take(content, services.store, services.traits, **asked, shape=shape)
-        header = header_of(services.store.get(services.store.save(vector)))
-        return _version(services, header, services.store.standings(header.trait).get(header.id))
+        def saved() -> VectorVersion:
+            info = _info(services, asked["model"])
+            vector = take(
+                content,
+                services.store,
+                services.traits,
+                **asked,
+                shape=(info.n_layers, info.hidden_size) if info else None,
+                family=info.family if info else None,
+                insist=insisted == "true",
+            )
+            header = header_of(services.store.get(services.store.save(vector)))
+            return _version(services, header, services.store.standings(header.trait).get(header.id))
 
-    return await anyio.to_thread.run_sync(saved)
+        return await anyio.to_thread.run_sync(saved)
 
 
 @post(
@@ -253,15 +267,15 @@ def _usable(services: Services, header: VectorHeader) -> bool | None:
     return None if any(model.info is None and model.id == header.model_id for model in models) else False
 
 
-def _shape(services: Services, model: str | None) -> Shape | None:
-    infos = (state.info for state in services.registry.models() if state.id == model)
-    return next(((info.n_layers, info.hidden_size) for info in infos if info is not None), None)
-
-
 def fingerprint_of(services: Services, model: str) -> str | None:
     """Of a served model's weights, None where they are not known."""
-    infos = (state.info for state in services.registry.models() if state.id == model)
-    return next((info.fingerprint for info in infos if info is not None), None)
+    info = _info(services, model)
+    return None if info is None else info.fingerprint
+
+
+def _info(services: Services, model: str | None) -> ModelInfo | None:
+    """What is known of a served model once it was loaded."""
+    return next((state.info for state in services.registry.models() if state.id == model), None)
 
 
 def meant(request: Request[Any, Any, Any]) -> tuple[str, str, str | None, str | None]:

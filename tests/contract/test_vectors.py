@@ -1,12 +1,14 @@
 """/api/vectors: versions, deletion, the way in and out, and what happens when the place they are kept in is gone."""
 
 import dataclasses
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import gguf
 import httpx
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from proxy.settings import Settings
 from tests.cli.test_vectors import FakeHub
 from tests.contract.test_errors import check_shape
-from tests.fakes import FINGERPRINT, FakeEngine, fingerprint_of, save_vector, serving
+from tests.fakes import FINGERPRINT, HIDDEN, FakeEngine, fingerprint_of, save_vector, serving
 from vector_store import Count, JudgedBy, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
@@ -401,3 +403,44 @@ def test_import_when_it_is_rougher_than_the_one_in_use_then_it_is_kept_and_the_a
     assert chat(client, model="fake").json()["steering"]["vectors"][0]["id"] == first
     assert client.post("/api/vectors/fake/silly/rough/use").status_code == 200
     assert chat(client, model="fake").json()["steering"]["vectors"][0]["id"] == "rough"
+
+
+def test_import_when_the_file_hints_at_another_family_then_400_unless_one_insists(client: httpx.Client) -> None:
+    content = foreign_control_vector("mistral")
+    fields = {"model": "fake", "trait": "silly"}
+    error = check_shape(upload(client, content, **fields), 400)
+    assert error["param"] == "file" and "neither fake nor its family (fake); insist" in error["message"]
+    assert check_shape(upload(client, content, **fields, insist="maybe"), 400)["param"] == "insist"
+    form = client.post("/api/vectors/import", data={**fields, "insist": "true"}, files={"file": ("x", content)})
+    assert form.status_code == 200 and form.json()["origin"] == "imported"
+    assert upload(client, foreign_control_vector("fake"), **fields).status_code == 200
+
+
+def test_import_when_too_many_wait_then_429_that_says_when_to_come_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.routes.upload.AT_ONCE", 0)
+    monkeypatch.setattr("proxy.routes.upload.MAX_WAITING", 0)
+    with serving(settings, FakeEngine()) as url:
+        for path in ("/api/vectors/import", "/api/traits/import"):
+            response = httpx.post(url + path, content=b"x")
+            assert check_shape(response, 429)["code"] == "queue_full" and response.headers["retry-after"] == "2"
+
+
+def test_import_when_a_part_of_the_form_is_long_then_400_that_does_not_repeat_it(client: httpx.Client) -> None:
+    response = client.post("/api/vectors/import", data={"trait": "x" * 5000}, files={"file": ("x", b"y")})
+    assert check_shape(response, 400)["param"] == "trait" and len(response.content) < 1000
+
+
+def foreign_control_vector(hint: str) -> bytes:
+    """One of another tool for the blocks 1 and 2 of the fake models, which hints at whose it is."""
+    writer = gguf.GGUFWriter("", "controlvector")
+    writer.add_string("controlvector.model_hint", hint)
+    for block in (1, 2):
+        writer.add_tensor(f"direction.{block}", np.ones(HIDDEN, np.float32))
+    with tempfile.TemporaryDirectory() as folder:
+        writer.write_header_to_file(Path(folder) / "vector.gguf")
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return (Path(folder) / "vector.gguf").read_bytes()

@@ -6,22 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from vector_store.errors import ImportRefused
+from vector_store.limits import MAX_BLOCKS, MAX_HIDDEN
 from vector_store.vector import FloatArray
-
-# No model is as large; without such bounds a few bytes could ask for any amount of memory.
-MAX_BLOCKS = 256
-MAX_HIDDEN = 32768
 
 
 @dataclass(frozen=True)
 class Directions:
     """`rows`: float32[n_layers, hidden], the direction added at the output of each block, zeros where the file has
-    none. `model`, `trait` and `pole`, the one they lead to, are what the file says of itself; None is nothing."""
+    none. `model`, `trait` and `pole`, the one they lead to, are what the file says of itself; None is nothing. `hint`
+    is a model or a family of models, as other tools name it."""
 
     rows: FloatArray
     model: str | None = None
     trait: str | None = None
     pole: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True)

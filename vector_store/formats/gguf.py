@@ -7,18 +7,22 @@ the key `persona_proxy.direction_0`, which llama.cpp passes over.
 
 import re
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from vector_store.errors import ImportRefused
-from vector_store.formats.directions import MAX_BLOCKS, Directions, Exported, of_blocks
+from vector_store.formats.directions import Directions, Exported, of_blocks
+from vector_store.limits import MAX_BLOCKS, MAX_HIDDEN, MAX_NAME
 from vector_store.vector import FloatArray
 
 MAGIC = b"GGUF"
 ARCHITECTURE = "controlvector"
 BLOCK_0 = "persona_proxy.direction_0"
 MAX_KEYS = 1024
+MAX_TEXT_BYTES = 64 * 1024  # of one text
+MAX_TEXTS = 1024  # of a list, which no control vector has
 _ALIGNMENT = 32
 _NUMBERS = {
     0: "<u1",
@@ -49,8 +53,9 @@ def read(content: bytes, n_layers: int | None) -> Directions:
     if n_tensors > MAX_BLOCKS or n_keys > MAX_KEYS:
         raise ImportRefused(f"a GGUF file with {n_tensors} tensors and {n_keys} keys is no control vector")
     keys = {file.string(): file.value(file.number("<u4")) for _ in range(n_keys)}
-    if keys.get("general.architecture") != ARCHITECTURE:
-        raise ImportRefused(f"the GGUF file is a {keys.get('general.architecture')!s:.40}, not a control vector")
+    architecture = _said(keys, "general.architecture")
+    if architecture != ARCHITECTURE:
+        raise ImportRefused(f"the GGUF file is a {architecture!s:.40}, not a control vector")
     tensors = [file.tensor() for _ in range(n_tensors)]
     alignment = keys.get("general.alignment", _ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
@@ -59,21 +64,36 @@ def read(content: bytes, n_layers: int | None) -> Directions:
     if sum(n_elements for _, n_elements, _, _ in tensors) > len(content):
         raise ImportRefused("the GGUF file says it holds more than it does")
     found: dict[int, FloatArray] = {}
-    for name, n_elements, kind, offset in tensors:
-        numbered = _NAME.fullmatch(name)
+    for tensor, n_elements, kind, offset in tensors:
+        numbered = _NAME.fullmatch(tensor)
         if numbered is None:
-            raise ImportRefused(f"the GGUF file has a tensor {name:.40}; possible: direction.1, direction.2, ...")
+            raise ImportRefused(f"the GGUF file has a tensor {tensor:.40}; possible: direction.1, direction.2, ...")
         file.position = start + offset
+        if n_elements > MAX_HIDDEN:
+            raise ImportRefused(f"the tensor {tensor} has {n_elements} numbers; possible: up to {MAX_HIDDEN}")
         found[int(numbered[1])] = _floats(file, n_elements, kind)
-    if isinstance(keys.get(BLOCK_0), np.ndarray):
-        found[0] = keys[BLOCK_0].astype(np.float32)
-    # Others put the name of an architecture into the hint, ours is the model's id.
     ours = BLOCK_0 in keys
-    return Directions(
-        of_blocks(found, n_layers),
-        model=keys.get("controlvector.model_hint") if ours else None,
-        pole=keys.get("general.name") if ours else None,
-    )
+    if ours:
+        found[0] = _own_block_0(keys[BLOCK_0])
+    # Others put the name of an architecture into the hint, ours is the model's id.
+    hint, name = _said(keys, "controlvector.model_hint"), _said(keys, "general.name")
+    rows = of_blocks(found, n_layers)
+    return Directions(rows, model=hint, pole=name) if ours else Directions(rows, hint=hint)
+
+
+def _said(keys: Mapping[str, Any], key: str) -> str | None:
+    """A text the file says of itself, None where it says nothing."""
+    value = keys.get(key)
+    if value is not None and not (isinstance(value, str) and len(value) <= MAX_NAME):
+        raise ImportRefused(f"the GGUF file's {key} is no text of up to {MAX_NAME} characters")
+    return value or None
+
+
+def _own_block_0(value: Any) -> FloatArray:
+    if not isinstance(value, np.ndarray) or len(value) > MAX_HIDDEN:
+        raise ImportRefused(f"the GGUF file's {BLOCK_0} is no list of up to {MAX_HIDDEN} numbers")
+    with np.errstate(over="ignore"):  # infinite numbers are found out later
+        return value.astype(np.float32)
 
 
 def write(exported: Exported) -> bytes:
@@ -103,6 +123,7 @@ class _Bytes:
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
         self.position = 0
+        self.listed_texts = 0
 
     def take(self, size: int) -> memoryview:
         end = self.position + size
@@ -119,10 +140,13 @@ class _Bytes:
         return self.array(dtype, 1)[0].item()
 
     def string(self) -> str:
-        return str(self.take(self.number("<u8")), "utf-8", "replace")
+        size = self.number("<u8")
+        if size > MAX_TEXT_BYTES:
+            raise ImportRefused(f"the GGUF file has a text of {size} bytes; possible: up to {MAX_TEXT_BYTES}")
+        return str(self.take(size), "utf-8", "replace")
 
     def value(self, kind: int) -> Any:
-        """A number, a text or an array of numbers; None for an array of anything else, which is passed over."""
+        """A number, a text, or an array of numbers or texts."""
         if kind in _NUMBERS:
             return self.number(_NUMBERS[kind])
         if kind == _STRING:
@@ -134,9 +158,12 @@ class _Bytes:
             return self.array(_NUMBERS[inner], count)
         if inner != _STRING:
             raise ImportRefused("the GGUF file has lists of lists, which control vectors have no use for")
-        for _ in range(count):  # ends with the file, however many there are said to be
-            self.take(self.number("<u8"))
-        return None
+        if count > MAX_TEXTS:
+            raise ImportRefused(f"the GGUF file has a list of {count} texts, which control vectors have no use for")
+        self.listed_texts += count
+        if self.listed_texts > MAX_TEXTS:
+            raise ImportRefused("the GGUF file has more lists of texts than a control vector has use for")
+        return [self.string() for _ in range(count)]
 
     def tensor(self) -> tuple[str, int, int, int]:
         """Name, number of elements, kind, and offset in the data."""

@@ -20,6 +20,8 @@ from vector_store.errors import ImportRefused
 from vector_store.vector import FloatArray
 
 MAX_OPCODES = 100_000
+MAX_MEMBERS = 1024  # files in the archive
+MAX_DIMENSIONS = 8
 _BFLOAT16 = "bfloat16"
 _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": _BFLOAT16}
 _MARK = object()
@@ -62,6 +64,9 @@ def load(content: bytes) -> Any:
     else, and for a damaged file."""
     if content[:2] == b"\x80\x02" and b"torch" in content[:4096]:
         raise ImportRefused("a torch file of before torch 1.6; load it with torch and save it again")
+    # A look-alike among the numbers is rare, and a thousand of them are not by chance.
+    if content.count(b"PK\x01\x02") > MAX_MEMBERS:
+        raise ImportRefused(f"the torch file has more than {MAX_MEMBERS} parts")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _run(*_open(archive, len(content)))
@@ -219,6 +224,9 @@ class _Machine:
     def _update(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict):
             raise ValueError("an entry is put into what is no dict")
+        # Tuples of tuples could take for ever to hash.
+        if not all(isinstance(key, str | int) for key in items[::2]):
+            raise ImportRefused("the torch file holds a dict whose keys are neither texts nor whole numbers")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _persistent(self, saved: Any) -> _Storage:
@@ -244,9 +252,9 @@ def _rebuilt(name: Any, arguments: Any) -> Any:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
-    if not isinstance(storage, _Storage) or not all(
-        type(number) is int and number >= 0 for number in (offset, *shape, *strides)
-    ):
+    if not isinstance(storage, _Storage) or max(len(shape), len(strides)) > MAX_DIMENSIONS:
+        raise ValueError("a tensor is described in no known way")
+    if not all(type(number) is int and 0 <= number < 2**62 for number in (offset, *shape, *strides)):
         raise ValueError("a tensor is described in no known way")
     raw = np.frombuffer(storage.content, "<u2" if storage.dtype == _BFLOAT16 else storage.dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

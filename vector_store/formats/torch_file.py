@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from vector_store.errors import ImportRefused
-from vector_store.formats.directions import MAX_BLOCKS, MAX_HIDDEN, Directions, Exported
+from vector_store.formats.directions import Directions, Exported
 from vector_store.formats.pickled import Tensor, load, save
+from vector_store.limits import MAX_BLOCKS, MAX_HIDDEN
 
 
 def read_paper(content: bytes, n_layers: int | None) -> Directions:

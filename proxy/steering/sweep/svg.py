@@ -11,6 +11,7 @@ from vector_store import SIDES, Measured, Side, Sweep, SweepKind, SweepPoint, Ve
 
 WIDTH, HEIGHT = 880, 460
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 64, 70  # margins
+MAX_TICKS = 24
 TRAIT, COHERENCE, FACTS, RANDOM, PROMPT = "#c2410c", "#1d4ed8", "#15803d", "#6b7280", "#7c3aed"
 
 Value = Callable[[SweepPoint], Measured | None]
@@ -64,7 +65,7 @@ def _axes(low: float, high: float, x: X) -> Iterator[str]:
     for value in range(0, 101, 25):
         yield _line(x(low), _y(value), x(high), _y(value), "#e5e7eb")
         yield _text(LEFT - 8, _y(value) + 4, str(value), "end")
-    step = 0.25 if high - low <= 2 else 0.5 if high - low <= 6 else 1.0
+    step = 0.25 if high - low <= 2 else 0.5 if high - low <= 6 else float(-(-(high - low) // MAX_TICKS) or 1)
     for index in range(-int(-low / step + 1e-9), int(high / step + 1e-9) + 1):
         yield _line(x(index * step), _y(0), x(index * step), _y(0) + 5, "#374151")
         yield _text(x(index * step), _y(0) + 19, f"{index * step:g}")
