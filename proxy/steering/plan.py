@@ -238,8 +238,10 @@ def _basis(felt: Sequence[_Push], options: PlanOptions) -> FloatArray:
 
 
 def _beyond(coefficients: Sequence[tuple[float, PoleChoice]], options: PlanOptions) -> bool | None:
-    """See PlanReport. A range is measured by adding, everywhere in an answer, at the vector's own block and positions:
-    naming these same ones changes nothing, while all else is beyond it, whatever the coefficient."""
+    """Whether some coefficient, each with the choice of its pole, is outside the range in which answers were found
+    coherent; None where nobody measured that range. A range is measured by adding, everywhere in an answer, at the
+    vector's own block and positions: naming these same ones changes nothing, while all else is beyond it, whatever the
+    coefficient."""
     otherwise = options.mode != "add" or set(options.channels) != set(CHANNELS)
     verdicts: list[bool | None] = []
     for size, choice in coefficients:
