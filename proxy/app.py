@@ -8,6 +8,7 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import YamlRenderPlugin
 
 from proxy import __version__, demo
 from proxy.chat.available import Available
@@ -62,13 +63,14 @@ from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.trait import Traits
+from proxy.ui.schema.viewer import ViewerPlugin
 from vector_store import VectorStore
 
 
 def create_app(settings: Settings, registry: Registry) -> Litestar:
     """The app over a registry, which the caller starts and closes. SetupError for a bad trait file."""
     demo.register()
-    cors = CORSConfig(allow_origins=settings.cors_origins, expose_headers=[observe.REQUEST_ID])
+    cors = CORSConfig(allow_origins=settings.cors_origins, expose_headers=[observe.REQUEST_ID, observe.PERSONA_METHOD])
     return Litestar(
         route_handlers=[
             Router(
@@ -136,7 +138,9 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
         before_send=[observe.before_send],
         cors_config=cors if settings.cors_origins else None,
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=OpenAPIConfig("Persona proxy", __version__, path="/schema"),
+        openapi_config=OpenAPIConfig(
+            "Persona proxy", __version__, path="/schema", render_plugins=[ViewerPlugin(), YamlRenderPlugin()]
+        ),
         # Litestar's own set-up would replace the handlers the command line has installed.
         logging_config=None,
     )

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
@@ -44,6 +44,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {"proxy": {"level": "INFO"}},
 }
 EXAMPLE_QUESTION = "What is the capital of France?"
+EXAMPLE_PERSONA, EXAMPLE_TEMPERATURE = "silly", 0.7  # whom a first answer should make smile
 
 
 def serve(settings: Settings) -> None:
@@ -216,15 +217,21 @@ class Startup:
         self._starting = False
         usable = [state for state in states if state.status == "ready" or (state.on_demand and state.error is None)]
         if usable:
-            self._say_how_to_use(usable[0])
+            self._say_how_to_use(usable)
         else:
             self.hopeless = "no model could be loaded; " + "; ".join(f"{each.id}: {each.error}" for each in states)
             self._on_hopeless()
 
-    def _say_how_to_use(self, model: ModelState) -> None:
-        body: dict[str, object] = {"model": model.id, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
-        if personas := self._available.personas_of(model):
-            body |= {"persona": personas[0], "coefficient": 1.0}
+    def _say_how_to_use(self, models: Sequence[ModelState]) -> None:
+        """By the first of them with the persona that delights most, else the first with any."""
+        personas = {model.id: self._available.personas_of(model) for model in models}
+        delightful = [id_ for id_, names in personas.items() if EXAMPLE_PERSONA in names]
+        steerable = [id_ for id_, names in personas.items() if names]
+        model = next(iter([*delightful, *steerable, *personas]))
+        body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
+        if names := personas[model]:
+            persona = EXAMPLE_PERSONA if EXAMPLE_PERSONA in names else names[0]
+            body |= {"persona": persona, "coefficient": 1.0, "temperature": EXAMPLE_TEMPERATURE}
         key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
         _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
         _say(

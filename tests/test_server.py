@@ -13,15 +13,16 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from proxy import server
 from proxy.errors import SetupError
 from proxy.routes.answering import SHUTDOWN_GRACE_S
-from proxy.server import check_default_personas, check_vectors, listen, url_of
+from proxy.server import Startup, check_default_personas, check_vectors, listen, url_of
 from proxy.settings import Settings
 from proxy.steering.traits.trait import load_traits, poles
-from tests.fakes import save_vector
+from tests.fakes import FakeEngine, fake_registry, model_settings, save_vector
 from vector_store import VectorStore
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +161,7 @@ def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Pro
     processes.append(process)
     output = process.read_until("curl ")
     assert "broken: failed, its weights are missing" in output
-    assert "personas: none yet; make them with: persona-proxy extract --trait all --model fake=a/b" in output
+    assert "personas: none yet; make them with: persona-proxy extract --model fake=a/b --trait all" in output
     assert "Authorization: Bearer YOUR_KEY" in output
     models = httpx.get(f"{process.url}/v1/models", headers={"authorization": "Bearer alpha"}).json()["data"]
     assert "fake" in [model["id"] for model in models]
@@ -256,6 +257,23 @@ def test_listen_when_the_host_is_not_this_machines_then_setup_error() -> None:
 )
 def test_url_of_when_the_host_is_every_address_then_it_is_one_that_can_be_opened(host: str, url: str) -> None:
     assert url_of(host, 80) == url
+
+
+def test_the_example_after_a_start_then_is_of_the_first_model_that_can_be_silly(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest", model="plain")
+    save_vector(settings.vectors_dir, "silly", "silly", "serious", model="funny")
+    save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest", model="funny")
+    registry = fake_registry(FakeEngine("plain"), FakeEngine("funny"))
+    served = msgspec.structs.replace(settings, models=model_settings("plain", "funny"))
+    startup = Startup(served, registry, poles(load_traits()), "http://here", on_hopeless=lambda: None)
+    try:
+        startup.on_change(registry.state("funny"))
+    finally:
+        registry.close()
+    shown = capsys.readouterr().out
+    assert '"model": "funny"' in shown and '"persona": "silly"' in shown and '"temperature": 0.7' in shown
 
 
 @pytest.mark.parametrize("persona", ["silly", "serious@-0.5", "none"])

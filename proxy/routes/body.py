@@ -20,6 +20,7 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 from msgspec import inspect
 
+from proxy.chat.misspelt import meant
 from proxy.errors import InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T")
@@ -157,6 +158,25 @@ def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
         raise UnsupportedMediaType(f"The body's type is {given}; possible: application/json")
 
 
+def check_fields(body: bytes, type_: type) -> None:
+    """InvalidRequest for a field that OpenAI has not and that is nearly one of ours, or is the SDK's `extra_body`.
+    Others that nobody knows are ignored; so is a body that is no object, of which `decode` says more."""
+    try:
+        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    known = {field.encode_name for field in msgspec.structs.fields(type_)}
+    for name in sorted(given.keys() - known):
+        if name == "extra_body" and bytes(given[name]) not in (b"null", b"{}"):
+            raise InvalidRequest(
+                "extra_body: that is an option of OpenAI's Python library and never part of a body; put its fields "
+                "beside model",
+                param=name,
+            )
+        if (ours := meant(name)) is not None:
+            raise InvalidRequest(f"{name}: there is no such field; did you mean {ours}?", param=name)
+
+
 class StrictBody(AbstractDTO[T]):
     """Hooks `decode` into Litestar's handling of `data`, so that the OpenAPI page still shows the body's struct."""
 
@@ -180,3 +200,11 @@ class StrictBody(AbstractDTO[T]):
         cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
     ) -> Reference | Schema:
         return schema_creator.for_field_definition(field_definition)
+
+
+class OpenAIBody(StrictBody[T]):
+    """Of an endpoint of OpenAI's, whose clients may send fields that nobody knows."""
+
+    def decode_bytes(self, value: bytes) -> Any:
+        check_fields(value, self.model_type)
+        return super().decode_bytes(value)

@@ -33,7 +33,7 @@ from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
 from proxy.routes.auth import matching, presented_key
-from proxy.routes.body import StrictBody
+from proxy.routes.body import OpenAIBody
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 from proxy.steering.traits.trait import Poles
@@ -42,7 +42,7 @@ from proxy.steering.traits.trait import Poles
 @post(
     "/chat/completions",
     status_code=200,
-    dto=StrictBody[ChatRequest],
+    dto=OpenAIBody[ChatRequest],
     return_dto=None,
     summary="Chat, in character",
     description="OpenAI's chat completion. With `stream` the answer is a text/event-stream of chat.completion.chunk.",

@@ -1,4 +1,7 @@
-"""A request id on every response, and one log line per request: who asked what of which model, never the content."""
+"""A request id on every response, and one log line per request: who asked what of which model, never the content.
+
+A response whose answer may be steered also says in a header how it was.
+"""
 
 import logging
 import re
@@ -15,6 +18,7 @@ from litestar.types import Message, Scope
 logger = logging.getLogger("proxy.requests")
 
 REQUEST_ID = "x-request-id"
+PERSONA_METHOD = "x-persona-method"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -47,7 +51,10 @@ async def before_send(message: Message, scope: Scope) -> None:
     record = record_of(scope)
     if message["type"] == "http.response.start":
         record.status = message["status"]
-        MutableScopeHeaders.from_message(message)[REQUEST_ID] = record.request_id
+        headers = MutableScopeHeaders.from_message(message)
+        headers[REQUEST_ID] = record.request_id
+        if "method" in record.facts:
+            headers[PERSONA_METHOD] = record.facts["method"]
     elif message["type"] == "http.response.body" and not message.get("more_body") and not record.held:
         write(scope)
 

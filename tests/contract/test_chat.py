@@ -338,6 +338,47 @@ def test_wrong_field_then_400_naming_it_and_what_is_possible(
     assert error["type"] == "invalid_request_error" and isinstance(error["code"], str)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("persona_", "silly", "did you mean persona?"),
+        ("personas", {"silly": 1}, "did you mean persona?"),
+        ("Persona", "silly", "did you mean persona?"),
+        ("coeficient", -1, "did you mean coefficient?"),
+        ("stering", {"method": "prompt"}, "did you mean steering?"),
+        ("extra_body", {"persona": "silly"}, "beside model"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_field_when_it_is_nearly_one_of_ours_then_400_that_says_which_was_meant(
+    client: httpx.Client, field: str, value: Any, why: str, stream: bool
+) -> None:
+    error = refused(client, **{"persona": "silly", field: value}, stream=stream)
+    assert (error["status"], error["param"], error["code"]) == (400, field, "invalid_request")
+    assert why in error["message"]
+
+
+def test_a_field_when_far_from_ours_then_it_is_ignored(client: httpx.Client) -> None:
+    ask(client, personality="bold", chat_id="1", extra_body={}, store=True, prompt_cache_key="x")
+
+
+@pytest.mark.parametrize(
+    ("fields", "method"),
+    [
+        ({}, "none"),
+        ({"persona": "silly"}, "activation"),
+        ({"persona": "silly", "steering": {"method": "sampling"}}, "sampling"),
+        ({"persona": "silly", "steering": {"method": "prompt"}}, "prompt"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_then_a_header_tells_by_which_method(
+    client: httpx.Client, fields: dict[str, Any], method: str, stream: bool
+) -> None:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], "stream": stream, **fields}
+    assert client.post(URL, json=body).headers["x-persona-method"] == method
+
+
 def test_harmless_values_of_unsupported_fields_then_accepted(client: httpx.Client) -> None:
     ask(client, tools=[], tool_choice="none", logprobs=False, response_format={"type": "text"}, modalities=["text"])
 

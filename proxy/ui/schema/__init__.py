@@ -1,0 +1,1 @@
+"""The page at /schema, and the script that it is shown by."""
