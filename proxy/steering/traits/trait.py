@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from proxy.errors import SetupError
+from proxy.steering.traits import toml_limits
 from proxy.steering.world import world_of
 from vector_store import Side
 
@@ -234,6 +235,9 @@ def read_trait(path: Path) -> Trait:
 
 def decode_trait(content: bytes, name: str) -> Trait:
     """The trait in a file's content. SetupError says what is wrong with it, calling the file by `name`."""
+    unfit = toml_limits.problem(content)
+    if unfit is not None:
+        raise SetupError(f"{name}: {unfit}")
     try:
         trait = msgspec.toml.decode(content, type=Trait)
     except msgspec.ValidationError as error:
