@@ -4,12 +4,16 @@ Knows nothing of HTTP, personas or vectors.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proxy.engines.base import Engine, Message, Tool
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatMessage, ToolCall, ToolOffer
+
+MAX_DEPTH = 64  # of JSON in calls and tools; templates go through it by calling themselves
+# Templates know three; "none" is sent to every model by clients that want no reasoning for titles and the like.
+_EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 
 
 def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -29,7 +33,10 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
                 raise InvalidRequest(
                     f"{field}.tool_calls: only an assistant's message has them", param=f"{field}.tool_calls"
                 )
-            entry["tool_calls"] = [_call(call) for call in message.tool_calls]
+            entry["tool_calls"] = [
+                _call(call, f"{field}.tool_calls[{number}].function.arguments")
+                for number, call in enumerate(message.tool_calls)
+            ]
             functions |= {call.id: call.function.name for call in message.tool_calls}
         if message.role == "tool":
             entry |= _answered(message.tool_call_id, functions, f"{field}.tool_call_id")
@@ -38,12 +45,15 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return rendered
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, field: str) -> dict[str, Any]:
     """Templates write arguments as JSON themselves. What a model wrote that is no JSON is handed on as it is."""
     try:
         arguments = json.loads(call.function.arguments or "{}")
     except ValueError:
         arguments = call.function.arguments
+    except RecursionError:
+        raise _too_deep(field) from None
+    _check_depth(arguments, field)
     return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
 
 
@@ -74,8 +84,30 @@ def _text(message: ChatMessage, field: str) -> str:
     return "\n".join(texts)
 
 
+def _check_depth(value: Any, field: str) -> None:
+    """InvalidRequest for JSON that is nested too deeply."""
+    level, depth = [value], 1
+    while level := [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep(field)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: it is nested too deeply; possible: up to {MAX_DEPTH} levels", param=field)
+
+
 def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
-    """The functions as chat templates take them. Some fail where description or parameters are missing."""
+    """The functions as chat templates take them. Some fail where description or parameters are missing. InvalidRequest
+    names what is nested too deeply."""
+    for number, offer in enumerate(offers):
+        _check_depth(offer.function.parameters, f"tools[{number}].function.parameters")
     return [
         {
             "type": "function",
@@ -94,6 +126,8 @@ def render(
 ) -> list[int]:
     """The prompt's token ids. InvalidRequest when the template refuses the conversation, or does not know of tools:
     then the prompt is the same without them, and the model would never learn of them."""
+    if reasoning_effort is not None:
+        reasoning_effort = _EFFORTS.get(reasoning_effort, reasoning_effort)
     prompt = engine.render(messages, reasoning_effort=reasoning_effort, tools=tools or None)
     if tools and prompt == engine.render(messages, reasoning_effort=reasoning_effort):
         raise InvalidRequest(

@@ -58,11 +58,13 @@ class Prepared:
     watched: tuple[Watched, ...]
     spell: Speller | None
     traced: bool
+    calls: bool
 
     def generation(self, seed: int | None) -> Generation:
         """One answer to make."""
         sampling = dataclasses.replace(self.sampling, seed=seed)
-        return Generation(self.prompt, sampling, self.plan, tuple(watched.probe for watched in self.watched))
+        probes = tuple(watched.probe for watched in self.watched)
+        return Generation(self.prompt, sampling, self.plan, probes, self.calls)
 
     def readings(self) -> Readings:
         """For what is read of one answer."""
@@ -113,6 +115,7 @@ class Preparation:
             watched,
             speller(engine) if drawn.top_logprobs is not None else None,
             asked.steering.trace,
+            bool(asked.tools),
         )
 
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:

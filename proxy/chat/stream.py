@@ -111,9 +111,14 @@ class GrowingChoice:
             return []
         self.readings.feed(event)
         if isinstance(event, Finish):
-            self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
-            return self._add("content", self._filter.flush())
+            pieces = [] if event.rest is None else self._add_token(event.rest)
+            if self.finish_reason is None:
+                self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
+            return pieces + self._add("content", self._filter.flush())
         self.tokens += 1
+        return self._add_token(event)
+
+    def _add_token(self, event: Token) -> list[Piece]:
         if event.channel == "arguments":
             return self._add_call(event.text, event.opens) if self.tools else []
         if event.channel == "reasoning":

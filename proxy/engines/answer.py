@@ -103,12 +103,23 @@ class RunningAnswer:
     def accept(
         self, token: int, stops: frozenset[int], context_length: int, likelihood: Likelihood | None = None
     ) -> bool:
-        """Take the next token, -1 for none; whether the answer goes on. The end token is no event of its own."""
+        """Take the next token, -1 for none; whether the answer goes on. The end token is no event of its own.
+
+        Whatever goes wrong over what the model wrote ends this answer alone.
+        """
+        try:
+            return self._accept(token, stops, context_length, likelihood)
+        except Exception as error:
+            logger.exception("an answer can't be told; the others go on")
+            self.emit(Failure(ModelFailed(f"what the model wrote can't be told ({type(error).__name__})")))
+            return False
+
+    def _accept(self, token: int, stops: frozenset[int], context_length: int, likelihood: Likelihood | None) -> bool:
         if token < 0:
             self.emit(Failure(self._reason_for_none()))
             return False
         if token in stops:
-            self.emit(Finish("stop", self.readings))
+            self.emit(Finish("stop", self.readings, self._speech.rest()))
             return False
         self.produced += 1
         self.last_token = token
@@ -116,7 +127,7 @@ class RunningAnswer:
         self._steered.append(self._next_steering())
         self.emit(replace(said, readings=self.readings) if self.readings else said)
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
-            self.emit(Finish("length"))
+            self.emit(Finish("length", rest=self._speech.rest()))
         return not (self.ended or self.cancelled)
 
     def _say(self, token: int, likelihood: Likelihood | None) -> Token:

@@ -128,12 +128,14 @@ class Sampling:
 @dataclass(frozen=True)
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
-    token."""
+    token. With `calls`, calls of functions that are written between tags are told as calls; else as the text they are.
+    """
 
     prompt: Sequence[int]
     sampling: Sampling
     plan: Plan = Plan()
     probes: tuple[Probe, ...] = ()
+    calls: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,12 @@ class Token:
 @dataclass(frozen=True)
 class Finish:
     """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length"). `readings` are of the last
-    token; empty at "length", since that token is never run."""
+    token; empty at "length", since that token is never run. `rest`: the text, or the call, that was held back because
+    it might have gone on; it is of tokens that were told before."""
 
     reason: Literal["stop", "length"]
     readings: tuple[float, ...] = ()
+    rest: Token | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ class InProcessEngine(ABC, Generic[M]):
         check_generation(generation, self._info, self._n_tokens)
         schema = generation.sampling.json_schema
         constraint = None if schema is None else self._lexicon.constraint(schema)
-        answer = RunningAnswer(generation, on_event, self._speaker.speech(generation.prompt), constraint)
+        answer = RunningAnswer(
+            generation, on_event, self._speaker.speech(generation.prompt, generation.calls), constraint
+        )
         self._worker.start(answer)
         return answer
 

@@ -12,7 +12,7 @@ from proxy.engines.base import Mode, Positions
 from proxy.steering.options import CHANNEL_NAMES, MAX_RELATIVE_DOSE, ChannelName, OnExceed
 
 Method = Literal["auto", "activation", "sampling", "prompt"]
-BlockIndex = Annotated[int, msgspec.Meta(ge=0)]
+BlockIndex = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 MIN_COEFFICIENT = -2.0
 MAX_COEFFICIENT = 2.0
@@ -32,7 +32,7 @@ class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: Annotated[list[ChannelName], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: list(CHANNEL_NAMES)
     )
-    max_relative_dose: Annotated[float, msgspec.Meta(gt=0)] = MAX_RELATIVE_DOSE
+    max_relative_dose: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = MAX_RELATIVE_DOSE
     on_exceed: OnExceed = "report"
     projection: Annotated[list[str], msgspec.Meta(max_length=8)] | None = None
     trace: bool = False

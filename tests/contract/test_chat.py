@@ -14,6 +14,38 @@ TOOLS = [{"type": "function", "function": {"name": "find", "description": "Finds
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"word": "a"}'}}
 
 
+LARGEST = 2**31 - 1
+RANGES = [  # of every number, but for those that have a row of their own below
+    ("temperature", 0, 2),
+    ("top_p", 0, 1),
+    ("min_p", 0, 1),
+    ("frequency_penalty", -2, 2),
+    ("presence_penalty", -2, 2),
+    ("repetition_penalty", 0.01, 100),
+    ("top_k", -1, LARGEST),
+    ("max_tokens", 1, LARGEST),
+    ("max_completion_tokens", 1, LARGEST),
+    ("n", 1, 8),
+    ("coefficient", -2, 2),
+]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+def tool(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "deep", "parameters": parameters}}
+
+
+def called(arguments: str) -> dict[str, Any]:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
 def as_schema(schema: Any, name: str = "it") -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
@@ -291,12 +323,27 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"messages": [{"role": "user", "content": "!refuse"}]}, "messages", "refuses"),
         ({"temperature": 2.1}, "temperature", "from 0 to 2"),
         ({"temperature": "hot"}, "temperature", "from 0 to 2"),
+        *(
+            ({field: value}, field, f"{most:g}" if most < 1000 else "2147483647")
+            for field, least, most in RANGES
+            for value in (least - 0.001 if most < 1000 else least - 1, most + 1, -(2**63), 2**63, 2**64, 10**30, 1e300)
+        ),
+        ({"logit_bias": {"0": 100.1}}, "logit_bias", "100"),
+        ({"logit_bias": {"0": -1e300}}, "logit_bias", "100"),
+        ({"logit_bias": {str(2**31): 1}}, "logit_bias", "2147483647"),
+        ({"seed": 2**63}, "seed", "9223372036854775807"),
+        ({"seed": -(2**63) - 1}, "seed", "9223372036854775807"),
+        ({"tools": [*TOOLS, tool(nested(65))]}, "tools[1].function.parameters", "64 levels"),
+        ({"tools": [tool(nested(900))]}, "tools[0].function.parameters", "64 levels"),
+        ({"messages": [called(json.dumps(nested(65)))]}, "messages[0].tool_calls[0].function.arguments", "64 levels"),
+        ({"messages": [called("[" * 100000)]}, "messages[0].tool_calls[0].function.arguments", "64 levels"),
+        ({"messages": [called('{"a":' * 100000)]}, "messages[0].tool_calls[0].function.arguments", "64 levels"),
         ({"n": 9}, "n", "from 1 to 8"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "text"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "true"),
         ({"logit_bias": {"x": 1}}, "logit_bias", "expected int"),
         ({"steering": {"method": "magic"}}, "steering.method", '"activation"'),
-        ({"steering": {"layers": [-1]}}, "steering.layers[0]", "at least 0"),
+        ({"steering": {"layers": [-1]}}, "steering.layers[0]", "from 0 to 2147483647"),
         ({"steering": {"channels": []}}, "steering.channels", '"final"'),
         ({"steering": {"channels": ["commentary"]}}, "steering.channels[0]", '"analysis" or "final"'),
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),

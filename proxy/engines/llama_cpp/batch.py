@@ -239,8 +239,12 @@ class LlamaBatch:
             row += len(piece)
             if len(seat.tokens) < len(job.text):
                 continue
-            token, likelihood = self._draw(job, row, logits[n_drawn])
             n_drawn += 1
+            try:
+                token, likelihood = self._draw(job, row, logits[n_drawn - 1])
+            except Exception as error:
+                self._failed([seat], error)
+                continue
             if job.answer.accept(token, self._stops, self._context_length, likelihood):
                 job.text.append(token)
             else:

@@ -3,6 +3,7 @@
 Knows nothing of models or requests.
 """
 
+import hashlib
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ class Sampler:
             links.append(llama.llama_sampler_init_logit_bias(n_tokens, len(pairs), array))
         self._chain: Any = None  # none is needed where the likeliest token is taken as it is
         if rules.temperature > 0:
-            links += _draw(rules)
+            links += _draw(rules, n_tokens)
         elif links:
             links.append(llama.llama_sampler_init_greedy())
         if links:
@@ -74,13 +75,20 @@ class Sampler:
         return token
 
 
-def _draw(rules: Sampling) -> list[Any]:
+def _draw(rules: Sampling, n_tokens: int) -> list[Any]:
     links = [llama.llama_sampler_init_temp(max(rules.temperature, _COLDEST))]
     if rules.top_k > 0:
-        links.append(llama.llama_sampler_init_top_k(rules.top_k))
+        links.append(llama.llama_sampler_init_top_k(min(rules.top_k, n_tokens)))
     if rules.top_p < 1:
         links.append(llama.llama_sampler_init_top_p(rules.top_p, _ALWAYS_KEPT))
     if rules.min_p > 0:
         links.append(llama.llama_sampler_init_min_p(rules.min_p, _ALWAYS_KEPT))
-    seed = llama.LLAMA_DEFAULT_SEED if rules.seed is None else rules.seed % _SEEDS
+    seed = llama.LLAMA_DEFAULT_SEED if rules.seed is None else _narrow(rules.seed)
     return [*links, llama.llama_sampler_init_dist(seed)]
+
+
+def _narrow(seed: int) -> int:
+    """A seed that llama.cpp has room for: all bits of a larger one count."""
+    if 0 <= seed < _SEEDS:
+        return seed
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest()) % _SEEDS

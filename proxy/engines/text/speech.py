@@ -1,6 +1,6 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from proxy.engines.base import Channel, Token
@@ -23,6 +23,9 @@ class Speech(Protocol):
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""
 
+    def rest(self) -> Token | None:
+        """What was held back, once it is certain that nothing follows."""
+
 
 class Speaker:
     """Everything about a tokenizer that turns ids into text. Belongs to the worker thread: tokenizers are not safe to
@@ -35,29 +38,32 @@ class Speaker:
         added = tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
         markers = frozenset() if self.harmony is None else self.harmony.markers
-        tags = () if self._tags is None else (self._tags.open, self._tags.close)
-        self.special = frozenset((*special, *markers, *tags))
+        tags = {} if self._tags is None else self._tags.texts
+        self.special = frozenset((*special, *markers)).difference(tags)
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
         if self.harmony is not None:
             stops = (stops | self.harmony.stops) - {self.harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
 
-    def speech(self, prompt: Sequence[int]) -> Speech:
-        """For the answer to `prompt`."""
+    def speech(self, prompt: Sequence[int], calls: bool = False) -> Speech:
+        """For the answer to `prompt`. Without `calls`, tags around one are text as any other."""
         detokenizer = Detokenizer(self._tokenizer, self.special)
         if self.harmony is not None:
             return HarmonySpeech(detokenizer, self.harmony.reader(prompt))
-        return PlainSpeech(detokenizer) if self._tags is None else TaggedSpeech(detokenizer, self._tags)
+        if self._tags is None or not calls:
+            return PlainSpeech(detokenizer, {} if self._tags is None else self._tags.texts)
+        return TaggedSpeech(detokenizer, self._tags)
 
 
 class PlainSpeech:
-    """See Speech. Everything is content."""
+    """See Speech. Everything is content, `tags` too: tokens with a text that some tokenizers would leave out."""
 
     channels: frozenset[Channel] = frozenset(("content",))
 
-    def __init__(self, detokenizer: Detokenizer) -> None:
+    def __init__(self, detokenizer: Detokenizer, tags: Mapping[int, str]) -> None:
         self.special = detokenizer.special
         self._detokenizer = detokenizer
+        self._tags = tags
 
     @property
     def writing(self) -> Channel | None:
@@ -65,7 +71,14 @@ class PlainSpeech:
 
     def add(self, token: int) -> Token:
         """See Speech.add."""
+        if token in self._tags:
+            self._detokenizer.reset()
+            return Token(token, self._tags[token])
         return Token(token, self._detokenizer.add(token))
+
+    def rest(self) -> Token | None:
+        """See Speech.rest."""
+        return None
 
 
 class HarmonySpeech:
@@ -93,3 +106,7 @@ class HarmonySpeech:
         if body is None or body is before or body.function is None:
             return Token(token, "")
         return Token(token, "", body.channel, opens=body.function)
+
+    def rest(self) -> Token | None:
+        """See Speech.rest."""
+        return None

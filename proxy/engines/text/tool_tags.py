@@ -1,7 +1,8 @@
 """Calls of functions as Qwen and its kin write them: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
 
 For tokenizers that have the two tags as one token each, whose ids alone count. A call is told when it is complete,
-because what is inside the tags is JSON whose order nobody promises. Knows nothing of models.
+because what is inside the tags is JSON whose order nobody promises. What is no call is content, as it was written,
+tags and all. Knows nothing of models.
 """
 
 import json
@@ -21,6 +22,10 @@ class ToolTags:
     open: int
     close: int
 
+    @property
+    def texts(self) -> dict[int, str]:
+        return {self.open: _OPEN, self.close: _CLOSE}
+
     @classmethod
     def of(cls, tokenizer: Any) -> "ToolTags | None":
         """None when the vocabulary lacks a tag."""
@@ -31,7 +36,7 @@ class ToolTags:
 
 
 class TaggedSpeech:
-    """See Speech. What stands between tags and is no call is content; a call that is cut off is left out."""
+    """See Speech. A call counts without its closing tag too, where another call or the answer's end follows it."""
 
     channels: frozenset[Channel] = frozenset(("content",))
 
@@ -41,6 +46,7 @@ class TaggedSpeech:
         self._tags = tags
         self._call: str | None = None  # what stands behind an opening tag so far
         self._called = False  # nothing was said since a call
+        self._last = -1
 
     @property
     def writing(self) -> Channel | None:
@@ -48,26 +54,41 @@ class TaggedSpeech:
 
     def add(self, token: int) -> Token:
         """See Speech.add."""
-        if token in (self._tags.open, self._tags.close):
+        self._last = token
+        if token == self._tags.open:
             self._detokenizer.reset()
-            written, self._call = self._call, "" if token == self._tags.open else None
-            return Token(token, "") if written is None else self._closed(token, written)
+            written, self._call = self._call, ""
+            return Token(token, "") if written is None else self._told(token, written, "")
+        if token == self._tags.close:
+            self._detokenizer.reset()
+            written, self._call = self._call, None
+            return self._said(token, _CLOSE) if written is None else self._told(token, written, _CLOSE)
         text = self._detokenizer.add(token)
-        if self._call is not None:
-            self._call += text
-            return Token(token, "")
+        if self._call is None:
+            return self._said(token, text)
+        self._call += text
+        return Token(token, "")
+
+    def rest(self) -> Token | None:
+        """See Speech.rest."""
+        written, self._call = self._call, None
+        return None if written is None else self._told(self._last, written, "")
+
+    def _said(self, token: int, text: str) -> Token:
         if self._called and not text.strip():
             return Token(token, "")  # the line break between two calls
         self._called = False
         return Token(token, text)
 
-    def _closed(self, token: int, written: str) -> Token:
+    def _told(self, token: int, written: str, end: str) -> Token:
+        """The call, or what was written in its place."""
         try:
             call = json.loads(written)
             name, arguments = call["name"], call["arguments"]
-        except (ValueError, TypeError, KeyError):
-            return Token(token, written)
-        if not (isinstance(name, str) and name and isinstance(arguments, dict)):
-            return Token(token, written)
-        self._called = True
-        return Token(token, json.dumps(arguments, ensure_ascii=False), "arguments", opens=name)
+            if isinstance(name, str) and name and isinstance(arguments, dict):
+                told = Token(token, json.dumps(arguments, ensure_ascii=False), "arguments", opens=name)
+                self._called = True
+                return told
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pass
+        return self._said(token, _OPEN + written + end)

@@ -101,11 +101,12 @@ class DecodingBatch:
             answer.emit(Failure(error))
 
     def _fail_joining(self, joining: _Joining, error: Exception) -> None:
-        """Where memory ran out for several together, each is tried on its own, so that only the one too many fails."""
+        """Of several together each is tried on its own, so that only the one whose fault it is fails."""
         self._joining = None
         while self._cache.n_rows > len(self._running):
             self._cache.remove_row(self._cache.n_rows - 1)
-        if out_of_memory(error) and len(joining.answers) > 1:
+        if len(joining.answers) > 1:
+            logger.warning("what failed for %d answers is tried for each alone", len(joining.answers), exc_info=error)
             self._waiting.extendleft(reversed(joining.answers))
             self._one_by_one = len(joining.answers)
             self._free_memory()
@@ -227,7 +228,7 @@ class DecodingBatch:
             )
             for answer in joining.answers
         ]
-        tokens = Draw(samplers, runner.device)(logits)
+        tokens = self._drawn(joining.answers, samplers, logits)
         likely = _likelihoods(joining.answers, tokens, logits)
         for row, answer in enumerate(joining.answers):
             self._patiently(partial(self._cache.append_row, joining.cache, row, len(answer.prompt)))
@@ -248,20 +249,40 @@ class DecodingBatch:
                 self._prefixes.store(answer.generation.plan.prompt_key, answer.prompt[:before_last], known)
         except Exception as error:
             if not out_of_memory(error):
-                raise
+                logger.exception("what was read of prompts can't be kept")
             self._free_memory()
 
     def _decode(self) -> None:
         """One token for every running answer."""
         answers = [answer for answer, _ in self._running]
-        # Made anew only when somebody joined or left, not at every step.
-        if self._draw is None:
-            self._draw = Draw([sampler for _, sampler in self._running], self._runner.device)
         self._steer([answer.steering_at(answer.length - 1) for answer in answers])
         logits = self._patiently(self._logits)
         self._read(answers)
-        drawn = self._draw(logits)
+        drawn = self._drawn(answers, [sampler for _, sampler in self._running], logits)
         self._leave(self._accept(answers, drawn, _likelihoods(answers, drawn, logits)))
+
+    def _drawn(self, answers: Sequence[RunningAnswer], samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int]:
+        """Everyone's next token, -1 for none: drawn together, or one by one where that fails, so that it fails for the
+        one alone whose rules are to blame."""
+        try:
+            # Made anew only when somebody joined or left, not at every step.
+            if self._draw is None or self._draw.samplers != samplers:
+                self._draw = Draw(samplers, self._runner.device)
+            return self._draw(logits)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            self._draw = None
+            logger.warning("what failed for %d answers is tried for each alone", len(answers), exc_info=error)
+        tokens = []
+        for row, (answer, sampler) in enumerate(zip(answers, samplers, strict=True)):
+            try:
+                tokens += Draw([sampler], self._runner.device)(logits[row : row + 1])
+            except Exception as error:
+                logger.exception("no token can be drawn for an answer")
+                answer.emit(Failure(_failure(error)))
+                tokens.append(-1)
+        return tokens
 
     def _accept(
         self, answers: Sequence[RunningAnswer], tokens: Sequence[int], likely: Sequence[Likelihood | None]

@@ -34,6 +34,7 @@ class Sampler:
         self._allowed = allowed
         seed = None if sampling.seed is None else sampling.seed % 2**64
         self._generator = np.random.default_rng(seed)
+        self._number: float | None = None  # the next in its sequence, where it was looked at and no token recorded yet
         self._counts = self._seen = self._bias = None
         if sampling.frequency_penalty or sampling.presence_penalty:
             self._counts = torch.zeros(vocabulary, device=device)
@@ -72,22 +73,26 @@ class Sampler:
             logits.masked_fill_(torch.from_numpy(~allowed).to(logits.device), -torch.inf)
 
     def record(self, token: int) -> None:
-        """The token was drawn: the next draw's penalties count it."""
+        """The token was drawn: the next draw's penalties count it, and it takes the next number."""
+        self._number = None
         if self._counts is not None:
             self._counts[token] += 1
         if self._seen is not None:
             self._seen[token] = True
 
     def uniform(self) -> float:
-        """The next number in [0, 1) of this answer's own sequence."""
-        return float(self._generator.random())
+        """The next number in [0, 1) of this answer's own sequence: the same until a token is recorded, so that a draw
+        may be done again."""
+        if self._number is None:
+            self._number = float(self._generator.random())
+        return self._number
 
 
 class Draw:
     """The vectorised draw for one batch of samplers; make a new one whenever the batch changes."""
 
     def __init__(self, samplers: Sequence[Sampler], device: torch.device) -> None:
-        self._samplers = samplers
+        self.samplers = samplers
         rules = [sampler.sampling for sampler in samplers]
         self._adjusted = [row for row, sampler in enumerate(samplers) if sampler.adjusts]
         self._drawn = [row for row, rule in enumerate(rules) if rule.temperature > 0]
@@ -111,14 +116,14 @@ class Draw:
         if self._adjusted:
             logits = logits.clone()
             for row in self._adjusted:
-                self._samplers[row].adjust(logits[row])
+                self.samplers[row].adjust(logits[row])
         best, tokens = logits.max(dim=-1)
         if self._drawn:
             drawn, highest = (logits, best) if self._all_drawn else (logits[self._rows], best[self._rows])
             scaled = (drawn - highest[:, None]).div_(self._temperature)
             tokens[self._rows] = self._invert(self._trim(scaled))
         ids: list[int] = torch.where(torch.isfinite(best), tokens, -1).tolist()
-        for sampler, token in zip(self._samplers, ids, strict=True):
+        for sampler, token in zip(self.samplers, ids, strict=True):
             if token >= 0:
                 sampler.record(token)
         return ids
@@ -156,7 +161,7 @@ class Draw:
         stretch of tokens, then the token in it."""
         weights = nn.functional.pad(logits.exp_(), (0, -logits.shape[-1] % STRETCH)).unflatten(1, (-1, STRETCH))
         highest = 1 - 4 * torch.finfo(self._precision).eps
-        numbers = [min(self._samplers[row].uniform(), highest) for row in self._drawn]
+        numbers = [min(self.samplers[row].uniform(), highest) for row in self._drawn]
         upto = weights.sum(dim=-1).cumsum(dim=-1, dtype=self._precision)
         goal = torch.tensor(numbers, dtype=self._precision, device=logits.device)[:, None] * upto[:, -1:]
         stretch = torch.searchsorted(upto, goal, right=True).clamp_(max=upto.shape[1] - 1)
