@@ -48,7 +48,8 @@ class Asked:
 class Prepared:
     """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit.
     `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read. `spell` is there
-    where log-probabilities are asked for. `traced`: the projections are told token by token."""
+    where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: functions may be
+    called."""
 
     prompt: list[int]
     plan: Plan
