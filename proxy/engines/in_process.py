@@ -6,13 +6,14 @@ Knows nothing of how a model is run, rendered for or read.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from proxy.engines.answer import RunningAnswer, Steering, steering_of
 from proxy.engines.base import (
     Event,
     FloatArray,
     Generation,
+    Message,
     ModelInfo,
     Plan,
     Rollout,
@@ -20,10 +21,13 @@ from proxy.engines.base import (
     Sampling,
     Span,
     SpanStats,
+    Tool,
 )
 from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
+from proxy.engines.errors import PromptTooLong, Refusal
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
+from proxy.engines.text.token_bound import TokenBound
 from proxy.engines.worker import Worker
 
 M = TypeVar("M")
@@ -44,9 +48,19 @@ class Tasks(Generic[M]):
 
 
 class InProcessEngine(ABC, Generic[M]):
-    """See Engine, of which `render`, `encode` and `pieces` are left to subclasses."""
+    """See Engine, of which `encode` and `pieces` are left to subclasses. `bound` is there where the vocabulary allows
+    to tell of a text that it is too long without tokenising it."""
 
-    def __init__(self, info: ModelInfo, lexicon: Lexicon, speaker: Speaker, worker: Worker[M], tasks: Tasks[M]) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        lexicon: Lexicon,
+        speaker: Speaker,
+        worker: Worker[M],
+        tasks: Tasks[M],
+        bound: TokenBound | None,
+    ) -> None:
+        self._bound = bound
         self._info = info
         self._lexicon = lexicon
         self._n_tokens = lexicon.n_tokens
@@ -63,6 +77,35 @@ class InProcessEngine(ABC, Generic[M]):
         """See Engine.opening."""
         harmony = self._speaker.harmony
         return [] if harmony is None else [harmony.channel, *self.encode("final"), harmony.message]
+
+    @abstractmethod
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
+        """The conversation as the model's template writes it. Refusal where that refuses."""
+
+    @abstractmethod
+    def _tokenize(self, text: str) -> list[int]:
+        """The ids of a conversation that is written down."""
+
+    def render(
+        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """See Engine.render. PromptTooLong, before it is tokenised, for what can't fit however it is tokenised."""
+        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        try:
+            text = self._write(messages, tools, **extra)
+        except Refusal:
+            if all(message["role"] != "system" for message in messages):
+                raise
+            text = self._write(without_system(messages), tools, **extra)
+        if self._bound is not None and (least := self._bound.least(text)) >= self._info.context_length:
+            raise PromptTooLong(
+                f"This model's maximum context length is {self._info.context_length} tokens, of which at least one is "
+                f"for the answer. However, your messages have at least {least} tokens. Please reduce their length."
+            )
+        ids = self._tokenize(text)
+        if not ids:
+            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
+        return ids
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -129,3 +172,15 @@ class InProcessEngine(ABC, Generic[M]):
     def close(self) -> None:
         """See Engine.close."""
         self._worker.close()
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation for templates that have no system role: what its system messages say goes before the first
+    user message, or is one where there is none."""
+    said = [str(message["content"]) for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    first = next((at for at, message in enumerate(others) if message["role"] == "user"), None)
+    if first is None:
+        return [{"role": "user", "content": "\n\n".join(said)}, *others]
+    asked = {**others[first], "content": "\n\n".join([*said, str(others[first]["content"])])}
+    return [*others[:first], asked, *others[first + 1 :]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.in_process import InProcessEngine, Tasks
@@ -68,14 +69,13 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
         lexicon = Lexicon(vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops)
-        super().__init__(info, lexicon, speaker, worker, TASKS)
+        super().__init__(info, lexicon, speaker, worker, TASKS, vocabulary.bound)
 
-    def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
-    ) -> list[int]:
-        """See Engine.render."""
-        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
-        return self._vocabulary.render(messages, tools, **extra)
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
+        return self._vocabulary.write(messages, tools, **extra)
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self._vocabulary.tokenize(text)
 
     def encode(self, text: str) -> list[int]:
         """See Engine.encode."""

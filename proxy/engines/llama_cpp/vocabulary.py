@@ -20,8 +20,10 @@ from proxy.engines.llama_cpp.byte_pairs import BytePairs
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.word_cutting import LONGEST_RUN, WordCutting, word_cutting
+from proxy.engines.text.token_bound import TokenBound
 from proxy.errors import SetupError
 
+_STRIPPING = llama.LLAMA_TOKEN_ATTR_LSTRIP | llama.LLAMA_TOKEN_ATTR_RSTRIP  # takes the blanks around it
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
 _MARKER = re.compile(r"<\|[^|<>\s]+\|>")
 _INSIDE_MARKER = re.compile(r"(?<=<\|)(?=[^|<>\s]+\|>)")
@@ -52,9 +54,9 @@ class Vocabulary:
         prefixed = model.metadata("tokenizer.ggml.add_space_prefix") != "false"
         self._drops_space = self._sentencepiece and prefixed  # before a text's first word, where none is in the text
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> list[int]:
-        """The ids of the conversation in the file's own chat template, with the prompt for an answer; `extra` is what
-        else the template gets to see. Refusal when it refuses, or makes nothing of the messages."""
+    def write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
+        """The conversation in the file's own chat template, with the prompt for an answer; `extra` is what else the
+        template gets to see. Refusal when it refuses."""
         try:
             rendered: Any = render_jinja_template(  # what it says it returns is not what it does
                 [list(messages)],
@@ -65,10 +67,25 @@ class Vocabulary:
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             raise Refusal(f"the model's chat template refuses: {error}", "prompt") from error
-        ids = self._tokenize(rendered[0][0], markers=True)
-        if not ids:
-            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
-        return ids
+        text: str = rendered[0][0]
+        return text
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> list[int]:
+        """The ids of what `write` writes."""
+        return self.tokenize(self.write(messages, tools, **extra))
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text in which markers are special tokens."""
+        return self._tokenize(text, markers=True)
+
+    @property
+    def bound(self) -> TokenBound | None:
+        """None for kinds of vocabularies that may leave something of a text out."""
+        if self._cutting is None and not self._sentencepiece:
+            return None
+        if any(self._has(id_, _STRIPPING) for id_ in self.all_special_ids):
+            return None
+        return TokenBound(self.piece(id_) for id_ in range(self.size))
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text, in which what looks like a special token is text."""

@@ -1,6 +1,7 @@
 """The engine that runs Hugging Face models in this process, each request with its own steering, all in one batch."""
 
 import copy
+import json
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
+from proxy.engines.text.token_bound import TokenBound
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.batch import DecodingBatch
 from proxy.engines.transformers.capture import capture_steps, capture_token_steps
@@ -71,27 +73,25 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             speaker.special,
             speaker.stops,
         )
-        super().__init__(info, lexicon, speaker, worker, TASKS)
+        super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer))
 
-    def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
-    ) -> list[int]:
-        """See Engine.render."""
-        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
         try:
             with self._encoding:
-                ids: list[int] = self._tokenizer.apply_chat_template(
+                text: str = self._tokenizer.apply_chat_template(
                     list(messages),
                     tools=list(tools) if tools else None,
                     add_generation_prompt=True,
-                    tokenize=True,
-                    return_dict=False,
+                    tokenize=False,
                     **extra,
                 )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             raise Refusal(f"the model's chat template refuses: {error}", "prompt") from error
-        if not ids:
-            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
+        return text
+
+    def _tokenize(self, text: str) -> list[int]:
+        with self._encoding:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def encode(self, text: str) -> list[int]:
@@ -105,3 +105,17 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             detokenizer = Detokenizer(self._tokenizer, self._special)
             return [detokenizer.add(token) for token in token_ids]
+
+
+def _bound(tokenizer: Any) -> TokenBound | None:
+    """None for tokenizers that may leave something of a text out, or put another in its place."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    cut = state["pre_tokenizer"] or {}
+    kinds = {part["type"] for part in cut.get("pretokenizers", [cut]) if part}
+    composed = (state["normalizer"] or {}).get("type") == "NFC"
+    if not (state["normalizer"] is None or composed) or "ByteLevel" not in kinds:
+        return None
+    if any(added["lstrip"] or added["rstrip"] for added in state["added_tokens"]):
+        return None
+    # A letter stands for a byte. In UTF-8 some are longer than that, so that the bound is lower than it might be.
+    return TokenBound((text.replace("Ġ", " ").encode() for text in tokenizer.get_vocab()), composed=composed)
