@@ -22,7 +22,7 @@ import msgspec
 from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
 from proxy.engines.registry import Registry
-from proxy.errors import JobsUnavailable, ProxyError
+from proxy.errors import JobsUnavailable, Overloaded, ProxyError
 from proxy.jobs.kinds.base import Done, Kind, Stopped
 from proxy.jobs.store import Job, JobStore, unknown
 from proxy.jobs.task import JobTask
@@ -34,17 +34,21 @@ T = TypeVar("T")
 STOP_S = 2.0  # what a job gets to come to a halt in when the server stops
 TOLD_EVERY_S = 0.25  # to those who watch
 KEPT_EVERY_S = 2.0  # in the store, for who asks after a crash
+RETRY_AFTER_S = 60  # what a client is told that finds too many waiting
+RETRY_S = 5.0  # between two tries to keep how a job ended, where the disk is full
+MAX_WAITING = 100  # jobs of all models: each is minutes of work at least
 
 
 @dataclass
 class _Live:
     """A job that has not ended. `halt` ends its thread, `halted` whatever waits for it on the event loop; `changed` is
-    set when the record changes, and then replaced."""
+    set when the record changes, and then replaced. `kept`: how it ended is written down."""
 
     job: Job
     halt: threading.Event = field(default_factory=threading.Event)
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    kept: bool = False
 
     def update(self, **changes: Any) -> bool:
         """Change the record, unless the job has ended; whether it was changed."""
@@ -75,6 +79,7 @@ class JobQueue:
         self._live: dict[str, _Live] = {}
         self._waiting: defaultdict[str, deque[_Live]] = defaultdict(deque)
         self._runners: dict[str, asyncio.Task[None]] = {}
+        self._keeper: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._adding = asyncio.Lock()
         self._opened = False
@@ -99,12 +104,15 @@ class JobQueue:
         """Interrupt, and wait a little for the threads; one that takes longer ends when its model is closed."""
         self.interrupt()
         runners = list(self._runners.values())
+        if self._keeper is not None:
+            self._keeper.cancel()
         if runners:
             await asyncio.wait(runners, timeout=STOP_S)
         for runner in runners:
             runner.cancel()
         await asyncio.gather(*runners, return_exceptions=True)
         if self._opened:
+            await self._keep_ends()
             await asyncio.to_thread(
                 self._store.put_back, [id_ for id_, live in self._live.items() if not live.job.ended]
             )
@@ -121,6 +129,9 @@ class JobQueue:
                 job = live.job
                 if job.ended is None and (job.kind, job.model, job.parameters) == (kind, model, encoded):
                     return job
+            if sum(live.job.ended is None for live in self._live.values()) >= MAX_WAITING:
+                message = f"{MAX_WAITING} jobs wait already; try again later, or cancel some."
+                raise Overloaded(message, retry_after_s=RETRY_AFTER_S)
             job = Job(
                 id=f"job-{secrets.token_hex(12)}",
                 kind=kind,
@@ -142,14 +153,23 @@ class JobQueue:
             raise unknown(job_id)
         return await asyncio.to_thread(self._store.get, job_id)
 
-    async def find(self, status: JobStatus | None = None, model: str | None = None) -> list[Job]:
-        """All jobs as they are now, or those of this status or model, newest first."""
+    async def find(
+        self, status: JobStatus | None = None, model: str | None = None, *, limit: int = 100, after: str | None = None
+    ) -> tuple[list[Job], bool]:
+        """Up to `limit` jobs as they are now, of this status or model if given, newest first, from the one that follows
+        the job `after` on; and whether more follow. NotFound for an `after` that is no job's."""
         await self._open(create=False)
         if not self._opened:
-            return []
-        kept = await asyncio.to_thread(self._store.find, None, model)
-        jobs = [self._live[job.id].job if job.id in self._live else job for job in kept]
-        return [job for job in jobs if status in (None, job.status)]
+            return [], False
+        found: list[Job] = []
+        while len(found) <= limit:
+            kept = await asyncio.to_thread(self._store.find, model, limit + 1, after)
+            jobs = [self._live[job.id].job if job.id in self._live else job for job in kept]
+            found += [job for job in jobs if status in (None, job.status)]
+            if len(kept) <= limit:
+                break
+            after = kept[-1].id
+        return found[:limit], len(found) > limit
 
     def under_way(self, kind: str, model: str, trait: str) -> str | None:
         """The id of a job of this kind that waits or runs for a model and a trait. Safe from any thread."""
@@ -166,7 +186,7 @@ class JobQueue:
         if live is not None and live.update(status="cancelled", ended=time.time(), left_s=None):
             live.stop()
             _log_end(live.job)
-            await asyncio.to_thread(self._store.end, live.job)
+            await self._keep_end(live)
         return await self.get(job_id)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
@@ -213,8 +233,8 @@ class JobQueue:
             live = self._waiting[model].popleft()
             if live.job.ended is None:
                 await self._run(live)
-            if live.job.ended is not None:
-                del self._live[live.job.id]
+            if live.kept:
+                self._live.pop(live.job.id, None)
         del self._runners[model]
 
     async def _run(self, live: _Live) -> None:
@@ -245,12 +265,36 @@ class JobQueue:
         if not live.update(**changes, ended=time.time(), left_s=None):
             return False
         _log_end(live.job, unforeseen)
+        await self._keep_end(live)
+        return live.kept
+
+    async def _keep_end(self, live: _Live) -> None:
+        """Write down how a job ended, if possible. Else it is known in memory, and written when that works again."""
         try:
             await asyncio.to_thread(self._store.end, live.job)
+            live.kept = True
         except JobsUnavailable as error:
-            logger.error("how the job %s ended can't be kept: %s", live.job.id, error.message)
-            return False
-        return True
+            logger.error("how the job %s ended can't be kept yet: %s", live.job.id, error.message)
+            if self._keeper is None:
+                self._keeper = asyncio.create_task(self._keep_ends_later())
+
+    async def _keep_ends_later(self) -> None:
+        """Try again and again until the ends of all jobs are kept."""
+        while any(live.job.ended is not None and not live.kept for live in self._live.values()):
+            await asyncio.sleep(RETRY_S)
+            await self._keep_ends()
+        self._keeper = None
+
+    async def _keep_ends(self) -> None:
+        """Write down how jobs ended, as far as that works now, and forget those."""
+        for id_, live in list(self._live.items()):
+            if live.job.ended is not None and not live.kept:
+                try:
+                    await asyncio.to_thread(self._store.end, live.job)
+                except JobsUnavailable:
+                    return
+                live.kept = True
+                self._live.pop(id_, None)
 
     async def _work(self, hold: Lease, live: _Live) -> Done:
         engine = await _unless(live.halted, hold.loaded())
@@ -268,7 +312,10 @@ class JobQueue:
             loop.call_soon_threadsafe(partial(live.update, doing=doing, fraction=fraction, left_s=left_s))
             if time.monotonic() - kept_s >= KEPT_EVERY_S:
                 kept_s = time.monotonic()
-                self._store.progressed(live.job.id, doing, fraction)
+                try:
+                    self._store.progressed(live.job.id, doing, fraction)
+                except JobsUnavailable as error:  # what a job makes may still find room
+                    logger.warning("how far the job %s is can't be kept: %s", live.job.id, error.message)
 
         return report
 

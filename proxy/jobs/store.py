@@ -4,6 +4,7 @@ Knows what a job's record is, and nothing of what jobs do or of who runs them. S
 """
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -15,6 +16,8 @@ import msgspec
 
 from proxy.errors import JobsUnavailable, NotFound
 from proxy.protocol.jobs import JobStatus
+
+logger = logging.getLogger(__name__)
 
 FILE = "jobs.sqlite"
 FORMAT = 1
@@ -127,6 +130,8 @@ class JobStore:
 
     def add(self, job: Job) -> None:
         """Keep a new job."""
+        if not self._path.exists():  # SQLite would go on writing into a file that is gone from its folder
+            raise JobsUnavailable(f"{self._path} is gone; start the server again.")
         self._write(
             "INSERT INTO jobs (id, kind, model, parameters, status, created) VALUES (?, ?, ?, ?, ?, ?)",
             (job.id, job.kind, job.model, job.parameters, job.status, job.created),
@@ -138,10 +143,15 @@ class JobStore:
             return job
         raise unknown(job_id)
 
-    def find(self, status: JobStatus | None = None, model: str | None = None) -> list[Job]:
-        """All jobs, or those of this status or model, newest first."""
+    def find(self, model: str | None, limit: int, after: str | None = None) -> list[Job]:
+        """Up to `limit` jobs, of this model if given, newest first, from the one that follows the job `after` on.
+        NotFound for an `after` that is no job's."""
+        if after is not None:
+            self.get(after)
         return self._read(
-            "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR model = ?2) ORDER BY number DESC", (status, model)
+            "WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?2)) "
+            "ORDER BY number DESC LIMIT ?3",
+            (model, after, limit),
         )
 
     def queued(self) -> list[Job]:
@@ -181,7 +191,8 @@ class JobStore:
 
     def _read(self, condition: str, values: Iterable[object]) -> list[Job]:
         rows = self._execute(f"SELECT {FIELDS} FROM jobs {condition}", values)
-        return [_job(dict(zip(FIELDS.split(", "), row, strict=True))) for row in rows]
+        jobs = (_job(dict(zip(FIELDS.split(", "), row, strict=True))) for row in rows)
+        return [job for job in jobs if job is not None]
 
     def _execute(self, statement: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
         with self._saying_why(), self._lock:
@@ -201,6 +212,11 @@ class JobStore:
             raise JobsUnavailable(message) from error
 
 
-def _job(row: dict[str, Any]) -> Job:
-    result = row.pop("result")
-    return Job(**row, result=None if result is None else msgspec.json.decode(result))
+def _job(row: dict[str, Any]) -> Job | None:
+    """The job in a row; None, with a line in the log, where the row is damaged."""
+    try:
+        result = None if row["result"] is None else msgspec.json.decode(row["result"])
+        return msgspec.convert(row | {"result": result}, Job)
+    except (msgspec.MsgspecError, TypeError) as error:
+        logger.warning("the record of the job %s is damaged and passed over: %s", row["id"], error)
+        return None

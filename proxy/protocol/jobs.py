@@ -85,4 +85,7 @@ class JobDetails(msgspec.Struct, kw_only=True):
 
 
 class JobList(msgspec.Struct):
+    """`has_more`: older ones follow, to be had with `after` the last one's id."""
+
     data: list[JobDetails]
+    has_more: bool = False

@@ -8,7 +8,7 @@ import anyio.to_thread
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Body, FromPath, FromQuery
+from litestar.params import Body, FromPath, FromQuery, Parameter
 from litestar.types import ASGIApp
 from sse_starlette.sse import EventSourceResponse
 
@@ -162,15 +162,19 @@ def _vector(services: Services, model: str, trait: str, vector_id: str) -> Vecto
 
 @get("/jobs", summary="All jobs, newest first", responses=declared(400, 401, 403, 503))
 async def list_jobs(
-    request: Request[Any, Any, Any], status: FromQuery[str | None] = None, model: FromQuery[str | None] = None
+    request: Request[Any, Any, Any],
+    status: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    limit: FromQuery[Annotated[int, Parameter(ge=1, le=1000, description="How many at most")]] = 100,
+    after: FromQuery[str | None] = None,
 ) -> JobList:
     try:
         wanted = msgspec.convert(status, JobStatus | None)
     except msgspec.ValidationError:
         possible = ", ".join(get_args(JobStatus))
         raise InvalidRequest(f"status: {status!r} is not one; possible: {possible}", param="status") from None
-    jobs = await services_of(request).jobs.find(wanted, model)
-    return JobList([_details(job) for job in jobs])
+    jobs, has_more = await services_of(request).jobs.find(wanted, model, limit=limit, after=after)
+    return JobList([_details(job) for job in jobs], has_more=has_more)
 
 
 @get("/jobs/{job_id:str}", summary="A job, how far it is, and what came of it", responses=declared(401, 403, 404, 503))

@@ -122,7 +122,7 @@ def test_generate_then_202_with_a_job_that_makes_the_vector(served: Served) -> N
     assert (vector["model"], vector["trait"], vector["usable"]) == (MODEL, "silly", True)
     (listed,) = served.client.get("/api/jobs", params={"status": "done", "model": MODEL}).json()["data"]
     assert listed == done
-    assert served.client.get("/api/jobs", params={"status": "failed"}).json() == {"data": []}
+    assert served.client.get("/api/jobs", params={"status": "failed"}).json() == {"data": [], "has_more": False}
 
 
 def test_generate_when_told_to_wait_then_200_with_the_vector(served: Served) -> None:
@@ -178,7 +178,7 @@ def test_generate_when_wrong_then_the_field_is_named_and_there_is_no_job(
 ) -> None:
     answer = served.generate(**fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
-    assert served.client.get("/api/jobs").json() == {"data": []}
+    assert served.client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_generate_when_the_client_goes_away_then_the_job_goes_on(served: Served) -> None:

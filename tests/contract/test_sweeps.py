@@ -93,7 +93,7 @@ def test_sweep_when_wrong_then_the_field_is_named_and_there_is_no_job(
 ) -> None:
     answer = sweep(served, **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
-    assert served.client.get("/api/jobs").json() == {"data": []}
+    assert served.client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_sweep_when_a_poles_name_is_given_then_its_trait_is_named(served: Served) -> None:

@@ -221,7 +221,7 @@ def test_generate_when_templates_are_asked_for_then_the_trait_is_there_at_once_a
     assert (trait["id"], trait["positive"], trait["negative"]) == ("grumpy", "grumpy", "cheerful")
     assert (trait["source"], trait["source_model"]) == ("template", None)
     assert client.get("/api/traits/grumpy").json() == trait
-    assert client.get("/api/jobs").json() == {"data": []}
+    assert client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_generate_when_descriptions_are_long_then_the_personas_are_called_after_the_trait_or_as_asked(
@@ -257,7 +257,7 @@ def test_generate_when_wrong_then_the_field_is_named_and_there_is_no_job(
     client: httpx.Client, settings: Settings, fields: dict[str, Any], status: int, param: str | None
 ) -> None:
     assert check_shape(generate(client, **fields), status)["param"] == param
-    assert client.get("/api/jobs").json() == {"data": []} and not settings.traits_dir.exists()
+    assert client.get("/api/jobs").json() == {"data": [], "has_more": False} and not settings.traits_dir.exists()
 
 
 def test_generate_then_a_job_in_which_the_model_writes_the_trait(settings: Settings) -> None:

@@ -206,7 +206,7 @@ def test_apply_and_evaluate_when_a_field_is_wrong_then_the_error_names_it_and_th
     target: httpx.Client, path: str, body: dict[str, Any], status: int, param: str
 ) -> None:
     error = check_shape(target.post(f"/api/transfers/{path}", json=body), status)
-    assert param in str(error["param"]) and target.get("/api/jobs").json() == {"data": []}
+    assert param in str(error["param"]) and target.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_apply_when_the_source_has_no_vector_then_the_error_says_how_to_make_one(

@@ -15,7 +15,7 @@ import pytest
 
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
-from proxy.errors import EngineFailure, JobsUnavailable, NotFound, SetupError
+from proxy.errors import EngineFailure, JobsUnavailable, NotFound, Overloaded, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import Job, JobStore
@@ -124,7 +124,7 @@ async def test_submit_then_it_runs_tells_of_its_progress_and_what_it_made(
         work.go.set()
         done = await ended(queue, job)
         assert (done.status, done.result, done.fraction, done.left_s) == ("done", {"size": 7}, 1.0, None)
-        assert await queue.get(job.id) == done and await queue.find() == [done]
+        assert await queue.get(job.id) == done and await queue.find() == ([done], False)
     assert work.tidied == [7]
 
 
@@ -148,7 +148,7 @@ async def test_jobs_when_there_are_several_then_one_at_a_time_for_each_model_in_
         other = await queue.submit("work", "other", Size(9))
         await until(queue, jobs[0], begun)
         await until(queue, other, begun)
-        assert [job.status for job in await queue.find(model="fake")] == ["queued", "queued", "running"]
+        assert [job.status for job in (await queue.find(model="fake"))[0]] == ["queued", "queued", "running"]
         work.go.set()
         for job in (*jobs, other):
             assert (await ended(queue, job)).status == "done"
@@ -178,7 +178,7 @@ async def test_cancel_when_it_waits_then_it_never_runs(serving: Callable[..., An
         work.go.set()
         await ended(queue, third)
         assert [size for _, size in work.began] == [1, 3]
-        assert [job.status for job in await queue.find()] == ["done", "cancelled", "done"]
+        assert [job.status for job in (await queue.find())[0]] == ["done", "cancelled", "done"]
 
 
 async def test_cancel_when_the_model_is_loading_then_nobody_waits_for_it(
@@ -233,7 +233,7 @@ async def test_job_when_it_fails_then_the_history_says_why_and_the_queue_goes_on
         assert (record.exc_info is not None) == isinstance(error, ZeroDivisionError)
         work.error = None
         assert (await ended(queue, await queue.submit("work", "fake", Size()))).status == "done"
-        assert [job.error for job in await queue.find("failed")] == [said]
+        assert [job.error for job in (await queue.find("failed"))[0]] == [said]
 
 
 async def test_job_when_it_is_done_or_cancelled_then_one_line_of_the_log_says_so(
@@ -293,7 +293,7 @@ async def test_stop_when_a_job_runs_then_it_is_interrupted_and_the_next_server_g
         await asyncio.sleep(0)
     assert (await told).status == "queued"  # whoever watched is told, and waits no longer
     async with serving() as queue:
-        assert [seen.status for seen in await queue.find()] == ["queued", "running"]
+        assert [seen.status for seen in (await queue.find())[0]] == ["queued", "running"]
         again = await until(queue, job, begun)
         assert again.id == job.id and again.parameters == job.parameters
         work.go.set()
@@ -381,7 +381,7 @@ async def test_start_when_there_never_was_a_job_then_no_file_is_made(
     serving: Callable[..., Any], tmp_path: Path
 ) -> None:
     async with serving() as queue:
-        assert await queue.find() == []
+        assert await queue.find() == ([], False)
         with pytest.raises(NotFound):
             await queue.get("job-1")
         with pytest.raises(NotFound):
@@ -408,3 +408,64 @@ async def test_start_when_another_server_has_the_jobs_then_this_one_serves_and_s
             await queue.submit("work", "fake", Size())
         first.close()
         assert (await queue.submit("work", "fake", Size())).status == "queued"
+
+
+async def test_end_when_it_can_not_be_kept_then_it_is_told_at_once_and_kept_as_soon_as_that_works(
+    serving: Callable[..., Any], work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("proxy.jobs.queue.RETRY_S", 0.01)
+    write = JobStore._write
+    full = True
+
+    def until_there_is_room(self: JobStore, statement: str, values: Any = ()) -> None:
+        if full and not statement.startswith("INSERT"):
+            raise JobsUnavailable("disk is full")
+        write(self, statement, values)
+
+    async with serving() as queue:
+        job = await queue.submit("work", "fake", Size(7))
+        await until(queue, job, begun)
+        monkeypatch.setattr(JobStore, "_write", until_there_is_room)
+        work.go.set()
+        assert (await ended(queue, job)).status == "done"
+        assert (await queue.get(job.id)).status == (await queue.cancel(job.id)).status == "done"
+        assert [seen.status async for seen in queue.watch(job.id)] == ["done"]
+        full = False
+        async with asyncio.timeout(5):
+            while job.id in queue._live:
+                await asyncio.sleep(0.01)
+        assert (await queue.get(job.id)).status == "done"
+    kept = JobStore(tmp_path)
+    kept.open()
+    assert kept.get(job.id).status == "done"
+    kept.close()
+
+
+async def test_cancel_when_it_can_not_be_kept_then_it_counts_all_the_same(
+    serving: Callable[..., Any], work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as queue:
+        job = await queue.submit("work", "fake", Size(7))
+        await until(queue, job, begun)
+        with monkeypatch.context() as patch:
+            patch.setattr(JobStore, "end", lambda self, job: (_ for _ in ()).throw(JobsUnavailable("disk is full")))
+            assert (await queue.cancel(job.id)).status == "cancelled"
+            assert (await queue.get(job.id)).status == "cancelled"
+
+
+async def test_submit_when_too_many_wait_then_429_and_a_place_is_free_again_when_one_is_cancelled(
+    serving: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.jobs.queue.MAX_WAITING", 3)
+    async with serving() as queue:
+        jobs = [await queue.submit("work", "fake", Size(number)) for number in range(3)]
+        assert (await queue.submit("work", "fake", Size(0))).id == jobs[0].id
+        with pytest.raises(Overloaded) as caught:
+            await queue.submit("work", "fake", Size(4))
+        assert caught.value.retry_after_s
+        await queue.cancel(jobs[2].id)
+        await queue.submit("work", "fake", Size(4))
+        page, more = await queue.find("queued", limit=1)
+        assert (len(page), more) == (1, True)
+        rest, more = await queue.find("queued", limit=9, after=page[0].id)
+        assert [seen.id for seen in rest] == [jobs[1].id] and not more

@@ -56,9 +56,9 @@ def test_job_when_kept_then_it_is_read_as_it_was_also_by_the_next_server(store: 
     assert after.get("job-1") == job(1)
     done = ended(job(2), status="done", fraction=1.0, result={"vector": "v-1"}, started=1500.0)
     assert after.get("job-2") == done
-    assert after.find() == [done, job(1)]
-    assert after.find("queued") == after.queued() == [job(1)] and after.find("failed") == []
-    assert after.find(model="other") == []
+    assert after.find(None, 9) == [done, job(1)]
+    assert after.queued() == [job(1)]
+    assert after.find("other", 9) == []
 
 
 def test_job_when_there_is_none_then_not_found(store: JobStore) -> None:
@@ -167,4 +167,33 @@ def test_store_when_closed_then_it_says_so(store: JobStore) -> None:
     store.close()
     store.close()
     with pytest.raises(JobsUnavailable, match="closed"):
-        store.find()
+        store.find(None, 9)
+
+
+def test_list_when_there_are_many_then_it_comes_in_pages(store: JobStore) -> None:
+    for number in range(5):
+        store.add(job(number))
+    assert [each.id for each in store.find(None, 2)] == ["job-4", "job-3"]
+    assert [each.id for each in store.find(None, 9, after="job-3")] == ["job-2", "job-1", "job-0"]
+    with pytest.raises(NotFound):
+        store.find(None, 9, after="job-9")
+
+
+def test_list_when_a_row_is_damaged_then_the_others_are_told(store: JobStore, tmp_path: Path) -> None:
+    for number in range(3):
+        store.add(job(number))
+    store.close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("UPDATE jobs SET result = '{' WHERE id = 'job-1'")
+        connection.execute("UPDATE jobs SET status = 'odd' WHERE id = 'job-2'")
+    connection.close()
+    store.open()
+    assert [each.id for each in store.find(None, 9)] == ["job-0"]
+    with pytest.raises(NotFound):
+        store.get("job-1")
+
+
+def test_add_when_the_file_is_gone_then_it_says_so(store: JobStore, tmp_path: Path) -> None:
+    (tmp_path / FILE).unlink()
+    with pytest.raises(JobsUnavailable, match="gone"):
+        store.add(job(1))
