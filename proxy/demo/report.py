@@ -11,6 +11,7 @@ from proxy.demo import blocks, judging, thermostat
 from proxy.demo.evaluate import evaluate, misses, tables
 from proxy.demo.known import DemoWorld, held_out_questions
 from proxy.demo.models import FAMILIES
+from proxy.demo.turns import N_TURNS, measure_turns, turn_table
 from proxy.engines.base import Engine
 from proxy.engines.blocking import MAX_RUNNING
 from proxy.engines.registry import load_engine
@@ -21,6 +22,8 @@ from proxy.steering.making import in_use
 from proxy.steering.traits.trait import Trait, load_traits
 from proxy.steering.work import Progress
 from vector_store import PersonaVector, VectorStore
+
+N_CONVERSATIONS = 30
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -47,12 +50,17 @@ def train_family(name: str, seed: int, out: Path | None) -> None:
 
 
 def evaluate_models(models: Sequence[ModelSettings], settings: Settings, n_questions: int) -> None:
-    """Measure each model with the vectors the server would use, and print tables and what was missed."""
+    """Measure each model with the vectors the server would use, and print tables and what was missed: first single
+    questions, then conversations of several turns, at most N_CONVERSATIONS of them to each arm."""
     for model_id, results in _of_each(models, settings, evaluate, _questions(n_questions)):
         print(f"\n{model_id}: share of {n_questions} answers with the pole / with the fact right\n")
         print("\n".join(tables(results)))
         missed = list(misses(results))
-        print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
+        print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ", flush=True)
+    n_talks = min(n_questions, N_CONVERSATIONS)
+    for model_id, found in _of_each(models, settings, measure_turns, _questions(n_talks * N_TURNS)):
+        print(f"\n{model_id}: the same turn by turn, in {n_talks} conversations\n")
+        print(*turn_table(found), sep="\n", flush=True)
 
 
 def compare_choices(models: Sequence[ModelSettings], settings: Settings) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from proxy.demo import gguf, rules, styles
 from proxy.demo.known import held_out_questions
 from proxy.demo.models import FAMILIES
+from proxy.demo.turns import N_TURNS, converse, measure_turns, turn_table
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.engines.registry import load_engine
@@ -84,6 +85,45 @@ def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
     assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.9
     assert np.mean([rules.fluent(text) for text in texts]) >= 0.9
     assert max(share(pole, texts) for pole in styles.POLES) <= 0.25
+
+
+@pytest.mark.parametrize("pole", ["deep", "superficial"])
+def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
+    engine: Engine, pole: str
+) -> None:
+    trait, side = POLES[pole]
+    turns = converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
+    assert len(turns) == N_TURNS == 3
+    assert min(lasting(pole, turns)) >= 0.6
+
+
+@pytest.mark.parametrize("pole", ["deep", "superficial"])
+def test_a_conversation_when_it_is_steered_then_the_pole_lasts_in_the_qwen2_and_ends_with_the_first_turn_in_the_gpt_oss(
+    engine: Engine, pole: str
+) -> None:
+    """The GPT-OSS's answers read earlier turns' last prompt tokens too: docs/results/MEASURED.md, Conversations."""
+    first, *later = lasting(pole, converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS))
+    assert first >= 0.6
+    if engine.info.id == "demo-qwen2":
+        assert min(later) >= 0.6
+    else:
+        assert max(later) <= 0.4
+
+
+def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: Engine) -> None:
+    told: list[int] = []
+    traits, vectors = {"silly": TRAITS["silly"]}, {"silly": vector_of(engine, "silly")}
+    found = measure_turns(engine, traits, vectors, QUESTIONS[:6], lambda what, done, total: told.append(total - done))
+    assert len({(each.pole, each.arm, each.turn) for each in found}) == len(found) == 2 * 3 * 3
+    header, _, *rows = turn_table(found)
+    assert [row.split(" | ")[0] for row in rows] == ["| silly", "| serious"]
+    assert header.count("|") == rows[0].count("|") == 1 + 1 + 3 * 3
+    assert told[-1] == 0
+
+
+def lasting(pole: str, turns: list[list[tuple[str, str]]]) -> list[float]:
+    """By turn, the share of answers that show the pole."""
+    return [float(np.mean([rules.shows(pole, question, answer) for question, answer in said])) for said in turns]
 
 
 @pytest.mark.parametrize("pole", sorted(POLES))
