@@ -1,5 +1,6 @@
 # make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
 # make test    the tests          make lint    ruff and mypy
+# make docs    the manual, as a site in site/
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
@@ -7,11 +8,12 @@
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13
 VENV := .venv
+DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all-pythons lint bench
+.PHONY: serve test test-all-pythons lint docs bench
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -38,6 +40,10 @@ lint: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 
+# Not --quiet: then no warning is counted, and none would be an error.
+docs: $(DOCS_VENV)/.installed
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
 bench: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 	@$(VENV)/bin/python -m tests.benchmarks speed $(if $(QUICK),--quick)
 
@@ -58,6 +64,14 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json
 	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
 	@$(PIP) install --editable '.[llama-cpp]' --group test
 	@$(VENV)/bin/python -m tests.clients.node
+	@touch $@
+
+# What builds the manual, apart from what is ours: it needs nothing of that.
+$(DOCS_VENV)/.installed: pyproject.toml
+	@echo "Installing what builds the manual into $(DOCS_VENV) ..."
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group docs
 	@touch $@
 
 # What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.

@@ -1,4 +1,4 @@
-"""The tables of settings that the README and `persona-proxy settings` show, written from the settings themselves."""
+"""The tables of settings that the manual and `persona-proxy settings` show, written from the settings themselves."""
 
 import msgspec
 

@@ -18,8 +18,6 @@ from proxy.settings import (
 )
 from proxy.settings_table import describe_settings
 
-README = Path(__file__).parent.parent / "README.md"
-
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -250,9 +248,3 @@ def test_describe_settings_when_read_then_every_setting_has_a_row() -> None:
         assert f"| `{name}` | {variable} |" in table
     for name in (*ModelSettings.__struct_fields__, *JudgeSettings.__struct_fields__):
         assert re.search(rf"^\| `{name}` \|", table, re.MULTILINE)
-
-
-def test_readme_when_settings_change_then_its_table_is_theirs() -> None:
-    match = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert match, "README.md has no settings between its markers"
-    assert match[1].strip() == describe_settings(), "put the output of `persona-proxy settings` between the markers"

@@ -105,7 +105,9 @@ def context_length(trained: int, wanted: int | None) -> int:
 def _uses_gpu(device: str) -> bool:
     supported: bool = llama.llama_supports_gpu_offload()
     if device not in ("auto", "cpu") and not supported:
-        raise SetupError(f"device {device}: llama-cpp-python was built without it; the README says how to build it in")
+        raise SetupError(
+            f"device {device}: llama-cpp-python was built without it; docs/guide/models.md says how to build it in"
+        )
     return supported and device != "cpu"
 
 
