@@ -4,12 +4,12 @@ What endpoints do with the answers' text is theirs. Knows nothing of HTTP: who w
 the steps that take time. Lives on one event loop.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-
-import anyio.to_thread
 
 from proxy.chat.personas import label
 from proxy.chat.prepare import Asked, Preparation, Prepared
@@ -21,6 +21,9 @@ from proxy.engines.registry import Registry
 from proxy.errors import ProxyError
 from proxy.steering.monitor import Monitor, ProjectionRecord, SeriesKey
 
+# Prompts that are rendered and tokenised at once. What waits for its turn is dropped when its client goes; what has
+# begun ends, since a thread can't be stopped, so few may.
+PREPARING = 4
 MAX_SEED = 2**63  # seeds are below it, and wrap around
 
 
@@ -32,6 +35,7 @@ class Turns:
         self.scheduler = scheduler
         self.preparation = preparation
         self.monitor = monitor
+        self.preparing = ThreadPoolExecutor(PREPARING, "prepare")
 
     def admit(self, model: str, places: int, field: str = "n") -> "Turn":
         """A turn with places for so many answers of the model. See Scheduler.admit for what it raises."""
@@ -63,7 +67,7 @@ class Turn:
         def work() -> list[Prepared]:
             return [prepare(each) for each in asked]
 
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await asyncio.get_running_loop().run_in_executor(self._turns.preparing, work)
 
     def start(
         self, engine: Engine, prepared: Prepared, seed: int | None, stops: Sequence[str] = (), *, tools: bool = False

@@ -83,6 +83,12 @@ class ResponseFormat(msgspec.Struct):
     json_schema: JsonSchema | None = None
 
 
+class RequestMetadata(msgspec.Struct):
+    """OpenAI's free-form `metadata`, of which only this is read. The rest is not even decoded."""
+
+    persona: str | None = None
+
+
 class ChatRequest(msgspec.Struct):
     """`model` may be `model:persona` or `model:persona@coefficient`. A field that is null counts as left out."""
 
@@ -104,7 +110,7 @@ class ChatRequest(msgspec.Struct):
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
     n: Annotated[int, Meta(ge=1, le=8)] | None = None
     user: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: RequestMetadata | None = None
     reasoning_effort: ReasoningEffort | None = None
     tools: list[ToolOffer] | None = None
     tool_choice: Any = None

@@ -3,10 +3,12 @@
 Litestar would convert "1" to 1 and true to 1.0 on its own; here a wrong type is an error.
 """
 
+import gc
 import json
 import math
 import re
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,17 +32,33 @@ T = TypeVar("T")
 _PLACE = re.compile(r"(.*) - at (`key` in )?`\$(.*)", re.DOTALL)
 # What a page can send anywhere without asking first; a form's is also what curl says of itself.
 _SIMPLE_TYPES = ("text/plain", "multipart/form-data")
+MAX_SEARCHED = 100_000  # bytes of a body that is searched for its fault; a longer one takes too long
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def decode(body: bytes, type_: type[T]) -> T:
     """The struct in a JSON body. InvalidRequest for anything else; `param` is the path of the field at fault."""
     try:
-        return msgspec.json.decode(body, type=type_)
+        with _without_collections(body):
+            return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error), type_) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(body, error, type_) from None
+
+
+@contextmanager
+def _without_collections(body: bytes) -> Iterator[None]:
+    """A million small values would have Python look through all it holds many times, seconds in which nobody is
+    answered; what a decoder makes has no circles."""
+    if len(body) <= MAX_SEARCHED or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _wrong_field(message: str, type_: type) -> InvalidRequest:
@@ -62,9 +80,10 @@ def _wrong_field(message: str, type_: type) -> InvalidRequest:
 
 
 def _not_json(body: bytes, error: Exception, type_: type) -> InvalidRequest:
-    # Python clients write NaN and Infinity, which JSON does not have: say which field holds it.
+    # Python clients write NaN and Infinity, which JSON does not have: say which field holds it. In a long body the
+    # search would hold up everybody's requests.
     try:
-        path = next(_not_finite(json.loads(body), ""), "")
+        path = next(_not_finite(json.loads(body), ""), "") if len(body) <= MAX_SEARCHED else ""
     except (ValueError, RecursionError):
         path = ""
     if path:

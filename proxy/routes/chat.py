@@ -99,9 +99,7 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
 def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[PersonaSource]:
     """What the request itself says of personas, first to last."""
     header = request.headers.get("x-persona-coefficient")
-    in_metadata = (data.metadata or {}).get("persona")
-    if not isinstance(in_metadata, str | None):
-        raise InvalidRequest("metadata.persona: must be text, a persona's name", param="metadata.persona")
+    in_metadata = None if data.metadata is None else data.metadata.persona
     return [
         PersonaSource(data.persona, data.coefficient),
         PersonaSource(

@@ -1,7 +1,8 @@
 """Time limits that uvicorn does not have: nobody keeps a connection by sending nothing, or next to nothing.
 
 uvicorn itself ends connections that stay idle after an answer (`keep_alive_s` in the settings). The limits here end
-those that never send a whole request, and `serving.shutdown` those whose body does not come.
+those that never send a whole request or do not read their answer, and `serving.shutdown` those whose body does not
+come.
 """
 
 import asyncio
@@ -12,11 +13,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADERS_S = 20.0  # from a connection's opening, or a request's first byte, to the end of its headers
 
+UNREAD_S = 60.0  # from when a client stops reading what is sent to it
+
 
 class TimedProtocol(HttpToolsProtocol):
-    """uvicorn's connection, closed without a word when a request's headers take longer than `HEADERS_S`."""
+    """uvicorn's connection, closed without a word when a request's headers take longer than `HEADERS_S`, or when what
+    is sent has not been read for `UNREAD_S`."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -34,7 +39,18 @@ class TimedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_came()
+        self._was_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._was_read()
+        # Not closed but aborted: closing would wait for the client to read the rest.
+        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._was_read()
 
     def _wait_for_headers(self) -> None:
         self._headers_came()
@@ -44,6 +60,11 @@ class TimedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _was_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _close(self) -> None:
         self._deadline = None

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,29 @@ def test_connection_when_an_answer_takes_longer_than_headers_may_then_it_comes(a
     with socket.create_connection(address) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert received(client).endswith(b"ok")
+
+
+def test_connection_when_the_answer_is_not_read_then_the_app_is_told_that_the_client_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 0.2)
+    gone = threading.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        told = asyncio.ensure_future(receive())
+        while not told.done():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        if told.result()["type"] == "http.disconnect":
+            gone.set()
+
+    with (
+        running(endless, http=TimedProtocol, lifespan="off") as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert gone.wait(10)
 
 
 def test_files_when_the_system_allows_more_then_the_limit_is_raised() -> None:
