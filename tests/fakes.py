@@ -4,6 +4,7 @@ Its answer shows what reached it: it repeats the last user message, behind the s
 of the steering, as in "[+1.00] You said: hello". Some messages make it misbehave, see FakeEngine.
 """
 
+import codecs
 import contextlib
 import dataclasses
 import hashlib
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvicorn
@@ -21,6 +22,7 @@ from sse_starlette.sse import AppStatus
 
 from proxy.app import create_app
 from proxy.engines.base import (
+    Engine,
     Event,
     Failure,
     Finish,
@@ -28,6 +30,7 @@ from proxy.engines.base import (
     Generation,
     Message,
     ModelInfo,
+    Plan,
     Rollout,
     Span,
     SpanStats,
@@ -184,13 +187,33 @@ class FakeEngine:
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
     ) -> dict[Span, SpanStats]:
         shape = (len(rollouts), N_LAYERS, HIDDEN)
+        if progress is not None:
+            progress(len(rollouts))
         return {span: SpanStats(np.ones(shape, np.float32), np.ones(shape[:2], np.float32)) for span in spans}
 
+    def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
+        lengths = [1 if span == "last_prompt" else len(rollout.response) for rollout in rollouts]
+        return [np.ones((length, len(blocks), HIDDEN), np.float32) for length in lengths]
+
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        if progress is not None:
+            progress(len(rollouts))
+        return [-np.asarray(rollout.response, np.float32) for rollout in rollouts]
+
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
-        return np.zeros((len(prompts), len(token_ids)), np.float32)
+        return np.tile(-np.asarray(token_ids, np.float32), (len(prompts), 1))
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return [decoder.decode(bytes([id_])) for id_ in token_ids]
 
     def check_schema(self, schema: str) -> None:
         if "!impossible" in schema:
@@ -204,6 +227,10 @@ class FakeEngine:
             self._closed = True
             self._wake.notify()
         self._worker.join()
+
+
+if TYPE_CHECKING:
+    _: Engine = FakeEngine()
 
 
 def _told(token: Token, n_top: int | None) -> Token:

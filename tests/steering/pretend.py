@@ -8,10 +8,13 @@ span, and too much of it turns words to gibberish.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from proxy.engines.base import (
+    Engine,
     Event,
     Finish,
     FloatArray,
@@ -118,9 +121,20 @@ class PretendEngine:
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         raise AssertionError("the pretend model is no judge")
 
+    def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
+        raise AssertionError("the pretend model is in no transfer")
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        return [chr(id_) for id_ in token_ids]
+
+    def check_schema(self, schema: str) -> None: ...
+
+    def speller(self) -> Callable[[int], bytes]:
+        return lambda id_: chr(id_).encode()
+
     def close(self) -> None: ...
 
-    def _shares(self, prompt: Sequence[int], plan: Plan) -> np.ndarray:
+    def _shares(self, prompt: Sequence[int], plan: Plan) -> npt.NDArray[np.float64]:
         """How likely each of the words is."""
         level, noise = self._asked(prompt), float(self.broken)
         for item in plan.interventions:
@@ -129,12 +143,17 @@ class PretendEngine:
             level += along if (item.block, item.positions) == (BEST_BLOCK, BEST_SPAN) else 0.1 * along
             noise += max(0.0, float(np.linalg.norm(item.vector)) / RESIDUAL_NORM - 1.2)
         shares = np.array([max(level, 0.0), max(-level, 0.0), max(0.0, 1 - abs(level)), 4 * noise])
-        return shares / shares.sum()
+        likely: npt.NDArray[np.float64] = shares / shares.sum()
+        return likely
 
     def _asked(self, prompt: Sequence[int]) -> float:
         text = "".join(map(chr, prompt))
         asked = text.partition("\nuser:")[0] if text.startswith("system:") else ""
         return self.obedience * (("be silly" in asked) - ("be serious" in asked))
+
+
+if TYPE_CHECKING:
+    _: Engine = PretendEngine()
 
 
 class PretendJudge:

@@ -11,16 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from proxy.engines.base import (
+    Engine,
     Event,
     Finish,
     FloatArray,
     Generation,
     Message,
     ModelInfo,
+    Plan,
     Rollout,
     Run,
     Span,
@@ -43,7 +46,7 @@ class PairedEngine:
     cut: str
     hidden: int
     best_block: int
-    opening: str = ""  # of an answer, after the prompt
+    header: str = ""  # of an answer, after the prompt
     world: str | None = None
     keeps_answers: bool = True
     captured: list[tuple[int, Span, tuple[int, ...]]] = field(default_factory=list)
@@ -57,14 +60,18 @@ class PairedEngine:
             self.id, "pretend", N_LAYERS, self.hidden, 500, fingerprint, "transformers", "cpu", "float32", self.world
         )
 
+    @property
+    def opening(self) -> list[int]:
+        return self._ids(self.header, rf"<\w+>|{self.cut}")
+
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:
         text = ""
         for message in messages:
             content = message["content"] if self.keeps_answers else message["content"].upper()
-            opening = self.opening if message["role"] == "assistant" else ""
-            text += f"<{message['role']}>{opening}{content}<end>"
+            header = self.header if message["role"] == "assistant" else ""
+            text += f"<{message['role']}>{header}{content}<end>"
         return self._ids(text + "<assistant>", rf"<\w+>|{self.cut}")
 
     def encode(self, text: str) -> list[int]:
@@ -88,14 +95,14 @@ class PairedEngine:
             so_far = [self._text([])]
             if span == "response":
                 so_far = list(accumulate(self.pieces(rollout.response)))
-                so_far = [text.removeprefix(re.sub(r"<\w+>", "", self.opening)) for text in so_far]
+                so_far = [text.removeprefix(re.sub(r"<\w+>", "", self.header)) for text in so_far]
             meanings = [meaning(system[1] if system else "", text) for text in so_far]
             rows = [[self.residual(hidden, block) for block in blocks] for hidden in meanings]
             found.append(np.array(rows, np.float32))
         return found
 
     def capture(
-        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: object = None
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
     ) -> dict[Span, SpanStats]:
         shape = len(rollouts), N_LAYERS, self.hidden
         return {span: SpanStats(np.ones(shape, np.float32), np.full(shape[:2], 2.0, np.float32)) for span in spans}
@@ -109,6 +116,22 @@ class PairedEngine:
         """float32[MEANINGS, hidden]."""
         return _matrix(self.id, block, self.hidden)
 
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        raise AssertionError("the pair's answers are not scored")
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
+        raise AssertionError("neither of the pair is a judge")
+
+    def check_schema(self, schema: str) -> None: ...
+
+    def speller(self) -> Callable[[int], bytes]:
+        return lambda id_: self.vocabulary[id_].encode()
+
     def close(self) -> None: ...
 
     def _ids(self, text: str, cut: str) -> list[int]:
@@ -121,6 +144,10 @@ class PairedEngine:
 
     def _text(self, ids: Sequence[int]) -> str:
         return "".join(self.vocabulary[id_] for id_ in ids)
+
+
+if TYPE_CHECKING:
+    _: Engine = PairedEngine("", "", 0, 0)
 
 
 @cache
@@ -142,5 +169,5 @@ def word_model(**changes: object) -> PairedEngine:
 
 def letter_model(**changes: object) -> PairedEngine:
     """Three letters at a time, with a header before each answer."""
-    known = {"opening": "<channel>final<message>"} | changes
+    known = {"header": "<channel>final<message>"} | changes
     return PairedEngine("letters", r"\w{1,3}|\W", 16, best_block=2, **known)  # type: ignore[arg-type]
