@@ -1,5 +1,6 @@
 # make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
-# make test    the tests          make lint    ruff and mypy
+# make test    the tests (WORKERS=0 for one process)          make lint    ruff and mypy
+# make coverage   the tests, and how much of our code they run: apart, since on 3.11 they take half longer so
 # make docs    the manual, as a site in site/
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
@@ -7,19 +8,29 @@
 
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13
+WORKERS ?= 2
 VENV := .venv
 DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all-pythons lint docs bench
+# A file's tests stay in one process, where they share what they load.
+PARALLEL = -n $(WORKERS) --dist loadfile
+
+.PHONY: serve test coverage test-all-pythons lint docs bench
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed-for-tests
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest $(PARALLEL)
+
+# The total and the modules that are run least; what only processes of their own run does not count.
+coverage: $(VENV)/.installed-for-tests
+	@export COVERAGE_CORE=$$($(VENV)/bin/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")'); \
+		$(VENV)/bin/python -m pytest $(PARALLEL) --cov=proxy --cov=vector_store --cov-report=
+	@$(VENV)/bin/python -m coverage report --sort=cover | sed -n '1,17p;$$p'
 
 # An interpreter that is not on the path is looked for where pyenv puts it.
 test-all-pythons:

@@ -3,6 +3,7 @@
 The demo world is known to steering, as it is in the server and on the command line.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from proxy import demo
 from proxy.settings import ENVIRONMENT_PREFIX, Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second thread costs more than it brings
+
 demo.register()
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of garbage collection, of which every engine that closes does a whole one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

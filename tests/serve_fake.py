@@ -21,6 +21,6 @@ def load(settings: ModelSettings, max_batch: int) -> FakeEngine:
 
 
 if __name__ == "__main__":
-    server.Registry = partial(Registry, load=load)  # type: ignore[misc, assignment]
+    setattr(server, "Registry", partial(Registry, load=load))  # noqa: B010
     server.DRAIN_S = 2.0
     sys.exit(cli.main())

@@ -24,8 +24,8 @@ def never() -> None: ...
 
 @contextmanager
 def nobody(model_id: str, check: Check) -> Iterator[Engine]:
-    raise AssertionError("no model is needed")
-    yield
+    assert model_id is None, "no model is needed"
+    yield PretendEngine()
 
 
 @pytest.fixture

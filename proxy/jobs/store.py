@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     starts INTEGER NOT NULL DEFAULT 0
 )
 """
+Values = Sequence[Any] | Mapping[str, Any]  # of a statement's places: in order, or by name
+
 FIELDS = "id, kind, model, parameters, status, created, started, ended, doing, fraction, error, result"
 
 
@@ -149,9 +151,10 @@ class JobStore:
         if after is not None:
             self.get(after)
         return self._read(
-            "WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?2)) "
-            "ORDER BY number DESC LIMIT ?3",
-            (model, after, limit),
+            "WHERE (:model IS NULL OR model = :model) "
+            "AND (:after IS NULL OR number < (SELECT number FROM jobs WHERE id = :after)) "
+            "ORDER BY number DESC LIMIT :limit",
+            {"model": model, "after": after, "limit": limit},
         )
 
     def queued(self) -> list[Job]:
@@ -168,9 +171,9 @@ class JobStore:
     def progressed(self, job_id: str, doing: str, fraction: float) -> None:
         """How far a running job is."""
         self._write(
-            "UPDATE jobs SET doing = ?1, starts = iif(?2 > fraction, 1, starts), fraction = max(fraction, ?2) "
-            "WHERE id = ?3",
-            (doing, fraction, job_id),
+            "UPDATE jobs SET doing = :doing, starts = iif(:fraction > fraction, 1, starts), "
+            "fraction = max(fraction, :fraction) WHERE id = :id",
+            {"doing": doing, "fraction": fraction, "id": job_id},
         )
 
     def put_back(self, job_ids: Iterable[str]) -> None:
@@ -186,19 +189,19 @@ class JobStore:
             (job.status, job.ended, job.doing, job.fraction, job.error, result, job.id),
         )
 
-    def _write(self, statement: str, values: Iterable[object] = ()) -> None:
+    def _write(self, statement: str, values: Values = ()) -> None:
         self._execute(statement, values)
 
-    def _read(self, condition: str, values: Iterable[object]) -> list[Job]:
+    def _read(self, condition: str, values: Values) -> list[Job]:
         rows = self._execute(f"SELECT {FIELDS} FROM jobs {condition}", values)
         jobs = (_job(dict(zip(FIELDS.split(", "), row, strict=True))) for row in rows)
         return [job for job in jobs if job is not None]
 
-    def _execute(self, statement: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
+    def _execute(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         with self._saying_why(), self._lock:
             if self._connection is None:
                 raise JobsUnavailable("The queue of jobs is closed.")
-            return self._connection.execute(statement, tuple(values)).fetchall()
+            return self._connection.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
     def _saying_why(self) -> Iterator[None]:

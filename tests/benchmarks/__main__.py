@@ -11,7 +11,7 @@ import torch
 from proxy.cli.console import ProgressBar
 from proxy.engines.transformers.loading import choose_device
 from proxy.errors import SetupError
-from tests.benchmarks import results
+from tests.benchmarks import records
 from tests.benchmarks.client import BenchmarkError
 from tests.benchmarks.contenders import NAMES, ours
 from tests.benchmarks.models import DEMO, MODELS, usual
@@ -84,16 +84,16 @@ def _speed(args: argparse.Namespace) -> int:
     device, machine = _place(args.device)
     models = [MODELS[name] for name in args.model] if args.model else [DEMO] if args.quick else usual(device)
     names = list(dict.fromkeys(["ours", *(args.server or NAMES)]))
-    path = args.out or results.FOLDER / f"{machine.name}.json"
-    measured = results.Results(machine)
+    path = args.out or records.FOLDER / f"{machine.name}.json"
+    measured = records.Results(machine)
     for model in models:
         with ProgressBar(sys.stderr) as progress:
             result = measure_model(model, names, device, machine.cores, Effort(args.quick), progress)
         measured.put(result)
         if not args.quick or args.out:
-            kept = results.read(path, machine)
+            kept = records.read(path, machine)
             kept.put(result)
-            results.write(path, kept)
+            records.write(path, kept)
     print(render([measured]))
     missed = [line for result in measured.models for line in misses(result)]
     print("\nmissed:" if missed else "\neverything wanted was met", *missed, sep="\n- ")
@@ -104,14 +104,14 @@ def _soak(args: argparse.Namespace) -> int:
     if args.requests < 100:
         raise SetupError(f"--requests must be at least 100, not {args.requests}")
     device, machine = _place(args.device)
-    path = args.out or results.FOLDER / f"{machine.name}.json"
+    path = args.out or records.FOLDER / f"{machine.name}.json"
     model = MODELS[args.model]
     server = ours(model, model.prepared(), device)
     with ProgressBar(sys.stderr) as progress:
         result = asyncio.run(soak(server, args.requests, 1, progress))
-    kept = results.read(path, machine)
+    kept = records.read(path, machine)
     kept.put(result)
-    results.write(path, kept)
+    records.write(path, kept)
     first, last = result.rss_mb[0], result.rss_mb[-1]
     print(
         f"{first[1]:.1f} MB after {first[0]} requests, {last[1]:.1f} MB after {last[0]}; "
@@ -124,15 +124,15 @@ def _soak(args: argparse.Namespace) -> int:
 
 
 def _tables(args: argparse.Namespace) -> int:
-    print(render(results.read_all()))
+    print(render(records.read_all()))
     return 0
 
 
-def _place(wanted: str) -> tuple[str, results.Machine]:
+def _place(wanted: str) -> tuple[str, records.Machine]:
     """The device to run on, and the machine with its name. SetupError for one that is not there."""
     device = choose_device(wanted)
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return device.type, results.this_machine(gpu)
+    return device.type, records.this_machine(gpu)
 
 
 if __name__ == "__main__":

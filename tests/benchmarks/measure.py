@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tests.benchmarks.client import BenchmarkError, Burst, burst
-from tests.benchmarks.results import Load
+from tests.benchmarks.records import Load
 from tests.benchmarks.servers import SHORT_ANSWER, Condition, Running, Server, running
 
 CONCURRENCIES = (1, 4, 8, 16, 32)

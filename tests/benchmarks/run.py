@@ -15,7 +15,7 @@ from tests.benchmarks.client import BenchmarkError
 from tests.benchmarks.contenders import CONTENDERS, OTHERS, contender
 from tests.benchmarks.measure import CONCURRENCIES, Measured, Progress, Workload, measure
 from tests.benchmarks.models import BenchmarkModel, Prepared
-from tests.benchmarks.results import Extraction, ModelResult, ServerResult, StepCost, today, versions
+from tests.benchmarks.records import Extraction, ModelResult, ServerResult, StepCost, today, versions
 
 TRIAL_CONCURRENCY = 8
 STEP_ROUNDS = 6  # each way comes first as often as any other

@@ -15,7 +15,7 @@ import psutil
 
 from tests.benchmarks.client import BenchmarkError, together
 from tests.benchmarks.measure import Progress
-from tests.benchmarks.results import SoakResult, today, versions
+from tests.benchmarks.records import SoakResult, today, versions
 from tests.benchmarks.servers import Running, Server, running
 
 CLIENTS = 24

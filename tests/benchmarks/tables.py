@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tests.benchmarks.results import Load, ModelResult, Results, ServerResult, StepCost
+from tests.benchmarks.records import Load, ModelResult, Results, ServerResult, StepCost
 
 CONDITIONS = {"unsteered": "unsteered", "one": "one persona", "mixed": "all different"}
 OTHERS = {

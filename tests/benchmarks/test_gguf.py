@@ -1,15 +1,19 @@
 """What is measured of GGUF models: files that never end an answer, steps with and without steering, who runs them."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
 from proxy.demo.models import MODELS_DIR  # noqa: E402
-from proxy.engines.base import Generation, Sampling  # noqa: E402
+from proxy.engines.base import FloatArray, Generation, Sampling  # noqa: E402
 from proxy.engines.blocking import generate_all  # noqa: E402
+from proxy.engines.llama_cpp.context import Context, StepToken  # noqa: E402
+from proxy.engines.llama_cpp.graph import GraphHook, StepSteering  # noqa: E402
 from proxy.engines.llama_cpp.model import LlamaModel, file_fingerprint  # noqa: E402
 from proxy.engines.registry import load_engine  # noqa: E402
 from proxy.settings import model_settings  # noqa: E402
@@ -72,8 +76,26 @@ def test_file_of_a_random_shape_when_quantised_then_answers_are_as_long_as_asked
     assert f16.prepared(tmp_path).path.stat().st_mtime_ns == made
 
 
-def test_callback_when_steps_are_measured_then_each_way_has_its_rounds(demo: Prepared) -> None:
+def test_callback_when_steps_are_measured_then_each_way_has_its_rounds_and_steered_is_steered(
+    demo: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, int]] = []
+    run = Context.run
+
+    def note(
+        context: Context, tokens: Sequence[StepToken], steering: StepSteering | None = None, *reading: Any
+    ) -> FloatArray:
+        if len(tokens) == 3:  # of an answer, not of the prompts
+            hooked = "without" if isinstance(context._hook, callback.NoHook) else "unsteered"
+            steps.append((hooked, 0) if steering is None else ("steered", len(steering.rows)))
+        return run(context, tokens, steering, *reading)
+
+    monkeypatch.setattr(Context, "run", note)
     cost = callback.measure(LlamaModel(demo.path), 3, 2)
+    told = {"without": ("without", 0), "unsteered": ("unsteered", 0), "steered": ("steered", 3)}
+    turns = ["without", "unsteered", "steered"]
+    order = [name for turn in range(3) for name in turns[turn:] + turns[:turn]]
+    assert steps == [told[name] for name in order for _ in range(callback.STEPS)]
     assert cost.pop("sequences") == 3
     assert set(cost) == {"without", "unsteered", "steered"}
     assert all(isinstance(times, list) and len(times) == 2 and min(times) > 0 for times in cost.values())
@@ -83,14 +105,14 @@ def test_callback_when_a_context_has_none_then_no_node_is_asked_for(
     demo: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LlamaModel(demo.path)
-    hooks: list[callback.GraphHook] = []
-    prepare = callback.GraphHook.prepare
+    hooks: list[GraphHook] = []
+    prepare = GraphHook.prepare
 
-    def note(hook: callback.GraphHook, *args: object) -> None:
+    def note(hook: GraphHook, *args: Any) -> None:
         hooks.append(hook)
-        prepare(hook, *args)  # type: ignore[arg-type]
+        prepare(hook, *args)
 
-    monkeypatch.setattr(callback.GraphHook, "prepare", note)
+    monkeypatch.setattr(GraphHook, "prepare", note)
     callback.measure(model, 8, 1)
     steered = [hook for hook in hooks if hook.seen]
     plain = [hook for hook in hooks if isinstance(hook, callback.NoHook)]

@@ -74,7 +74,7 @@ async def test_soak_when_clients_come_and_go_then_all_are_counted_and_memory_is_
 
 @pytest.mark.parametrize(("sizes", "expected"), [([100, 101, 100, 102], True), ([100, 105, 110, 120], False)])
 def test_flat_when_memory_grows_then_it_is_not(sizes: list[float], expected: bool) -> None:
-    from tests.benchmarks.results import SoakResult
+    from tests.benchmarks.records import SoakResult
 
     rss = [(index, size) for index, size in enumerate(sizes) for _ in range(10)]
     result = SoakResult(model="m", date="d", versions={}, requests=4, cancelled=0, rss_mb=rss, slope_mb=0.0)

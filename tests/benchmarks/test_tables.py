@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 
 from proxy.errors import SetupError
-from tests.benchmarks import results
+from tests.benchmarks import records
 from tests.benchmarks.__main__ import main
-from tests.benchmarks.results import Extraction, Load, Machine, ModelResult, Results, ServerResult, SoakResult, StepCost
+from tests.benchmarks.records import Extraction, Load, Machine, ModelResult, Results, ServerResult, SoakResult, StepCost
 from tests.benchmarks.servers import CONDITIONS, Condition
 from tests.benchmarks.tables import misses, render
 
@@ -109,18 +109,18 @@ def test_results_when_written_then_read_back_and_a_model_measured_again_replaces
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "results" / f"{MACHINE.name}.json"
-    kept = results.read(path, MACHINE)
+    kept = records.read(path, MACHINE)
     for alone in (1.0, 2.0):
         kept.put(result(alone=alone))
     for requests in (9, 8):
         kept.put(structs.replace(soaked("m"), requests=requests))
-    results.write(path, kept)
-    assert [soak.requests for soak in results.read(path, MACHINE).soaks] == [8]
-    assert [model.alone_tokens_per_s for model in results.read(path, MACHINE).models] == [[2.0, 2.0]]
-    assert results.read_all(path.parent) == [kept]
+    records.write(path, kept)
+    assert [soak.requests for soak in records.read(path, MACHINE).soaks] == [8]
+    assert [model.alone_tokens_per_s for model in records.read(path, MACHINE).models] == [[2.0, 2.0]]
+    assert records.read_all(path.parent) == [kept]
     path.write_text("[]")
     with pytest.raises(SetupError, match="cpu-2-cores.json"):
-        results.read(path, MACHINE)
+        records.read(path, MACHINE)
 
 
 def test_machine_when_models_run_on_a_gpu_then_its_file_is_named_after_it() -> None:
@@ -149,4 +149,4 @@ def test_command_when_used_wrongly_then_exit_code_is_two(
 def test_readme_when_results_change_then_its_tables_are_theirs() -> None:
     match = re.search(r"<!-- benchmark -->\n(.*?)\n<!-- /benchmark -->", PAGE.read_text("utf-8"), re.DOTALL)
     shown = match[1].strip() if match else ""
-    assert shown == render(results.read_all()), "put the output of `python -m tests.benchmarks tables` between them"
+    assert shown == render(records.read_all()), "put the output of `python -m tests.benchmarks tables` between them"

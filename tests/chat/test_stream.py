@@ -1,13 +1,15 @@
 """What reaches a client of a generation: every character up to a stop string, in chunks the OpenAI SDKs understand."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, Literal
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, StopFilter, completion, error_frame, frame
-from proxy.engines.base import Event, Finish, Token
+from proxy.engines.base import Finish, Token
 from proxy.errors import EngineFailure
 from proxy.protocol.chat import ChatChunk
 from proxy.protocol.steering import UNSTEERED
@@ -60,15 +62,15 @@ def test_stop_filter_when_nothing_can_become_a_stop_then_nothing_is_held(
             assert held == "" or any(stop.startswith(held) for stop in stops)
 
 
-def events(*texts: str, reason: str = "stop") -> list[Event]:
-    return [*(Token(1, text) for text in texts), Finish(reason)]  # type: ignore[arg-type]
+def events(*texts: str, reason: Literal["stop", "length"] = "stop") -> list[Token | Finish]:
+    return [*(Token(1, text) for text in texts), Finish(reason)]
 
 
 def chunks_of(
-    answers: list[GrowingChoice], fed: list[tuple[int, Event]], *, include_usage: bool = False
+    answers: list[GrowingChoice], fed: Sequence[tuple[int, Token | Finish]], *, include_usage: bool = False
 ) -> list[ChatChunk]:
     sequence = ChunkSequence(HEAD, answers, include_usage=include_usage)
-    middle = [chunk for index, event in fed for chunk in sequence.feed(index, event)]  # type: ignore[arg-type]
+    middle = [chunk for index, event in fed for chunk in sequence.feed(index, event)]
     return [*sequence.opening(), *middle, *sequence.closing()]
 
 
@@ -80,16 +82,17 @@ def test_chunks_when_streamed_then_deltas_add_up_to_the_unstreamed_answer(
     chunks = chunks_of([GrowingChoice(stops)], [(0, event) for event in fed])
     whole = GrowingChoice(stops)
     for event in fed:
-        whole.feed(event)  # type: ignore[arg-type]
+        whole.feed(event)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.content
     assert [chunk.choices[0].finish_reason for chunk in chunks].count("stop") == 1
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def decoded(chunk: ChatChunk) -> dict:
+def decoded(chunk: ChatChunk) -> dict[str, Any]:
     data = frame(chunk)
     assert data.startswith(b"data: {") and data.endswith(b"}\n\n")
-    return msgspec.json.decode(data.removeprefix(b"data: "))
+    body: dict[str, Any] = msgspec.json.decode(data.removeprefix(b"data: "))
+    return body
 
 
 def test_chunks_when_streamed_then_role_comes_first_and_once() -> None:
@@ -124,14 +127,14 @@ def test_chunks_when_two_choices_interleave_then_indices_open_in_order() -> None
 def test_answer_when_a_stop_string_is_complete_then_it_is_over() -> None:
     answer = GrowingChoice(["\n"])
     for event in events("one", "\n", "two", reason="length"):
-        answer.feed(event)  # type: ignore[arg-type]
+        answer.feed(event)
     assert (answer.content, answer.finish_reason, answer.tokens) == ("one", "stop", 2)
 
 
 def test_answer_when_it_ends_on_half_a_stop_string_then_that_half_is_shown() -> None:
     answer = GrowingChoice(["END"])
     for event in events("an E", "N"):
-        answer.feed(event)  # type: ignore[arg-type]
+        answer.feed(event)
     assert answer.content == "an EN"
 
 
@@ -147,7 +150,7 @@ def test_reasoning_when_streamed_then_under_both_names_and_not_in_the_content() 
 def test_message_when_nothing_was_reasoned_then_has_no_reasoning() -> None:
     answer = GrowingChoice()
     for event in events("a"):
-        answer.feed(event)  # type: ignore[arg-type]
+        answer.feed(event)
     message = msgspec.to_builtins(completion(HEAD, [answer]))["choices"][0]["message"]
     assert message == {"content": "a", "role": "assistant", "refusal": None}
 

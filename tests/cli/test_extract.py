@@ -13,7 +13,7 @@ import pytest
 
 from proxy.cli.console import Console, ProgressBar
 from proxy.cli.results import extracted_lines
-from proxy.engines.base import Engine, Event, Generation, Run
+from proxy.engines.base import Engine, Event, Generation, Run, Span, SpanStats
 from proxy.engines.blocking import MAX_RUNNING
 from proxy.errors import SetupError
 from proxy.jobs.kinds import vectors
@@ -109,7 +109,7 @@ def test_what_a_judge_says_that_tells_nothing_apart_is_not_shown(tmp_path: Path)
 
 def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
     class Selective(PretendEngine):
-        def _asked(self, prompt: list[int]) -> float:  # type: ignore[override]
+        def _asked(self, prompt: Sequence[int]) -> float:
             return 0.0 if "serenade" in "".join(map(chr, prompt)) else super()._asked(prompt)
 
     bad = make_trait("lyrical", "lyrical", "prosaic")
@@ -122,7 +122,7 @@ def test_a_trait_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
 
 def test_what_can_not_work_is_said_before_anything_is_generated(tmp_path: Path) -> None:
     class Mute(PretendJudge):
-        def score(self, answers: object) -> list:  # type: ignore[override]
+        def score(self, answers: Sequence[Answer]) -> list[Score | None]:
             raise SetupError("this model can't judge")
 
     engine = PretendEngine()
@@ -137,7 +137,7 @@ def test_what_can_not_work_is_said_before_anything_is_generated(tmp_path: Path) 
 class Breaking(PretendEngine):
     """Breaks off, as Ctrl-C does, when it is to read residuals."""
 
-    def capture(self, *args: object) -> dict:  # type: ignore[override]
+    def capture(self, *args: object) -> dict[Span, SpanStats]:
         raise KeyboardInterrupt
 
 

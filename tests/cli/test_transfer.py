@@ -1,5 +1,6 @@
 """`persona-proxy transfer`: maps fitted, vectors carried across, and one line for every mistake."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def obedient() -> Gated:
     return engine
 
 
-ENGINES = {"words": word_model, "letters": letter_model, "org/pretend": obedient}
+ENGINES: dict[str, Callable[[], Engine]] = {"words": word_model, "letters": letter_model, "org/pretend": obedient}
 PAIR = ("--source", "words=a/b", "--target")
 
 
@@ -37,7 +38,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.setenv(f"PERSONA_PROXY_{name.upper()}_DIR", str(tmp_path / name))
 
     def load(model: ModelSettings, max_batch: int) -> Engine:
-        return ENGINES[model.id]()  # type: ignore[return-value]
+        return ENGINES[model.id]()
 
     monkeypatch.setattr("proxy.engines.registry.load_engine", load)
     monkeypatch.setattr(vectors, "default_kind", lambda info, trait: PretendJudge())

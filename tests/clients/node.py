@@ -31,8 +31,7 @@ def run(*args: str, cwd: Path, env: dict[str, str] | None = None) -> str:
     )
     assert isinstance(result, subprocess.CompletedProcess)
     assert result.returncode == 0, result.stderr
-    output: str = result.stdout
-    return output
+    return str(result.stdout)
 
 
 if __name__ == "__main__":

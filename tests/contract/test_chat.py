@@ -58,7 +58,8 @@ def ask(client: httpx.Client, said: str = "hello", *, headers: dict[str, str] | 
 
 
 def said(answer: dict[str, Any], index: int = 0) -> str:
-    return answer["choices"][index]["message"]["content"]
+    content: str = answer["choices"][index]["message"]["content"]
+    return content
 
 
 def refused(client: httpx.Client, **fields: Any) -> dict[str, Any]:
@@ -118,7 +119,8 @@ def test_persona_when_given_anywhere_then_the_model_is_steered(
 
 def test_channels_then_the_plan_is_limited_and_the_answer_says_so(client: httpx.Client, engine: FakeEngine) -> None:
     answer = ask(client, persona="silly", steering={"channels": ["final"]})
-    assert answer["steering"]["channels"] == ["final"] and engine.generations[-1].plan.channels == {"content"}
+    assert answer["steering"]["channels"] == ["final"]
+    assert engine.generations[-1].plan.channels == frozenset(("content",))
     assert "channels" not in ask(client, persona="silly")["steering"]
 
 
@@ -191,7 +193,7 @@ def test_content_parts_and_developer_role_then_read_as_text_and_system(client: h
 
 
 def test_sampling_fields_then_the_engine_gets_them(client: httpx.Client, engine: FakeEngine) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "temperature": 0.5,
         "top_p": 0.9,
         "top_k": 5,

@@ -67,7 +67,7 @@ def test_create_then_it_is_listed_shown_and_its_personas_are_known_at_once(
     created = client.post("/api/traits", json=WRITTEN)
     assert created.status_code == 200, created.text
     trait = created.json()
-    more = {"source": "written", "source_model": None, "built_in": False, "models": [], "vectors": []}
+    more: dict[str, Any] = {"source": "written", "source_model": None, "built_in": False, "models": [], "vectors": []}
     assert trait == {**WRITTEN, "question_sets": {}, **more}
     assert client.get("/api/traits/mood").json() == trait
     summaries = {each["id"]: each for each in client.get("/api/traits").json()["data"]}
@@ -183,8 +183,9 @@ def test_download_then_import_elsewhere_gives_the_same_trait_and_file(client: ht
     before = client.get("/api/traits/mood").json()
     client.delete("/api/traits/mood")
     content = b"# with love\n" + file.content
-    for form in ({"content": content}, {"files": {"file": ("any/name.toml", content)}}):
-        imported = client.post("/api/traits/import", **form)  # type: ignore[arg-type]
+    forms: list[dict[str, Any]] = [{"content": content}, {"files": {"file": ("any/name.toml", content)}}]
+    for form in forms:
+        imported = client.post("/api/traits/import", **form)
         assert imported.status_code == 200 and imported.json() == before
         assert (settings.traits_dir / "mood.toml").read_bytes() == content
         client.delete("/api/traits/mood")

@@ -1,5 +1,7 @@
 """The choice of places beside brute force: on other questions, and a choice that misses is called one."""
 
+from typing import Any
+
 import pytest
 
 from proxy.cli import main as cli
@@ -48,7 +50,12 @@ def test_compare_then_both_poles_on_questions_nothing_was_chosen_by(vector: Pers
 def test_brute_force_then_it_generates_at_every_place(vector: PersonaVector, monkeypatch: pytest.MonkeyPatch) -> None:
     scores: list[dict[Place, float]] = []
     real = blocks._told
-    monkeypatch.setattr(blocks, "_told", lambda *args: scores.append(args[2]) or real(*args))
+
+    def noted(*args: Any) -> Any:
+        scores.append(args[2])
+        return real(*args)
+
+    monkeypatch.setattr(blocks, "_told", noted)
     compared(vector, PretendJudge())
     assert all(
         len(of_places) == 2 * N_LAYERS and max(of_places, key=of_places.__getitem__) == BEST for of_places in scores

@@ -10,8 +10,8 @@ from proxy.engines.blocking import MAX_RUNNING, generate_all
 from proxy.engines.registry import load_engine
 from proxy.settings import Settings, demo_models
 from proxy.steering.asking import messages
-from proxy.steering.extract import auroc
 from proxy.steering.projection import watch
+from proxy.steering.statistics import auroc
 from proxy.steering.traits.trait import load_traits
 from vector_store import VectorStore
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.demo import rules, smalltalk, styles, world
+from proxy.demo.facts import ATTRIBUTES, fill
 from proxy.steering.traits.trait import load_traits
 
 SEEDS = st.integers(0, 2**32)
@@ -81,8 +82,8 @@ def test_there_are_fifty_roles_and_none_names_a_trait() -> None:
 
 def test_built_in_traits_ask_the_demo_world_what_it_knows_and_evaluate_in_held_out_wordings() -> None:
     held_out = {
-        world.fill(wording, entity)
-        for name, attribute in world.ATTRIBUTES.items()
+        fill(wording, entity)
+        for name, attribute in ATTRIBUTES.items()
         for number, wording in enumerate(attribute.questions)
         for entity in attribute.facts
         if world.is_held_out(name, entity, number)

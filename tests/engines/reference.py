@@ -12,11 +12,14 @@ from proxy.engines.base import FloatArray, Intervention, Plan
 def apply(item: Intervention, hidden: FloatArray) -> FloatArray:
     """The intervention on residuals float[n, hidden], as base.Intervention defines it."""
     if item.mode == "add":
+        assert item.vector is not None
         return hidden + item.vector
-    deficit = item.levels - hidden @ item.basis.T  # type: ignore[union-attr]
+    assert item.basis is not None and item.levels is not None
+    deficit = item.levels - hidden @ item.basis.T
     if item.mode == "cap":
         deficit = np.minimum(deficit, 0)
-    return hidden + deficit @ np.linalg.pinv(item.basis).T  # type: ignore[arg-type]
+    moved: FloatArray = hidden + deficit @ np.linalg.pinv(item.basis).T
+    return moved
 
 
 def steered_logits(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int], plan: Plan) -> torch.Tensor:

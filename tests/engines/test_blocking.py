@@ -50,7 +50,8 @@ def generations(*numbers: int) -> list[Generation]:
 
 
 def test_answers_when_they_end_out_of_order_then_come_back_in_order() -> None:
-    engine, told = Scripted(left=7), []
+    engine = Scripted(left=7)
+    told: list[int] = []
     answers = generate_all(engine, generations(*range(7)), told.append, max_running=3)  # type: ignore[arg-type]
     assert answers == [
         Completion(f"<{number}>", "why", [number, 100], "length" if number % 2 else "stop") for number in range(7)

@@ -17,7 +17,8 @@ THOUGHT = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>f
 
 
 def ids(text: str) -> list[int]:
-    return TOKENIZER.encode(text, add_special_tokens=False)
+    encoded: list[int] = TOKENIZER.encode(text, add_special_tokens=False)
+    return encoded
 
 
 def push(positions: Positions) -> Intervention:

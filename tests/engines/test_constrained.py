@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from llguidance import LLParserLimits, LLTokenizer
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
@@ -201,7 +202,7 @@ def test_a_value_when_working_it_out_takes_too_long_then_its_answer_alone_fails(
     models_folder: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(save_tiny_model("qwen2", models_folder / "qwen2"))
-    limits = lexicon.LLParserLimits(step_max_items=60, verbose_errors=False)
+    limits = LLParserLimits(step_max_items=60, verbose_errors=False)
     monkeypatch.setattr(lexicon, "_LIMITS", limits)
     crowd = json.dumps({"anyOf": [{"type": "array", "items": {"const": f"a{n}"}} for n in range(100)]})
     free, heard = ask(engine, "free", LOOSE), queue.SimpleQueue[Event]()
@@ -216,7 +217,7 @@ def test_a_value_when_working_it_out_takes_too_long_then_its_answer_alone_fails(
 
 def lexicon_of(tokenizer: Any) -> Lexicon:
     speaker = Speaker(tokenizer, [])
-    make = lambda: lexicon.LLTokenizer(tokenizer.backend_tokenizer.to_str(), eos_token=sorted(speaker.stops))  # noqa: E731
+    make = lambda: LLTokenizer(tokenizer.backend_tokenizer.to_str(), eos_token=sorted(speaker.stops))  # noqa: E731
     return Lexicon(make, len(tokenizer), speaker.special, speaker.stops)
 
 
@@ -262,7 +263,7 @@ def test_a_vocabulary_when_it_can_t_spell_json_then_the_schema_is_refused() -> N
     with pytest.raises(Refusal, match="can spell"):
         lexicon_of(word_tokenizer("?", "yes", "no")).constraint('{"type": "object"}')
     with pytest.raises(Refusal, match="can't be told"):
-        Lexicon(lambda: lexicon.LLTokenizer("{}"), 3, frozenset(), frozenset()).constraint('{"type": "object"}')
+        Lexicon(lambda: LLTokenizer("{}"), 3, frozenset(), frozenset()).constraint('{"type": "object"}')
 
 
 def test_a_value_when_its_rest_can_t_be_spelt_then_it_has_failed() -> None:

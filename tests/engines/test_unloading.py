@@ -58,7 +58,8 @@ def test_unload_when_a_model_answered_steered_and_not_then_its_memory_is_back(
         running(create_app(settings, registry)) as url,
         httpx.Client(base_url=url, timeout=60) as client,
     ):
-        for fields in ({}, {"persona": "silly", "stream": True}, {"persona": "silly", "n": 2}, {"messages": []}):
+        asked: list[dict[str, Any]] = [{}, {"persona": "silly", "stream": True}, {"persona": "silly", "n": 2}]
+        for fields in (*asked, {"messages": []}):
             client.post("/v1/chat/completions", json={"messages": ASK, "max_tokens": 8, **fields})
         client.post("/api/steering/test", json={"prompt": "Hi", "persona": "serious", "max_tokens": 4})
         assert loaded and all(reference() is not None for reference in loaded[-2:])

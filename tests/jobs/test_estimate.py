@@ -29,8 +29,8 @@ def test_estimate_when_nothing_was_done_then_it_is_unknown() -> None:
 def test_estimate_when_some_was_done_then_the_rest_takes_as_long_in_proportion() -> None:
     watched = Watched()
     watched.after(5, "answering", 0, 60)
-    assert watched.after(10, "answering", 20, 60) == ("answering", 0.25, pytest.approx(30))
-    assert watched.after(10, "answering", 60, 60) == ("answering", 0.75, pytest.approx(20 / 30 * 10))
+    assert watched.after(10, "answering", 20, 60) == pytest.approx(("answering", 0.25, 30))
+    assert watched.after(10, "answering", 60, 60) == pytest.approx(("answering", 0.75, 20 / 30 * 10))
 
 
 def test_estimate_when_parts_were_there_before_then_they_do_not_count_as_fast() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -67,7 +68,12 @@ def test_run_when_somebody_else_took_the_name_meanwhile_then_theirs_stays(
 
 def test_run_when_it_is_to_stop_then_it_adds_nothing(folder: TraitFolder, kind: Kind) -> None:
     stopped = threading.Event()
-    engine = Writer(spoil=lambda value, part, number: stopped.set() or value)
+
+    def stop(value: Any, part: Any, number: Any) -> Any:
+        stopped.set()
+        return value
+
+    engine = Writer(spoil=stop)
     with pytest.raises(Stopped):
         kind.run(engine, BRIEF, JobTask(stopped, lambda doing, fraction, left_s: None))
     assert "mood" not in folder.traits.current and len(engine.started) == 1

@@ -1,9 +1,11 @@
 """Places are compared by how likely they make a pole's own answers, at the damage the pole's instruction does."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 
-from proxy.engines.base import Rollout
+from proxy.engines.base import FloatArray, Plan, Rollout
 from proxy.errors import SetupError
 from proxy.steering import gain
 from proxy.steering.extract import extract
@@ -20,9 +22,14 @@ BEST = Place(BEST_BLOCK, BEST_SPAN, BEST_SPAN)
 class Reading(PretendEngine):
     """Remembers what it was given to read."""
 
-    def score(self, rollouts: list[Rollout], plans: object = None, progress: object = None) -> list:  # type: ignore[override]
-        self.__dict__.setdefault("read", []).extend(zip(rollouts, plans, strict=True))  # type: ignore[call-overload]
-        return super().score(rollouts, plans, progress)  # type: ignore[arg-type]
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        self.__dict__.setdefault("read", []).extend(zip(rollouts, plans or (), strict=True))
+        return super().score(rollouts, plans, progress)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +74,16 @@ def test_measure_gains_when_ordinary_answers_suffer_then_only_the_gain_up_to_the
     class Costly(PretendEngine):
         """A dose adds half of what the instruction adds, and takes twice as much from ordinary answers."""
 
-        def score(self, rollouts: list[Rollout], plans: object = None, progress: object = None) -> list:  # type: ignore[override]
+        def score(
+            self,
+            rollouts: Sequence[Rollout],
+            plans: Sequence[Plan] | None = None,
+            progress: Callable[[int], None] | None = None,
+        ) -> list[FloatArray]:
             found = []
-            for rollout, plan in zip(rollouts, plans, strict=True):  # type: ignore[call-overload]
-                dose = sum(float(np.linalg.norm(item.vector)) / RESIDUAL_NORM for item in plan.interventions)
+            for rollout, plan in zip(rollouts, plans or (), strict=True):
+                vectors = [item.vector for item in plan.interventions if item.vector is not None]
+                dose = sum(float(np.linalg.norm(vector)) / RESIDUAL_NORM for vector in vectors)
                 own, asked = chr(rollout.response[0]) == "h", "system" in "".join(map(chr, rollout.prompt))
                 found.append(np.full(len(rollout.response), asked - 1 + 0.5 * dose if own else -dose, np.float32))
             return found
@@ -115,5 +128,5 @@ def test_measure_gains_when_instructions_do_nothing_then_it_says_so(extracted: P
 def test_at_equal_damage_then_the_most_that_is_gained_before_it(
     gains: list[float], damages: list[float], expected: tuple[float, float]
 ) -> None:
-    found = at_equal_damage((0.25, 0.5, 1.0), np.array(gains), np.array(damages))  # type: ignore[arg-type]
+    found = at_equal_damage((0.25, 0.5, 1.0), np.array(gains), np.array(damages))
     assert found == pytest.approx(expected, abs=1e-3)

@@ -8,6 +8,7 @@ import pytest
 
 import proxy
 from proxy.steering import extract, gain, placement, work
+from proxy.steering.judge.preparing import JUDGING
 from proxy.steering.making import ExtractionOptions, make_vector, parts_of, stages
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts, Work
@@ -152,7 +153,7 @@ def test_stages_then_they_are_what_is_reported_in_its_order_and_size() -> None:
     assert list(told) == list(expected)
     for what, weight in expected.items():
         reading = "reading" in what or "likelihood" in what
-        share = placement.JUDGING if "judging" in what else extract.READING if reading else 1
+        share = JUDGING if "judging" in what else extract.READING if reading else 1
         assert told[what] <= round(weight / share)
     assert told["silly: every place, by likelihood"] <= gain.N_TEXTS * (1 + 2 * (1 + 3 * 2 * 2))
     assert told["silly: answers to compare places by"] == 3 * gain.N_TEXTS

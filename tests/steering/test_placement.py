@@ -2,10 +2,12 @@
 with controls beside it, all of it kept."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from proxy.engines.base import Span
 from proxy.errors import SetupError
 from proxy.steering.extract import extract
 from proxy.steering.judge import Answer, Score
@@ -118,7 +120,7 @@ def test_choosing_again_chooses_the_same(chosen: PersonaVector, extracted: Perso
 
 def test_a_judge_that_scores_nothing_is_told_of(extracted: PersonaVector, trait: Trait) -> None:
     class Silent(PretendJudge):
-        def score(self, answers: list[Answer]) -> list[Score | None]:  # type: ignore[override]
+        def score(self, answers: Sequence[Answer]) -> list[Score | None]:
             return [None] * len(answers)
 
     with pytest.raises(SetupError, match="none of the answers for 'silly' could be scored"):
@@ -128,11 +130,11 @@ def test_a_judge_that_scores_nothing_is_told_of(extracted: PersonaVector, trait:
 def test_screened_when_a_place_can_not_tell_the_poles_apart_then_it_is_thrown_out(extracted: PersonaVector) -> None:
     everywhere = every_place(extracted, "positive")
     assert everywhere == [Place(block, span, span) for block in range(N_LAYERS) for span in SPANS]
-    separation = {"last_prompt": [0.5, 0.99, 0.61], "response": [0.59, 0.4, 1.0]}
-    some = screened(dataclasses.replace(extracted, separation=separation), "positive")  # type: ignore[arg-type]
+    separation: dict[Span, list[float]] = {"last_prompt": [0.5, 0.99, 0.61], "response": [0.59, 0.4, 1.0]}
+    some = screened(dataclasses.replace(extracted, separation=separation), "positive")
     assert [place[:2] for place in some] == [(1, "last_prompt"), (2, "last_prompt"), (2, "response")]
     for separation in ({}, {span: [0.5] * N_LAYERS for span in SPANS}):
-        vector = dataclasses.replace(extracted, separation=separation)  # type: ignore[arg-type]
+        vector = dataclasses.replace(extracted, separation=separation)
         assert screened(vector, "positive") == everywhere
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from proxy.engines.base import Intervention, ModelInfo, Plan
+from proxy.engines.base import FloatArray, Intervention, ModelInfo, Plan
 from proxy.errors import InvalidRequest, VectorUnavailable
 from proxy.steering.options import PlanOptions, PlanReport
 from proxy.steering.plan import build_plan
@@ -63,8 +63,20 @@ def plan(personas: dict[str, float], **options: Any) -> tuple[Plan, PlanReport]:
     return build_plan(personas, VECTORS, PlanOptions(**options), INFO)
 
 
-def unit(array: np.ndarray) -> np.ndarray:
-    return array / np.linalg.norm(array)
+def unit(array: FloatArray) -> FloatArray:
+    scaled: FloatArray = array / np.linalg.norm(array)
+    return scaled
+
+
+def added_by(item: Intervention) -> FloatArray:
+    assert item.vector is not None
+    return item.vector
+
+
+def held_by(item: Intervention) -> tuple[FloatArray, FloatArray]:
+    """Its basis and its levels."""
+    assert item.basis is not None and item.levels is not None
+    return item.basis, item.levels
 
 
 def only(result: Plan) -> Intervention:
@@ -77,7 +89,7 @@ def test_coefficient_1_when_added_then_is_the_pole_s_dose_along_its_own_directio
     item = only(result)
     assert (item.block, item.positions, item.mode) == (1, "last_prompt", "add")
     expected = 0.5 * 2 * unit(V.direction("positive", "last_prompt", 1))
-    np.testing.assert_allclose(item.vector, expected, rtol=1e-5)
+    np.testing.assert_allclose(added_by(item), expected, rtol=1e-5)
     assert report.relative_dose == pytest.approx(0.5) and report.layers == (1,) and report.positions == "last_prompt"
 
 
@@ -135,8 +147,9 @@ def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_t
             only(build_plan({"silly": 1.0}, used, PlanOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
             for mode in ("add", "target")
         )
-        moved = V.means["last_prompt"]["neutral"][1] + added.vector
-        np.testing.assert_allclose(held.basis @ moved, held.levels, rtol=1e-4)  # type: ignore[operator]
+        moved = V.means["last_prompt"]["neutral"][1] + added_by(added)
+        basis, levels = held_by(held)
+        np.testing.assert_allclose(basis @ moved, levels, rtol=1e-4)
 
 
 def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> None:
@@ -145,7 +158,7 @@ def test_named_layers_then_share_the_dose_of_an_addition_but_not_a_level() -> No
     for item in result.interventions:
         norm = V.residual_norms["last_prompt"][item.block]
         np.testing.assert_allclose(
-            item.vector, 0.25 * norm * unit(V.direction("positive", "last_prompt", item.block)), rtol=1e-5
+            added_by(item), 0.25 * norm * unit(V.direction("positive", "last_prompt", item.block)), rtol=1e-5
         )
     assert report.relative_dose == pytest.approx(0.25)
     gaps = [np.linalg.norm(V.direction("positive", "last_prompt", block)) for block in (0, 3)]
@@ -181,8 +194,8 @@ def test_channels_when_not_all_then_limit_the_plan_and_are_reported(asked: Any, 
 
 
 def test_several_personas_at_one_place_then_their_additions_are_one() -> None:
-    both = only(plan({"silly": 1.0, "honest": 0.5})[0]).vector
-    each = [only(plan({name: value})[0]).vector for name, value in (("silly", 1.0), ("honest", 0.5))]
+    both = added_by(only(plan({"silly": 1.0, "honest": 0.5})[0]))
+    each = [added_by(only(plan({name: value})[0])) for name, value in (("silly", 1.0), ("honest", 0.5))]
     np.testing.assert_allclose(both, np.sum(each, axis=0), rtol=1e-4, atol=1e-6)
 
 
@@ -207,7 +220,8 @@ def test_the_dose_of_several_personas_then_is_of_what_one_token_feels_in_all() -
 
 def apply_at_last_prompt_token(result: Plan, hidden: np.ndarray) -> np.ndarray:
     for item in result.interventions:
-        deficit = item.levels - item.basis @ hidden  # type: ignore[operator,union-attr]
+        basis, levels = held_by(item)
+        deficit = levels - basis @ hidden
         if item.mode == "cap":
             deficit = np.minimum(deficit, 0)
         hidden = hidden + np.linalg.pinv(item.basis) @ deficit  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """A projection is 0 at the neutral mean and 1 at the pole's own, at a block where the text alone decides it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,10 +57,10 @@ def test_a_direction_when_calibrated_then_its_gap_counts_1(seed: int, size: floa
 
 def test_a_vector_when_it_does_not_tell_where_answers_lie_then_there_is_no_projection() -> None:
     v = vector()
-    only_prompts = {"means": {"last_prompt": v.means["last_prompt"]}, "poles": {}}
-    norms = {"residual_norms": {"last_prompt": v.residual_norms["last_prompt"]}}
-    same = {**v.means["response"], "positive": v.means["response"]["neutral"]}
-    neutral = {span: {"neutral": means["neutral"]} for span, means in v.means.items()}
+    only_prompts: dict[str, Any] = {"means": {"last_prompt": v.means["last_prompt"]}, "poles": {}}
+    norms: dict[str, Any] = {"residual_norms": {"last_prompt": v.residual_norms["last_prompt"]}}
+    same: Any = {**v.means["response"], "positive": v.means["response"]["neutral"]}
+    neutral: Any = {span: {"neutral": means["neutral"]} for span, means in v.means.items()}
     for changed in (
         dataclasses.replace(v, **only_prompts, **norms),
         dataclasses.replace(v, means={**v.means, "response": same}),

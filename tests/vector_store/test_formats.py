@@ -13,6 +13,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from vector_store.exchange import Subject, directions, export_vector, import_vec
 from vector_store.formats import FORMAT_NAMES, Format
 
 FOREIGN: tuple[Format, ...] = FORMAT_NAMES[1:]
-MADE: dict[str, str] = {"created": "2026-05-06T07:08:09+00:00", "software_version": "9"}
+MADE: dict[str, Any] = {"created": "2026-05-06T07:08:09+00:00", "software_version": "9"}
 
 
 def subject(vector: PersonaVector, known: bool = True) -> Subject:
@@ -111,7 +112,7 @@ def test_gguf_when_repeng_wrote_it_then_direction_n_is_block_n(dtype: type, tmp_
     writer = gguf.GGUFWriter(tmp_path / "theirs.gguf", "controlvector")
     writer.add_string("controlvector.model_hint", "qwen2")
     writer.add_uint32("controlvector.layer_count", 2)
-    rows = {3: np.arange(5, dtype=dtype), 1: np.ones(5, dtype=dtype)}
+    rows: dict[int, npt.NDArray[Any]] = {3: np.arange(5, dtype=dtype), 1: np.ones(5, dtype=dtype)}
     for block, row in rows.items():
         writer.add_tensor(f"direction.{block}", row)
     writer.write_header_to_file()

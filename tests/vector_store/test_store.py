@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -268,7 +269,8 @@ def test_prepare_when_writers_were_killed_long_ago_then_their_leavings_go(tmp_pa
     store.save(make_vector())
     folder = tmp_path / "org--model" / "silly"
     old, new = folder / ".x.safetensors.1.tmp", folder / ".x.safetensors.2.tmp"
-    old.touch(), new.touch()
+    old.touch()
+    new.touch()
     os.utime(old, (time.time() - 100_000,) * 2)
     store.prepare()
     assert not old.exists() and new.exists() and len(store.list()) == 1
@@ -385,7 +387,12 @@ def test_urls_when_listed_within_seconds_then_the_place_is_asked_once(monkeypatc
     asked: list[str] = []
     system = fsspec.filesystem("memory")
     find = type(system).find
-    monkeypatch.setattr(type(system), "find", lambda self, *a, **k: asked.append("") or find(self, *a, **k))
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        asked.append("")
+        return find(self, *args, **options)
+
+    monkeypatch.setattr(type(system), "find", counted)
     store = VectorStore(["memory://another"])
     store.save(make_vector())
     asked.clear()

@@ -10,7 +10,9 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
@@ -20,7 +22,7 @@ from vector_store import PersonaVector, VectorStore
 BASES = [make_vector(seed=trait, trait=f"trait-{trait}", n_layers=20, hidden_size=200) for trait in range(3)]  # 100 kB
 
 
-def made(number: int, **changes: str) -> PersonaVector:
+def made(number: int, **changes: Any) -> PersonaVector:
     return dataclasses.replace(BASES[number % 3], method=f"number {number}", **changes)
 
 
@@ -87,7 +89,7 @@ def crowd(folder: Path, processes: int = 8, each: int = 6) -> None:
             latest = store.get(store.save(made(number)))  # the same again is no other version
             assert_same_arrays(latest, made(number))
 
-    children = [forked(lambda first=first: work(first)) for first in range(0, 100 * processes, 100)]
+    children = [forked(partial(work, first)) for first in range(0, 100 * processes, 100)]
     if any(os.waitpid(child, 0)[1] for child in children):
         sys.exit(1)
 

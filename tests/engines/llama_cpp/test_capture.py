@@ -73,7 +73,8 @@ def test_tokens_when_captured_then_are_those_of_the_span_at_the_blocks_asked_for
 def test_scores_when_each_answer_has_its_own_plan_then_equal_a_plain_hook(
     family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, model, told = llama_of(family), plain(models_folder / family), []
+    engine, model = llama_of(family), plain(models_folder / family)
+    told: list[int] = []
     sizes = [(1 + 5 * n, 3 * n) for n in range(len(PLANS) - 1)] + [(300, 400)]
     rollouts = [Rollout(engine.encode("p" * asked), engine.encode("answer " * said)[:said]) for asked, said in sizes]
     with full_precision():

@@ -93,11 +93,10 @@ def test_a_template_when_there_is_none_then_the_error_says_so(models_folder: Pat
 
 
 def test_memory_when_there_is_too_little_then_the_error_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.engines.llama_cpp import model
     from proxy.engines.llama_cpp.library import llama
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.os, "sysconf", lambda name: 100)
+        patch.setattr("os.sysconf", lambda name: 100)
         with pytest.raises(SetupError, match="GiB of memory"):
             load_tiny(file)
     monkeypatch.setattr(llama, "llama_init_from_model", lambda *args: None)

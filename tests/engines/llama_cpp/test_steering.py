@@ -9,6 +9,7 @@ import pytest
 
 from proxy.engines.base import Generation, Intervention, Plan, Rollout, Sampling
 from proxy.engines.blocking import Completion, generate_all
+from proxy.engines.llama_cpp.library import tensor_name
 from tests.engines.conftest import LoadPlain
 from tests.engines.llama_cpp.models import FAMILIES, LoadLlama, export_tiny, full_precision, load_tiny
 from tests.engines.reference import steered_logits
@@ -135,7 +136,7 @@ def test_a_graph_when_its_nodes_have_moved_then_the_step_is_done_again(
     engine = llama_of("qwen2")
     steered = Generation(prompts(engine)[4], Sampling(8, temperature=0), Plan((push(1, "all", 3),)))
     [expected] = generate_all(engine, [steered])
-    prepare, name, blocks = GraphHook.prepare, graph.tensor_name, set()
+    prepare, name, blocks = GraphHook.prepare, tensor_name, set()
     mistaken = 0
 
     def note(node: int) -> bytes:

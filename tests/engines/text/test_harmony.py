@@ -2,6 +2,7 @@
 
 import json
 from itertools import groupby
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ PROMPT = "<|start|>user<|message|>hi<|end|><|start|>assistant"
 
 
 def ids(text: str) -> list[int]:
-    return HARMONY.encode(text, add_special_tokens=False)
+    encoded: list[int] = HARMONY.encode(text, add_special_tokens=False)
+    return encoded
 
 
 def tokens_of(answer: list[int], prompt: str = PROMPT) -> list[Token]:
@@ -124,9 +126,9 @@ EMITTED = st.lists(PIECES, min_size=3, max_size=20).map(lambda pieces: [token fo
 
 @given(EMITTED, st.none() | st.integers(0, 100), st.sampled_from(["stop", "length"]), st.booleans())
 def test_no_marker_reaches_a_client_when_anything_is_emitted_and_cut_anywhere(
-    emitted: list[int], cut: int | None, reason: str, tools: bool
+    emitted: list[int], cut: int | None, reason: Literal["stop", "length"], tools: bool
 ) -> None:
-    events = [*tokens_of(emitted[:cut]), Finish(reason)]  # type: ignore[arg-type]
+    events: list[Token | Finish] = [*tokens_of(emitted[:cut]), Finish(reason)]
     head = Head("chatcmpl-1", 1, "tiny", "fp", prompt_tokens=1, steering=UNSTEERED)
     streamed, whole = GrowingChoice(tools=tools), GrowingChoice(tools=tools)
     sequence = ChunkSequence(head, [streamed], include_usage=True)

@@ -10,14 +10,13 @@ from proxy.engines.base import Generation, Rollout, Sampling
 from proxy.engines.blocking import generate_all
 from tests.engines.conftest import LoadEngine, LoadPlain
 from tests.engines.transformers.test_steering import PLANS
-
-SPANS = ("last_prompt", "response")
+from vector_store import SPANS
 
 
 def hooked(model: torch.nn.Module, tokens: list[int]) -> np.ndarray:
     """float32[n_layers, n_tokens, hidden]"""
     seen: list[np.ndarray] = []
-    blocks = model.get_decoder().layers  # type: ignore[operator,union-attr]
+    blocks = model.get_decoder().layers  # type: ignore[operator]
     handles = [block.register_forward_hook(lambda m, a, out: seen.append(out[0].numpy().copy())) for block in blocks]
     with torch.no_grad():
         model(torch.tensor([tokens]), use_cache=False)

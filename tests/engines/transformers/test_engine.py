@@ -15,6 +15,7 @@ from proxy.engines.errors import EngineClosed, ModelFailed, PromptTooLong, Refus
 from proxy.engines.transformers import batch as decoding
 from proxy.engines.transformers.engine import TransformersEngine, load
 from proxy.engines.transformers.kv_cache import RowCache
+from proxy.engines.transformers.sampler import Draw
 from proxy.settings import ModelSettings
 from tests.engines.conftest import LoadEngine, LoadPlain
 
@@ -51,7 +52,7 @@ def test_the_global_generators_when_answers_are_sampled_then_keep_their_state(
     qwen2: Path, engine_of: LoadEngine
 ) -> None:
     engine = engine_of(qwen2)
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr]
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     generate_all(engine, [ask(engine, "hello", Sampling(10, seed=seed)) for seed in (1, None)])
     assert torch.equal(torch_state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[index]
@@ -83,7 +84,7 @@ def test_text_when_streamed_then_its_pieces_are_whole_characters_and_no_marker_s
     wanted = engine.encode("né 🙂!")
     script = iter([*wanted[:3], 256, *wanted[3:]])
 
-    class Scripted(decoding.Draw):
+    class Scripted(Draw):
         def __call__(self, logits: torch.Tensor) -> list[int]:
             return [next(script, 257)]
 

@@ -115,7 +115,12 @@ def test_memory_when_it_runs_out_then_prompts_read_before_are_forgotten_first(
         return read_chunk(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ModelRunner, "read_chunk", crowded)
-    monkeypatch.setattr(PrefixCache, "clear", lambda self: (clear(self), cleared.set()))
+
+    def clear_and_tell(self: PrefixCache) -> None:
+        clear(self)
+        cleared.set()
+
+    monkeypatch.setattr(PrefixCache, "clear", clear_and_tell)
     assert generate_all(engine, mixed(engine, 4)) == expected
     engine.close()
 

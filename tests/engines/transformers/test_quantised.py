@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ COMPRESSED = {
     "ignore": ["lm_head"],
 }
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [16, 16]}
-FORMATS: dict[str, tuple[dict[str, object], tuple[str, ...], Callable[[torch.Tensor], Quantised]]] = {
+FORMATS: dict[str, tuple[Mapping[str, object], tuple[str, ...], Callable[[torch.Tensor], Quantised]]] = {
     "compressed-tensors": (COMPRESSED, ("_proj.weight",), int8_rows),
     "fp8": (FP8, ("_proj.weight",), fp8_blocks),
     "mxfp4": ({"quant_method": "mxfp4"}, ("experts.gate_up_proj", "experts.down_proj"), mxfp4_blocks),
@@ -94,7 +94,7 @@ def save_quantised(name: str, source: Path, folder: Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(source, intermediate_size=64)  # whole blocks
     with torch.random.fork_rng():
         torch.manual_seed(8)
-        model = AutoModelForCausalLM.from_config(config).eval()
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     stored = dict(model.state_dict())
     for key, weight in model.named_parameters():
         if key.endswith(endings):

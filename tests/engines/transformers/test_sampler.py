@@ -25,7 +25,8 @@ def allowed(rule: Sampling, logits: torch.Tensor) -> set[int]:
     """Token ids the rule may draw, worked out one at a time."""
     shares = (logits / rule.temperature).softmax(-1).tolist()
     order = sorted(range(len(shares)), key=lambda token: -shares[token])[: rule.top_k or None]
-    total, mass, kept = sum(shares[token] for token in order), 0.0, []
+    total, mass = sum(shares[token] for token in order), 0.0
+    kept: list[int] = []
     for token in order:
         if mass / total >= rule.top_p and kept:
             break

@@ -31,7 +31,8 @@ def test_scores_when_each_answer_has_its_own_plan_then_equal_a_plain_hook(
     any_family: Path, engine_of: LoadEngine, plain: LoadPlain
 ) -> None:
     engine, model = engine_of(any_family), plain(any_family)
-    asked, told = rollouts(engine), []
+    asked = rollouts(engine)
+    told: list[int] = []
     found = engine.score(asked, PLANS, told.append)
     assert sum(told) == len(asked)
     for rollout, plan, scores in zip(asked, PLANS, found, strict=True):

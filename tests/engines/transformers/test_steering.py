@@ -9,23 +9,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.engines.base import Generation, Intervention, Mode, Plan, Positions, Sampling
+from proxy.engines.base import FloatArray, Generation, Intervention, Mode, Plan, Positions, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.engines.transformers import batch as decoding
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.engine import TransformersEngine
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
 from proxy.engines.transformers.runner import ModelRunner
-from proxy.engines.transformers.sampler import Sampler
+from proxy.engines.transformers.sampler import Draw, Sampler
 from tests.engines.conftest import LoadEngine, LoadPlain
 from tests.engines.reference import apply, is_greedy, steered_logits
 
 HIDDEN, N_LAYERS = 32, 4
 
 
-def unit_rows(rng: np.random.Generator, n_rows: int) -> np.ndarray:
+def unit_rows(rng: np.random.Generator, n_rows: int) -> FloatArray:
     rows = rng.normal(size=(n_rows, HIDDEN))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def push(block: int, positions: Positions, seed: int, norm: float = 6.0) -> Intervention:
@@ -81,7 +82,7 @@ def test_logits_when_steered_then_equal_a_plain_hook(
     engine, mine = engine_of(qwen2), Sampling(6, temperature=0)
     seen: list[torch.Tensor] = []
 
-    class Watched(decoding.Draw):
+    class Watched(Draw):
         def __init__(self, samplers: Sequence[Sampler], device: torch.device) -> None:
             super().__init__(samplers, device)
             self.rows = [row for row, sampler in enumerate(samplers) if sampler.sampling is mine]

@@ -13,7 +13,7 @@ import pytest
 from proxy.errors import SetupError
 from proxy.judge_settings import JudgeSettings
 from proxy.settings import Settings
-from proxy.steering.judge import Answer, EndpointJudge, Score, endpoint
+from proxy.steering.judge import Answer, EndpointJudge, endpoint
 from proxy.steering.traits.trait import Trait
 from tests.fakes import FakeEngine, serving
 
@@ -101,7 +101,8 @@ def test_score_then_the_expected_digit_of_whatever_tokens_show_one_in_order(trai
     stand_in = StandIn(digits)
     with stand_in.running() as url:
         scores = judge_at(url).score([answer(text, trait) for text in ("great", "dull", "odd", "great")])
-    assert scores[0] == scores[3] == Score(pytest.approx(100 * 8 / 9, rel=1e-3), pytest.approx(100 * 8 / 9, rel=1e-3))
+    assert scores[0] is not None and scores[0] == scores[3]
+    assert (scores[0].trait, scores[0].coherence) == pytest.approx((100 * 8 / 9, 100 * 8 / 9), rel=1e-3)
     assert scores[1] is not None and scores[1].trait == pytest.approx(0, abs=0.1)
     assert scores[2] is None
     assert len(stand_in.asked) == 6  # each prompt once

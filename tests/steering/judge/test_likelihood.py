@@ -1,13 +1,14 @@
 """The likelihood ratio tells poles and ordinary answers apart by what a model finds likely, and sees damage."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.engines.base import Event, Finish, FloatArray, Generation, Rollout, Run
+from proxy.engines.base import Event, Finish, FloatArray, Generation, Plan, Rollout, Run
 from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Judge, prepare
 from proxy.steering.judge.coherence import usual_coherence
@@ -76,7 +77,12 @@ class Recording(PretendEngine):
     def opening(self) -> list[int]:
         return self.encode("<final>")
 
-    def score(self, rollouts: Sequence[Rollout], *args: object) -> list[FloatArray]:  # type: ignore[override]
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
         self.scored += [("".join(map(chr, r.prompt)), "".join(map(chr, r.response))) for r in rollouts]
         assert all(len(r.prompt) + len(r.response) <= self.info.context_length for r in rollouts)
         return super().score(rollouts)
@@ -159,7 +165,7 @@ ORDINARY = [AnswerEvidence(-1.0, -1.0, -1.0, best, 1.0, 0.8, 20) for best in np.
         ({"n_tokens": 0}, 0),
     ],
 )
-def test_coherence_then_the_worst_of_likelihood_variety_and_length(changes: dict[str, float], expected: float) -> None:
+def test_coherence_then_the_worst_of_likelihood_variety_and_length(changes: dict[str, Any], expected: float) -> None:
     coherence = usual_coherence(ORDINARY)
     assert coherence(ORDINARY[20]._replace(**changes)) == pytest.approx(expected, abs=1)
 

@@ -1,6 +1,7 @@
 """A sweep measures what steering does beside its controls, on questions nothing was chosen on, and calibrates."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_sweep_when_a_range_was_measured_before_then_it_shrinks_only_where_answe
     found = measure(PretendEngine(), make_trait(), vector, PERFECT, options, WORK)
     reach, factor = found.poles["positive"].measured_range, found.sweeps["positive"].factor
     assert reach is not None and factor is not None and factor != 1
-    assert reach == (0.0, pytest.approx(expected / factor, abs=1e-3))
+    assert reach == pytest.approx((0.0, expected / factor), abs=1e-3)
 
 
 def test_sweep_then_the_curve_is_in_the_coefficients_of_the_calibrated_vector(measured: PersonaVector) -> None:
@@ -122,8 +123,9 @@ def test_sweep_then_it_says_where_answers_fall_apart(measured: PersonaVector) ->
     vector = swept(1.6)
     for side in SIDES:
         dose = vector.poles[side].relative_dose
-        assert vector.sweeps[side].collapse is not None
-        assert 0.8 <= vector.sweeps[side].coherent_to * dose <= 1.2 < vector.sweeps[side].collapse * dose <= 1.6 + 1e-3
+        coherent_to, collapse = vector.sweeps[side].coherent_to, vector.sweeps[side].collapse
+        assert coherent_to is not None and collapse is not None
+        assert 0.8 <= coherent_to * dose <= 1.2 < collapse * dose <= 1.6 + 1e-3
         assert measured.sweeps[side].collapse is None  # 1.2 is as far as it went
         assert measured.sweeps[side].coherent_to == points(measured.sweeps[side], "steered")[-1].coefficient
 
@@ -177,7 +179,7 @@ def test_sweep_then_only_questions_of_the_second_half_are_reported(engine: Prete
     class Forgetful(PretendJudge):
         """Finds no trait in answers to the second half."""
 
-        def score(self, answers: list[Answer]) -> list[Score | None]:  # type: ignore[override]
+        def score(self, answers: Sequence[Answer]) -> list[Score | None]:
             late = set(make_trait().questions.evaluate[10:])
             return [
                 Score(0.0, score.coherence) if answer.question in late and score else score
@@ -186,7 +188,8 @@ def test_sweep_then_only_questions_of_the_second_half_are_reported(engine: Prete
 
     vector = swept(0.6, judged=dataclasses.replace(PERFECT, judge=Forgetful()))
     for side in SIDES:
-        assert vector.sweeps[side].factor is not None and vector.sweeps[side].factor > 1.3  # chosen on the first half
+        factor = vector.sweeps[side].factor
+        assert factor is not None and factor > 1.3  # chosen on the first half
         assert {point.trait.mean for point in vector.sweeps[side].points if point.trait} == {0.0}
         assert max(point.trait.mean for point in vector.sweeps[side].chosen_on if point.trait) > 80
         assert {point.kind for point in vector.sweeps[side].chosen_on} == {"steered", "unsteered"}
@@ -208,7 +211,7 @@ def test_sweep_when_the_judge_can_not_tell_the_poles_apart_then_unscored_and_not
     for side in SIDES:
         sweep = vector.sweeps[side]
         assert sweep.factor is None and "unscored" in sweep.verdict and "0.80" in sweep.verdict
-        assert all(point.trait is point.wrong_way is point.score is None for point in sweep.points)
+        assert all(point.trait is None and point.wrong_way is None and point.score is None for point in sweep.points)
     assert vector.poles == placed(0.6).poles
 
 

@@ -1,6 +1,7 @@
 """Traits on disk: what is written is read, people's comments stay, and nobody takes a name twice."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from proxy.steering.traits import files as trait_files
 from proxy.steering.traits.files import TraitFolder, edited, encode
 from proxy.steering.traits.parts import Brief, from_templates
 from proxy.steering.traits.trait import InstructionPair, QuestionSet, Trait, Traits, decode_trait, load_traits
+from vector_store.whole import write_new
 
 GRUMPY = from_templates(Brief("mood", "grumpy", "cheerful", "grumpy", "cheerful"))
 TEXTS = st.text(min_size=1)
@@ -158,7 +160,7 @@ def test_add_when_something_is_wrong_with_it_then_the_field_is_named_and_nothing
 def test_add_when_two_at_once_want_a_name_then_one_gets_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of one process, and two processes that both find the name free before either has written."""
     together = threading.Barrier(2)
-    write = trait_files.write_new
+    write = write_new
 
     def write_together(path: Path, content: bytes) -> None:
         together.wait(5)
@@ -205,7 +207,11 @@ def test_delete_then_it_is_gone_at_once(opened: Opened) -> None:
 def test_built_in_traits_then_they_are_read_and_not_written(opened: Opened) -> None:
     assert opened.folder.built_in("silly")
     assert decode_trait(opened.folder.content("silly"), "file") == load_traits()["silly"]
-    for change in (lambda: opened.folder.delete("silly"), lambda: opened.folder.change("silly", {"rubric": "x"})):
+    changes: list[Callable[[], Trait]] = [
+        lambda: opened.folder.delete("silly"),
+        lambda: opened.folder.change("silly", {"rubric": "x"}),
+    ]
+    for change in changes:
         with pytest.raises(TraitConflict, match="came with the package") as caught:
             change()
         assert caught.value.code == "trait_built_in"
@@ -224,7 +230,11 @@ def test_any_change_when_the_traits_own_file_is_damaged_then_it_is_named_and_not
     opened.folder.add(GRUMPY)
     damaged = encode(GRUMPY) + b"["
     (opened.path / "mood.toml").write_bytes(damaged)
-    for change in (lambda: opened.folder.change("mood", {"rubric": "x"}), lambda: opened.folder.delete("mood")):
+    changes: list[Callable[[], Trait]] = [
+        lambda: opened.folder.change("mood", {"rubric": "x"}),
+        lambda: opened.folder.delete("mood"),
+    ]
+    for change in changes:
         with pytest.raises(TraitConflict, match=r"'mood' right first. mood.toml: is not valid TOML") as caught:
             change()
         assert caught.value.code == "traits_damaged"

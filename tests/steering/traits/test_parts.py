@@ -3,6 +3,7 @@
 import pytest
 
 from proxy.demo import rules, world
+from proxy.demo.facts import ATTRIBUTES, fill
 from proxy.demo.known import DemoWorld
 from proxy.errors import InvalidRequest
 from proxy.steering.traits.names import gives_away, similar, telling_words
@@ -51,8 +52,8 @@ def test_everyday_questions_then_forty_and_some_that_name_no_built_in_trait() ->
 def test_questions_of_the_demo_world_are_ones_it_knows_evaluated_in_held_out_wordings() -> None:
     wordings = {
         held_out: {
-            world.fill(wording, entity)
-            for name, attribute in world.ATTRIBUTES.items()
+            fill(wording, entity)
+            for name, attribute in ATTRIBUTES.items()
             for number, wording in enumerate(attribute.questions)
             for entity in attribute.facts
             if world.is_held_out(name, entity, number) == held_out

@@ -6,16 +6,17 @@ merry, is another of the eight numbers, which means nothing to the pretend model
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from proxy.engines.base import FloatArray
+from proxy.engines.base import FloatArray, Span
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_map, write_transfer
 from proxy.steering.transfer.maps import Method
 from tests.steering.pretend import HIDDEN, N_LAYERS, PretendEngine, hidden_direction, make_trait
 from tests.steering.sweep.swept import placed
-from vector_store import Count, PersonaVector, VectorStore
+from vector_store import Condition, Count, PersonaVector, VectorStore
 
 SOURCE = Side("org/source", "5" * 16, 2, 8)
 SOURCE_BLOCK = 0
@@ -93,12 +94,14 @@ def source_vector(trait: Trait, number: int) -> PersonaVector:
 
 def native_vectors() -> dict[str, PersonaVector]:
     """The pretend model's own."""
-    counts = {"neutral": Count(made=20, kept=20)}
+    counts: dict[Condition, Count] = {"neutral": Count(made=20, kept=20)}
     silly = dataclasses.replace(placed(0.8), counts=counts)
     shift = np.tile(NOWHERE.astype(np.float32), (N_LAYERS, 1))
-    means = {"last_prompt": {"positive": shift, "negative": -shift, "neutral": np.zeros_like(shift)}}
+    means: dict[Span, dict[Condition, FloatArray]] = {
+        "last_prompt": {"positive": shift, "negative": -shift, "neutral": np.zeros_like(shift)}
+    }
     poles = {side: dataclasses.replace(choice, relative_dose=0.6) for side, choice in silly.poles.items()}
-    names = {"trait": "merry", "positive": "merry", "negative": "glum", "id": "merry-placed"}
+    names: dict[str, Any] = {"trait": "merry", "positive": "merry", "negative": "glum", "id": "merry-placed"}
     return {"silly": silly, "merry": dataclasses.replace(silly, means=means, poles=poles, **names)}
 
 

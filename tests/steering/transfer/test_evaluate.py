@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.engines.base import Plan
+from proxy.engines.base import FloatArray, Plan, Span
 from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Score
 from proxy.steering.transfer.arms import (
@@ -57,7 +57,7 @@ def arms(folder: Path) -> Arms:
     transfer = planted_transfer(folder / "transfers")
     poles = poles_of(engine.info, TRAITS, planted_store(folder / "vectors"), transfer, folder / "transfers")
     rows = np.random.default_rng(5).normal(0, 1, (30, engine.info.n_layers, engine.info.hidden_size))
-    activations = {"last_prompt": rows.astype(np.float32)}
+    activations: dict[Span, FloatArray] = {"last_prompt": rows.astype(np.float32)}
     return Arms(engine, poles, reported_questions(TRAITS, None), activations, EvaluationOptions(samples=3))
 
 

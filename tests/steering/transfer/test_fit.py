@@ -18,7 +18,7 @@ from proxy.steering.transfer.pairs import Document
 from proxy.steering.work import Work
 from tests.steering.pretend import WORK, make_trait
 from tests.steering.transfer.pretend_pair import MEANINGS, N_LAYERS, PairedEngine, letter_model, word_model
-from vector_store import SIDES, PersonaVector
+from vector_store import SIDES, SPANS, Condition, PersonaVector
 
 TRAITS = load_traits()
 ROLES = [f"You are person {number}." for number in range(30)]
@@ -43,7 +43,7 @@ def source_vector(shift: FloatArray | None = None) -> PersonaVector:
     shift = np.eye(MEANINGS, dtype=np.float32)[1] if shift is None else shift
     step = np.stack([shift @ engine.matrix(block) for block in range(N_LAYERS)])
     zero = np.zeros_like(step)
-    means = {"neutral": zero, "positive": step, "negative": -step}
+    means: dict[Condition, FloatArray] = {"neutral": zero, "positive": step, "negative": -step}
     return PersonaVector(
         model_id="words",
         fingerprint=engine.info.fingerprint,
@@ -57,19 +57,19 @@ def source_vector(shift: FloatArray | None = None) -> PersonaVector:
         method="planted",
         id="silly-native",
         means={"last_prompt": means, "response": means},
-        residual_norms={span: np.ones(N_LAYERS, np.float32) for span in ("last_prompt", "response")},
+        residual_norms={span: np.ones(N_LAYERS, np.float32) for span in SPANS},
     )
 
 
 def test_fit_then_the_planted_blocks_are_found_and_explained(transfer: files.TransferInfo) -> None:
     assert [(m.span, m.target_block) for m in transfer.maps] == [
-        (span, block) for span in ("last_prompt", "response") for block in range(N_LAYERS)
+        (span, block) for span in SPANS for block in range(N_LAYERS)
     ]
-    for span in ("last_prompt", "response"):
-        best = transfer.best(span)  # type: ignore[arg-type]
+    for span in SPANS:
+        best = transfer.best(span)
         assert best is not None and (best.source_block, best.target_block) == (1, 2)
         assert best.r2 > 0.95 and best.r2_shuffled < 0.1
-        assert transfer.screened[span][1][2] > 0.9  # type: ignore[index]
+        assert transfer.screened[span][1][2] > 0.9
 
 
 @pytest.mark.parametrize("side", SIDES)

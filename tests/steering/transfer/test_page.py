@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ def measured(mean: float, width: float = 0.0) -> Measured:
 
 
 def arm(kind: ArmKind, trait: float, recovery: float | None = None, width: float = 5.0, **more: object) -> ArmFigures:
-    known: dict = {"variants": [], "others": {}} | more
+    known: dict[str, Any] = {"variants": [], "others": {}} | more
     return ArmFigures(
         kind=kind,
         n=60,
