@@ -83,12 +83,12 @@ def test_callback_when_steps_are_measured_then_each_way_has_its_rounds_and_steer
     run = Context.run
 
     def note(
-        context: Context, tokens: Sequence[StepToken], steering: StepSteering | None = None, *reading: Any
+        context: Context, tokens: Sequence[StepToken], steering: StepSteering | None = None, **more: Any
     ) -> FloatArray:
         if len(tokens) == 3:  # of an answer, not of the prompts
             hooked = "without" if isinstance(context._hook, callback.NoHook) else "unsteered"
             steps.append((hooked, 0) if steering is None else ("steered", len(steering.rows)))
-        return run(context, tokens, steering, *reading)
+        return run(context, tokens, steering, **more)
 
     monkeypatch.setattr(Context, "run", note)
     cost = callback.measure(LlamaModel(demo.path), 3, 2)
