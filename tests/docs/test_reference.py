@@ -4,13 +4,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scripts import picture, reference
+from docs.scripts import picture, reference
 
 
 @pytest.mark.parametrize("name", ["settings.md", "http-api.md", "command-line.md"])
 def test_a_page_of_the_reference_then_it_is_the_one_written_from_the_code(name: str) -> None:
     written = (reference.FOLDER / name).read_text(encoding="utf-8")
-    assert written == reference.pages()[name], "out of date: run `python -m scripts.reference`"
+    assert written == reference.pages()[name], "out of date: run `python -m docs.scripts.reference`"
 
 
 def test_the_picture_then_it_is_drawn_of_the_answers_in_it() -> None:

@@ -1,7 +1,7 @@
 """Draws docs/pictures/three-coefficients.svg: one question, answered at three coefficients by a running server.
 
     .venv/bin/persona-proxy serve
-    .venv/bin/python -m scripts.picture [http://127.0.0.1:8000]
+    .venv/bin/python -m docs.scripts.picture [http://127.0.0.1:8000]
 
 The answers are real: one seed, the first try. Another model answers with --model.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "three-coefficients.svg"
+PICTURE = Path(__file__).parent.parent / "pictures" / "three-coefficients.svg"
 QUESTION, PERSONA, COEFFICIENTS, SEED, TEMPERATURE = "What is the capital of France?", "silly", (-1.0, 1.0), 1, 0.7
 COLOURS = ("#3d5a80", "#6b7280", "#c2571a")  # the opposite pole, no steering, the pole
 WIDTH, LINE, GAP, LEFT = 860, 24, 18, 190

@@ -1,6 +1,6 @@
 """Writes docs/reference from the code: settings, the HTTP API and the command line.
 
-    python -m scripts.reference
+    python -m docs.scripts.reference
 
 A test holds the pages to the code, so run this after a change of a setting, a route, a wire struct or a command.
 """
@@ -20,8 +20,8 @@ from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
 from proxy.settings_table import describe_settings
 
-FOLDER = Path(__file__).parent.parent / "docs" / "reference"
-HEAD = "<!-- written by `python -m scripts.reference`: change the code, not this page -->\n"
+FOLDER = Path(__file__).parent.parent / "reference"
+HEAD = "<!-- written by `python -m docs.scripts.reference`: change the code, not this page -->\n"
 METHODS = ("get", "post", "patch", "delete")
 
 
