@@ -27,6 +27,7 @@ from proxy.errors import ProxyError, SetupError
 from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.services import services_of
 from proxy.serving.connections import TimedProtocol, allow_many_files
+from proxy.serving.head import head_as_get
 from proxy.serving.shutdown import EndedInTime
 from proxy.settings import Settings
 from proxy.steering.traits.trait import Poles, load_traits, poles
@@ -57,7 +58,7 @@ def serve(settings: Settings) -> None:
         check_default_personas(settings, known)
         app = create_app(settings, registry)
         check_vectors(services_of(app).store)
-        ended = EndedInTime(app)
+        ended = EndedInTime(head_as_get(app))
         allow_many_files()
         server = DrainingServer(
             uvicorn.Config(
