@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 
 import proxy
@@ -22,6 +23,8 @@ from proxy.steering.statistics import auroc, cosine
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Codec, Work
 from vector_store import CONDITIONS, SPANS, Condition, Count, Filters, PersonaVector, Side, Span
+
+Halves = npt.NDArray[np.int_]  # [n], 0 or 1: which half of the questions each rollout answers
 
 MIN_COHERENCE_SCORE = 50.0
 TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not; the filter of Chen et al. 2025, section 2
@@ -101,7 +104,7 @@ def extract(
 
 
 def split_half_auroc(
-    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+    positive: FloatArray, negative: FloatArray, positive_half: Halves, negative_half: Halves
 ) -> list[float]:
     """Per block, how well the direction found on one half of the questions tells the other half's rollouts apart.
 
@@ -124,7 +127,7 @@ def split_half_auroc(
 
 
 def split_half_agreement(
-    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+    positive: FloatArray, negative: FloatArray, positive_half: Halves, negative_half: Halves
 ) -> list[float]:
     """Per block, the cosine between the directions found on either half of the questions, -1 to 1, and 0 where a half
     has none. `positive` and `negative` are float32[n, n_layers, hidden], the halves int[n] of 0 and 1."""
@@ -134,7 +137,7 @@ def split_half_agreement(
 
 
 def _half_directions(
-    positive: FloatArray, negative: FloatArray, positive_half: FloatArray, negative_half: FloatArray
+    positive: FloatArray, negative: FloatArray, positive_half: Halves, negative_half: Halves
 ) -> FloatArray:
     """float32[2, n_layers, hidden]: each half's mean difference."""
     return np.stack(
@@ -143,9 +146,9 @@ def _half_directions(
 
 
 def _in_halves(
-    measure: Callable[[FloatArray, FloatArray, FloatArray, FloatArray], list[float]],
+    measure: Callable[[FloatArray, FloatArray, Halves, Halves], list[float]],
     stats: Mapping[Condition, Mapping[Span, SpanStats]],
-    halves: Mapping[Condition, FloatArray],
+    halves: Mapping[Condition, Halves],
 ) -> dict[Span, list[float]]:
     """What `measure` makes of each span's positive and negative rollouts."""
     return {

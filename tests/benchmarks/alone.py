@@ -9,9 +9,10 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding
 
 from tests.benchmarks.servers import QUESTION
 
@@ -19,7 +20,9 @@ from tests.benchmarks.servers import QUESTION
 def rounds(folder: Path, device: str, dtype: str, tokens: int, requests: int, n_rounds: int) -> list[float]:
     """Completion tokens per second of each round, after one request to warm up."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device).eval()
+    # Any: transformers wraps `to` so that mypy misreads it, and adds `generate` where mypy sees none.
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    network.to(device).eval()
     blocks = network.get_decoder().layers
     vector = torch.randn(network.config.hidden_size, generator=torch.Generator().manual_seed(0))
     vector = vector.to(device, network.dtype)
@@ -29,8 +32,9 @@ def rounds(folder: Path, device: str, dtype: str, tokens: int, requests: int, n_
 
     def answer(number: int) -> int:
         messages = [{"role": "user", "content": f"{number:05} {QUESTION}"}]
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt").to(device)
-        made = network.generate(**prompt, max_new_tokens=tokens, do_sample=False)
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+        assert isinstance(prompt, BatchEncoding)
+        made = network.generate(**prompt.to(device), max_new_tokens=tokens, do_sample=False)
         return int(made.shape[1] - prompt["input_ids"].shape[1])
 
     with torch.inference_mode():

@@ -6,10 +6,12 @@ Runs in a process of its own, which the environment tells how many threads to us
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from llama_cpp import Llama
+from llama_cpp.llama_types import ChatCompletionRequestUserMessage
 
 from tests.benchmarks.alone import speeds
 from tests.benchmarks.servers import QUESTION
@@ -29,8 +31,9 @@ def rounds(file: Path, device: str, tokens: int, requests: int, n_rounds: int) -
     )
 
     def answer(number: int) -> int:
-        messages = [{"role": "user", "content": f"{number:05} {QUESTION}"}]
-        made = model.create_chat_completion(messages, max_tokens=tokens, temperature=0)
+        asked = ChatCompletionRequestUserMessage(role="user", content=f"{number:05} {QUESTION}")
+        made = model.create_chat_completion([asked], max_tokens=tokens, temperature=0)
+        assert not isinstance(made, Iterator)  # which is what it is when streamed
         return int(made["usage"]["completion_tokens"])
 
     return speeds(answer, requests, n_rounds)

@@ -54,7 +54,9 @@ def rounds(settings: ModelSettings, count: int, n_rounds: int) -> dict[str, list
     try:
         device = engine.info.device
         dtype = getattr(torch, engine.info.dtype)
-        network = AutoModelForCausalLM.from_pretrained(settings.source, dtype=dtype).to(device).eval()
+        # Any: transformers wraps `to` so that mypy misreads it.
+        network: Any = AutoModelForCausalLM.from_pretrained(settings.source, dtype=dtype)
+        network.to(device).eval()
         rollouts = texts(engine, count)
         ways: dict[str, Callable[[list[Rollout]], object]] = {
             "engine": lambda some: engine.capture(some, ["last_prompt", "response"]),

@@ -106,7 +106,7 @@ def generations(info: ModelInfo, vocabulary: int, way: str, count: int, seed: in
     rng = np.random.default_rng(seed)
     prompts = rng.integers(300, min(vocabulary, 2000), size=(count, PROMPT_TOKENS)).tolist()
     sampling = Sampling(TOKENS, temperature=0.7)
-    plans, probes = [Plan()] * count, ()
+    plans, probes = [Plan()] * count, tuple[Probe, ...]()
     if way == "one persona":
         plans = [_plan(info, rng, 0)] * count
     elif way.startswith("all different"):
@@ -130,8 +130,12 @@ def _plan(info: ModelInfo, rng: np.random.Generator, number: int) -> Plan:
 def events_of(engine: TransformersEngine, batch: Sequence[Generation]) -> Iterator[tuple[int, float, Token]]:
     """Every token of a batch that runs together: whose it is, and when it came, in seconds."""
     events: queue.SimpleQueue[tuple[int, float, Event]] = queue.SimpleQueue()
+
+    def noting(number: int) -> Callable[[Event], None]:
+        return lambda event: events.put((number, time.perf_counter(), event))
+
     for number, generation in enumerate(batch):
-        engine.start(generation, lambda event, number=number: events.put((number, time.perf_counter(), event)))
+        engine.start(generation, noting(number))
     left = len(batch)
     while left:
         number, at, event = events.get()

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 import torch
@@ -88,7 +88,7 @@ def endless_gguf_demo(model: BenchmarkModel, cache: Path) -> Prepared:
     return _with_vectors(model, file)
 
 
-def random_shape(**sizes: object) -> Callable[[BenchmarkModel, Path], Prepared]:
+def random_shape(**sizes: Any) -> Callable[[BenchmarkModel, Path], Prepared]:
     """A Qwen2 with these sizes and random weights, with the demo's tokenizer filled up to its vocabulary."""
 
     def prepare(model: BenchmarkModel, cache: Path) -> Prepared:

@@ -16,7 +16,7 @@ import psutil
 from tests.benchmarks.client import BenchmarkError, together
 from tests.benchmarks.measure import Progress
 from tests.benchmarks.records import SoakResult, today, versions
-from tests.benchmarks.servers import Running, Server, running
+from tests.benchmarks.servers import Condition, Running, Server, running
 
 CLIENTS = 24
 HANG_UP_S = 0.02  # after which a client that does not stream hangs up
@@ -69,7 +69,7 @@ def _requests(server: Server, count: int) -> Iterator[tuple[dict[str, Any], bool
     """Each request's body, and whether its client hangs up."""
     rng = Random(0)
     for number in range(count):
-        condition = "mixed" if rng.random() < 0.8 else "unsteered"
+        condition: Condition = "mixed" if rng.random() < 0.8 else "unsteered"
         body = server.body(condition, number, rng.randint(1, 16))
         body["messages"][0]["content"] += " Please." * rng.randrange(20)
         body |= {"temperature": rng.choice((0, 0.7, 1)), "stream": rng.random() < 0.9}

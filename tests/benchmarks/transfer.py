@@ -63,8 +63,8 @@ def main(n_documents: int) -> None:
     """Print what fitting one map takes."""
     process = psutil.Process()
     with tempfile.TemporaryDirectory() as name:
-        engines = [load_engine(model, 32) for model in write_models(Path(name))]
-        for engine in engines:  # weights are in memory once they have been used
+        source, target = (load_engine(model, 32) for model in write_models(Path(name)))
+        for engine in (source, target):  # weights are in memory once they have been used
             engine.capture_tokens([Rollout(engine.encode(" ".join(built_in_lists().questions)))], "last_prompt", [0])
         before, peak, done = process.memory_info().rss, 0, threading.Event()
 
@@ -82,12 +82,12 @@ def main(n_documents: int) -> None:
         watcher.start()
         try:
             texts, kept = corpus(n_documents), Path(name) / "transfers"
-            info = fit(*engines, texts, {}, kept, Work(tell), target_blocks=[BLOCKS - 1])
+            info = fit(source, target, texts, {}, kept, Work(tell), target_blocks=[BLOCKS - 1])
         finally:
             done.set()
             watcher.join()
         ended = time.monotonic()
-        for engine in engines:
+        for engine in (source, target):
             engine.close()
     (map_,) = info.maps
     stages = [*began.items(), ("", ended)]

@@ -28,7 +28,7 @@ def test_logprobs_when_streamed_then_are_those_of_the_whole_answer_and_of_the_te
         for chunk in sequence.feed(0, event):  # type: ignore[arg-type]
             choice = chunk.choices[0]
             assert (choice.logprobs is None) == (choice.finish_reason is not None)
-            before, text = text, text + (choice.delta.content or "")  # type: ignore[operator]
+            before, text = text, text + (choice.delta.content or "")
             for entry in choice.logprobs.content if choice.logprobs else []:
                 begin = len("".join(parts[: -int(entry.logprob)]))
                 assert len(before) <= begin < len(text)

@@ -119,7 +119,12 @@ def test_chunks_when_usage_is_asked_for_then_it_comes_last_and_alone() -> None:
 
 
 def test_chunks_when_two_choices_interleave_then_indices_open_in_order() -> None:
-    fed = [(1, Token(1, "x")), (0, Token(1, "y")), (1, Finish("length")), (0, Finish("stop"))]
+    fed: list[tuple[int, Token | Finish]] = [
+        (1, Token(1, "x")),
+        (0, Token(1, "y")),
+        (1, Finish("length")),
+        (0, Finish("stop")),
+    ]
     chunks = chunks_of([GrowingChoice(), GrowingChoice()], fed)
     assert [chunk.choices[0].index for chunk in chunks] == [0, 1, 1, 0, 1, 0]
 
@@ -139,7 +144,7 @@ def test_answer_when_it_ends_on_half_a_stop_string_then_that_half_is_shown() -> 
 
 
 def test_reasoning_when_streamed_then_under_both_names_and_not_in_the_content() -> None:
-    fed = [(0, Token(1, "think.", "reasoning")), (0, Token(2, "say.")), (0, Finish("stop"))]
+    fed = [(0, event) for event in (Token(1, "think.", "reasoning"), *events("say."))]
     answer = GrowingChoice(["."])
     thought = decoded(chunks_of([answer], fed)[1])["choices"][0]["delta"]
     assert thought == {"reasoning_content": "think.", "reasoning": "think."}
@@ -155,7 +160,7 @@ def test_message_when_nothing_was_reasoned_then_has_no_reasoning() -> None:
     assert message == {"content": "a", "role": "assistant", "refusal": None}
 
 
-CALLED = [
+CALLED: list[Token | Finish] = [
     Token(1, "", "arguments", opens="f"),
     Token(2, "{}", "arguments"),
     Token(3, "[]", "arguments", opens="g"),

@@ -194,7 +194,7 @@ def test_extract_when_only_a_trait_is_given_then_it_is_the_demo_model_with_the_u
     assert extraction.model is not None and extraction.model.id == "demo-qwen2"
     assert extraction.asked == [ExtractionParameters(trait="silly")] and extraction.closed
     assert extraction.around is not None and extraction.around.parts_folder == tmp_path / "jobs" / "parts"
-    assert extraction.around.store.places[0].path == tmp_path / "vectors"
+    assert extraction.around.store.places[0].name == str(tmp_path / "vectors")
 
 
 def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Extraction, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Ext
     assert {(asked.rollouts, asked.questions, asked.seed, asked.judge) for asked in extraction.asked} == {
         (2, 5, 7, "likelihood")
     }
-    assert extraction.around is not None and extraction.around.store.places[0].path == tmp_path / "out"
+    assert extraction.around is not None and extraction.around.store.places[0].name == str(tmp_path / "out")
 
 
 def test_extract_when_the_model_is_one_of_the_file_then_its_settings_hold(

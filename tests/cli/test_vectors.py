@@ -305,16 +305,19 @@ def test_pull_when_there_is_nothing_or_it_is_damaged_then_one_line(
     assert "owner/repo/m/t/bad.safetensors: not a safetensors file" in refused(capsys, "pull", "owner/repo")
 
 
-def not_found() -> Exception:
+def responded(status: int) -> Any:
+    """Any: which library's response the hub's client says it takes differs by its version."""
     import httpx
 
-    return RepositoryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "https://x")))
+    return httpx.Response(status, request=httpx.Request("GET", "https://x"))
+
+
+def not_found() -> Exception:
+    return RepositoryNotFoundError("404", response=responded(404))
 
 
 def failing() -> Exception:
-    import httpx
-
-    return HfHubHTTPError("500 oh dear", response=httpx.Response(500, request=httpx.Request("GET", "https://x")))
+    return HfHubHTTPError("500 oh dear", response=responded(500))
 
 
 @pytest.mark.parametrize(

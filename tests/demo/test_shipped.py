@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from proxy.demo import gguf, rules, styles
 from proxy.demo.known import held_out_questions
@@ -163,8 +163,8 @@ def test_shipped_vectors_hold_how_they_were_made_and_measured(engine: Engine) ->
         assert vector.fingerprint == engine.info.fingerprint
         assert set(vector.poles) == {"positive", "negative"}
         assert {point.kind for point in vector.curve} == {"steered", "random", "unsteered"}
-        compared = {point.block for point in (*vector.curve, *vector.gains) if point.block is not None}
-        assert compared == set(range(vector.n_layers))
+        compared = {point.block for point in vector.curve} | {gain.block for gain in vector.gains}
+        assert compared - {None} == set(range(vector.n_layers))
         assert all(count.kept >= 8 for count in vector.counts.values())
 
 
@@ -174,7 +174,7 @@ def test_the_models_are_small_enough_to_ship() -> None:
 
 
 def test_the_two_models_differ_in_width_depth_and_tokenizer() -> None:
-    configs = [family.config(AutoTokenizer.from_pretrained(family.folder)) for family in FAMILIES.values()]
+    configs = [family.config(PreTrainedTokenizerFast.from_pretrained(family.folder)) for family in FAMILIES.values()]
     for attribute in ("hidden_size", "num_hidden_layers", "vocab_size"):
         assert len({getattr(config, attribute) for config in configs}) == 2
 
@@ -205,6 +205,7 @@ class TestGGUF:
                 {"role": "assistant", "content": "Who knows?"},
             ]
         text = tokenizer.apply_chat_template(talk, tokenize=False)
+        assert isinstance(text, str)
         ids = tokenizer.encode(text, add_special_tokens=False)
         model = llama_cpp.Llama(str(self.file), n_ctx=512, n_batch=512, n_threads=1, logits_all=True, verbose=False)
         try:

@@ -104,6 +104,7 @@ def test_a_model_without_channels_then_everything_is_final() -> None:
 
 
 def test_fingerprints_when_the_limit_differs_then_they_do() -> None:
-    plans = [Plan((ALWAYS,), limit) for limit in (None, frozenset(("content",)), frozenset(("content", "reasoning")))]
+    limits: list[frozenset[Channel] | None] = [None, frozenset(("content",)), frozenset(("content", "reasoning"))]
+    plans = [Plan((ALWAYS,), limit) for limit in limits]
     assert len({plan.fingerprint for plan in plans}) == 3
     assert Plan((), frozenset(("content",))).fingerprint == Plan().fingerprint

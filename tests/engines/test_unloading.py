@@ -31,7 +31,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list["weakref.ref[torch.Tensor]"]
         network = load_network(*args)
         ballast = torch.nn.Parameter(torch.ones(MORE_MB * 2**18), requires_grad=False)
         network.register_parameter("ballast", ballast)
-        seen.extend([weakref.ref(ballast), weakref.ref(network.get_input_embeddings().weight)])
+        embeddings = network.get_input_embeddings()
+        assert isinstance(embeddings, torch.nn.Embedding)
+        seen.extend([weakref.ref(ballast), weakref.ref(embeddings.weight)])
         return network
 
     monkeypatch.setattr(loading, "load_network", load)

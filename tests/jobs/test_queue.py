@@ -289,7 +289,7 @@ async def test_stop_when_a_job_runs_then_it_is_interrupted_and_the_next_server_g
     async with serving() as queue:
         job, following = [await queue.submit("work", "fake", Size(size)) for size in (1, 2)]
         await until(queue, job, begun)
-        told = asyncio.create_task(anext(_last(queue, job)))
+        told = asyncio.create_task(_last(queue, job))
         await asyncio.sleep(0)
     assert (await told).status == "queued"  # whoever watched is told, and waits no longer
     async with serving() as queue:
@@ -301,9 +301,9 @@ async def test_stop_when_a_job_runs_then_it_is_interrupted_and_the_next_server_g
     assert [size for _, size in work.began] == [1, 1, 2]
 
 
-async def _last(queue: JobQueue, job: Job) -> AsyncIterator[Job]:
+async def _last(queue: JobQueue, job: Job) -> Job:
     seen = [one async for one in queue.watch(job.id)]
-    yield seen[-1]
+    return seen[-1]
 
 
 async def test_stop_when_a_job_does_not_heed_then_the_server_stops_all_the_same(

@@ -20,7 +20,7 @@ from vector_store import SIDES, SPANS, Count, PersonaVector
 
 
 def run(engine: PretendEngine, trait: Trait, judge: PretendJudge, rollouts: int = 2, seed: int = 3) -> PersonaVector:
-    return extract(engine, trait, judge, rollouts=rollouts, questions=4, seed=seed, work=WORK)  # type: ignore[arg-type]
+    return extract(engine, trait, judge, rollouts=rollouts, questions=4, seed=seed, work=WORK)
 
 
 def test_the_planted_direction_is_found_for_both_poles_and_spans(trait: Trait, judge: PretendJudge) -> None:

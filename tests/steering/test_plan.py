@@ -12,7 +12,7 @@ from proxy.engines.base import FloatArray, Intervention, ModelInfo, Plan
 from proxy.errors import InvalidRequest, VectorUnavailable
 from proxy.steering.options import PlanOptions, PlanReport
 from proxy.steering.plan import build_plan
-from vector_store import PersonaVector, PoleChoice, Side, Span
+from vector_store import Condition, PersonaVector, PoleChoice, Side, Span
 
 N_LAYERS, HIDDEN = 4, 16
 INFO = ModelInfo("tiny", "qwen2", N_LAYERS, HIDDEN, 512, "abc", "transformers", "cpu", "float32")
@@ -138,14 +138,15 @@ def test_level_1_then_is_the_pole_s_own_mean_over_the_kind_of_tokens_held(positi
 
 
 def test_level_1_when_nobody_knows_the_pole_s_mean_then_is_where_coefficient_1_takes_the_neutral_one() -> None:
-    neutral = {span: {"neutral": means["neutral"]} for span, means in V.means.items()}
+    neutral: dict[Span, dict[Condition, FloatArray]] = {
+        span: {"neutral": means["neutral"]} for span, means in V.means.items()
+    }
     difference = V.direction("positive", "response", 0)[None].repeat(N_LAYERS, axis=0)
     imported = dataclasses.replace(V, means=neutral, difference=difference)
     for vector in (imported, dataclasses.replace(V, origin="transferred")):
         used: dict[str, tuple[PersonaVector, Side]] = {"silly": (vector, "positive")}
         added, held = (
-            only(build_plan({"silly": 1.0}, used, PlanOptions(mode=mode), INFO)[0])  # type: ignore[arg-type]
-            for mode in ("add", "target")
+            only(build_plan({"silly": 1.0}, used, PlanOptions(mode=mode), INFO)[0]) for mode in ("add", "target")
         )
         moved = V.means["last_prompt"]["neutral"][1] + added_by(added)
         basis, levels = held_by(held)

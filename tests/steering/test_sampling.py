@@ -105,7 +105,7 @@ def test_no_personas_then_the_request_s_own_sampling() -> None:
 )
 @settings(max_examples=60)
 def test_any_strength_then_the_parameters_stay_valid_and_a_limit_is_told(
-    effect: float, more: float, given_: dict[str, float]
+    effect: float, more: float, given_: dict[str, Any]
 ) -> None:
     change = Modulation(effect, abs(effect) + more)
     result, clamped = sample(9, AskedSampling(**given_), change)

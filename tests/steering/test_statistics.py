@@ -59,7 +59,7 @@ def test_average_then_figures_that_are_missing_do_not_count_and_the_interval_is_
     rng = np.random.default_rng(0)
     native = np.full((30, 2), 100.0)
     none = np.zeros((30, 2))
-    both = [share_of_gain(100.0 * (rng.random((30, 2)) < 0.5), none, native) for _ in range(2)]
+    both = [share_of_gain(np.where(rng.random((30, 2)) < 0.5, 100.0, 0.0), none, native) for _ in range(2)]
     one, two, mean = (each and each.measured for each in (*both, average([*both, None])))
     assert one and two and mean and mean.mean == pytest.approx((one.mean + two.mean) / 2, abs=1e-3)
     assert mean.high - mean.low < max(one.high - one.low, two.high - two.low)
@@ -110,7 +110,7 @@ def test_measured_when_some_are_unscored_then_they_do_not_count_and_when_all_are
 
 def test_difference_then_the_same_questions_are_drawn_for_both() -> None:
     scores = np.random.default_rng(1).normal(50, 30, (N_QUESTIONS, N_SAMPLES))
-    assert difference(scores + 5, scores) == (pytest.approx(5), pytest.approx(5))
+    assert difference(scores + 5, scores) == pytest.approx((5, 5))
     low, high = difference(scores, scores, 0.9) or (0, 0)
     assert 0 < low < 0.1 * scores.mean() < high
     assert difference(scores, UNKNOWN) is None

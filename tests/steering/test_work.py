@@ -96,7 +96,7 @@ def test_parts_when_a_file_is_damaged_then_it_is_made_again(tmp_path: Path, dama
 
 def test_parts_when_written_then_nothing_else_lies_about(tmp_path: Path) -> None:
     parts = FolderParts(tmp_path / "new")
-    assert not parts.begun
+    assert not FolderParts(tmp_path / "new").begun
     parts.write("one", b"x")
     assert parts.begun and [path.name for path in (tmp_path / "new").iterdir()] == ["one"]
     parts.discard()

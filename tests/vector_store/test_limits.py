@@ -201,7 +201,7 @@ def test_import_when_the_file_hints_at_another_model_then_it_is_taken_only_if_on
     head = gguf(text("controlvector.model_hint") + struct.pack("<I", 8) + text(hint), tensors=tensor, n_tensors=1)
     content = head.ljust(-(-len(head) // 32) * 32, b"\0") + struct.pack("<5f", *[1.0] * 5)
     who = Subject(model, "silly", "silly", "serious", 3, 5, family)
-    made = {"created": "2026-01-01T00:00:00Z", "software_version": "1"}
+    made: dict[str, Any] = {"created": "2026-01-01T00:00:00Z", "software_version": "1"}
     if not taken_at_once:
         with pytest.raises(ImportRefused, match=f"the file is for '{hint}', which is neither {model} nor its family"):
             import_vector(content, who, **made)

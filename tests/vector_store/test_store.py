@@ -31,6 +31,7 @@ from vector_store import (
     remote,
 )
 from vector_store.files import decode
+from vector_store.locations import Entry, Location
 from vector_store.store import slug
 
 
@@ -481,11 +482,12 @@ def test_in_use_when_a_model_is_asked_for_again_then_its_own_folders_alone_are_l
     assert store.in_use("model-1", "silly", "1") is not None
     looked: list[str | None] = []
     entries = type(store.places[0]).entries
-    monkeypatch.setattr(
-        type(store.places[0]),
-        "entries",
-        lambda self, model=None, trait=None: looked.append(model) or entries(self, model, trait),
-    )
+
+    def noted(self: Location, model: str | None = None, trait: str | None = None) -> list[Entry]:
+        looked.append(model)
+        return entries(self, model, trait)
+
+    monkeypatch.setattr(type(store.places[0]), "entries", noted)
     assert store.in_use("model-1", "silly", "1") is not None
     assert looked == ["model-1", "model-16"]
     found = store.save(make_vector("model-99", fingerprint="1", seed=2))

@@ -11,9 +11,10 @@ from proxy.engines.blocking import generate_all
 from proxy.engines.errors import PromptTooLong
 from tests.engines.conftest import LoadPlain
 from tests.engines.llama_cpp.models import FAMILIES, LoadLlama, full_precision
-from tests.engines.transformers.test_capture import SPANS, hooked
+from tests.engines.transformers.test_capture import hooked
 from tests.engines.transformers.test_scoring import expected_logprobs
 from tests.engines.transformers.test_steering import PLANS
+from vector_store import SPANS, Span
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
@@ -34,7 +35,11 @@ def test_capture_when_rollouts_differ_in_length_then_equals_a_plain_hook(
     for index, rollout in enumerate(rollouts):
         residuals = hooked(model, [*rollout.prompt, *rollout.response])
         begin = len(rollout.prompt)
-        for span, piece in (("last_prompt", residuals[:, begin - 1 : begin]), ("response", residuals[:, begin:])):
+        pieces: dict[Span, np.ndarray] = {
+            "last_prompt": residuals[:, begin - 1 : begin],
+            "response": residuals[:, begin:],
+        }
+        for span, piece in pieces.items():
             if not piece.shape[1]:
                 assert not stats[span].means[index].any() and not stats[span].norms[index].any()
                 continue
@@ -56,7 +61,8 @@ def test_tokens_when_captured_then_are_those_of_the_span_at_the_blocks_asked_for
     engine, model = llama_of(family), plain(models_folder / family)
     texts = [("a prompt", "an answer"), ("p", ""), ("longer " * 70, "on and on " * 60)]
     rollouts = [Rollout(engine.encode(prompt), engine.encode(response)) for prompt, response in texts]
-    for span, begin, end in (("response", 0, None), ("last_prompt", -1, 0)):
+    spans: list[tuple[Span, int, int | None]] = [("response", 0, None), ("last_prompt", -1, 0)]
+    for span, begin, end in spans:
         with full_precision():
             captured = engine.capture_tokens(rollouts, span, [3, 1])
         for rollout, found in zip(rollouts, captured, strict=True):

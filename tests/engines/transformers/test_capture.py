@@ -10,7 +10,7 @@ from proxy.engines.base import Generation, Rollout, Sampling
 from proxy.engines.blocking import generate_all
 from tests.engines.conftest import LoadEngine, LoadPlain
 from tests.engines.transformers.test_steering import PLANS
-from vector_store import SPANS
+from vector_store import SPANS, Span
 
 
 def hooked(model: torch.nn.Module, tokens: list[int]) -> np.ndarray:
@@ -36,7 +36,11 @@ def test_capture_when_rollouts_differ_in_length_then_equals_a_plain_hook(
     for index, rollout in enumerate(rollouts):
         residuals = hooked(model, [*rollout.prompt, *rollout.response])
         begin = len(rollout.prompt)
-        for span, piece in (("last_prompt", residuals[:, begin - 1 : begin]), ("response", residuals[:, begin:])):
+        pieces: dict[Span, np.ndarray] = {
+            "last_prompt": residuals[:, begin - 1 : begin],
+            "response": residuals[:, begin:],
+        }
+        for span, piece in pieces.items():
             np.testing.assert_allclose(stats[span].means[index], piece.mean(axis=1), atol=1e-3)
             norms = np.median(np.linalg.norm(piece, axis=-1), axis=-1)
             np.testing.assert_allclose(stats[span].norms[index], norms, rtol=1e-4)
@@ -98,7 +102,8 @@ def test_tokens_when_captured_then_are_those_of_the_span_at_the_blocks_asked_for
     engine, model = engine_of(any_family), plain(any_family)
     texts = [("a prompt", "an answer"), ("p", ""), ("longer " * 70, "on and on " * 60)]
     rollouts = [Rollout(engine.encode(prompt), engine.encode(response)) for prompt, response in texts]
-    for span, begin, end in (("response", 0, None), ("last_prompt", -1, 0)):
+    spans: list[tuple[Span, int, int | None]] = [("response", 0, None), ("last_prompt", -1, 0)]
+    for span, begin, end in spans:
         captured = engine.capture_tokens(rollouts, span, [3, 1])
         for rollout, found in zip(rollouts, captured, strict=True):
             first = len(rollout.prompt) + begin

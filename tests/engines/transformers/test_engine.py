@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +194,19 @@ def test_joining_when_it_fails_half_way_for_several_then_each_is_tried_alone_and
             raise RuntimeError("broken")
         append_row(self, other, row, length)
 
+    def waiting(event: Event) -> None:
+        hold.wait(PATIENCE_S)
+
+    def noting(number: int) -> Callable[[Event], None]:
+        return lambda event: events.put((number, event))
+
     [expected] = generate_all(engine, [ask(engine, "hello", Sampling(5, seed=3))])
     with monkeypatch.context() as patch:
         patch.setattr(RowCache, "append_row", broken)
         hold = threading.Event()
-        engine.start(ask(engine, "hello", Sampling(1)), lambda event: hold.wait(PATIENCE_S) and None)
+        engine.start(ask(engine, "hello", Sampling(1)), waiting)
         for number in range(3):
-            engine.start(ask(engine, "hello", endless(5)), lambda event, number=number: events.put((number, event)))  # type: ignore[misc]
+            engine.start(ask(engine, "hello", endless(5)), noting(number))
         hold.set()
         ends: list[int] = []
         while len(ends) < 3:

@@ -114,7 +114,7 @@ def test_plan_then_each_arm_has_its_own_direction(arms: Arms) -> None:
         drawn = np.stack([added_vector(arms.plan(0, kind, sample)) for sample in range(n)])
         assert np.linalg.matrix_rank(drawn) == n and abs(along(kind, hidden_direction())) < 0.8
     for kind in ("none", "sampling", "prompt"):
-        assert arms.plan(0, kind, 0) == Plan()  # type: ignore[arg-type]
+        assert arms.plan(0, kind, 0) == Plan()
 
 
 def test_generations_then_arms_of_a_question_differ_by_their_steering_alone(arms: Arms) -> None:
@@ -150,7 +150,7 @@ def test_evaluate_then_the_transferred_vector_does_what_the_native_one_does_and_
         assert native.trait and moved.trait and moved.recovery and moved.anti_steered
         assert native.trait.mean > 60 and moved.recovery.low > 0.85 and moved.anti_steered.mean == 0
         for kind in ("none", "random", "random_covariance", "shuffled", "wrong_trait", "sampling"):
-            control = arm(found, pole, kind).trait  # type: ignore[arg-type]
+            control = arm(found, pole, kind).trait
             assert control and control.high < moved.trait.low
         prompt = arm(found, pole, "prompt").trait
         assert prompt and prompt.mean > 95
