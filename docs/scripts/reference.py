@@ -137,7 +137,8 @@ def _structure(name: str, schema: dict[str, Any], named: list[str]) -> Iterator[
 
 
 def _struct_classes(base: type) -> dict[str, type]:
-    found = {}
+    found: dict[str, type] = {}
+    each: type
     for each in base.__subclasses__():
         if each.__module__.startswith(("proxy.", "vector_store.")):
             found[each.__name__] = each

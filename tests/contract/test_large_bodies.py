@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from proxy.chat import turn
+from proxy.chat.turn import Turn
 from proxy.settings import Settings
 from tests.fakes import FakeEngine, serving, wait_until
 
@@ -29,8 +30,18 @@ class CountingEngine(FakeEngine):
         return super().render(*args, **more)
 
 
-def test_prompts_when_their_clients_leave_before_they_are_prepared_then_are_never_begun(settings: Settings) -> None:
+def test_prompts_when_their_clients_leave_before_they_are_prepared_then_are_never_begun(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = CountingEngine()
+    gone: list[Turn] = []
+    close = Turn.close
+
+    def noted(self: Turn) -> None:
+        close(self)
+        gone.append(self)
+
+    monkeypatch.setattr(Turn, "close", noted)
     with serving(settings, engine) as url:
         body = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -44,6 +55,7 @@ def test_prompts_when_their_clients_leave_before_they_are_prepared_then_are_neve
                 await client.post(f"{url}/v1/chat/completions", json=body)
 
         anyio.run(leave_soon)
+        wait_until(lambda: len(gone) == 20)
         assert engine.begun == turn.PREPARING
         engine.go.set()
         wait_until(lambda: httpx.post(f"{url}/v1/chat/completions", json=body).is_success)

@@ -218,7 +218,7 @@ def test_a_value_when_working_it_out_takes_too_long_then_its_answer_alone_fails(
 def lexicon_of(tokenizer: Any) -> Lexicon:
     speaker = Speaker(tokenizer, [])
     make = lambda: LLTokenizer(tokenizer.backend_tokenizer.to_str(), eos_token=sorted(speaker.stops))  # noqa: E731
-    return Lexicon(make, len(tokenizer), speaker.special, speaker.stops)
+    return Lexicon(make, len(tokenizer), speaker.special, speaker.stops, speaker.tags)
 
 
 def test_reasoning_when_there_is_a_schema_then_is_free_but_can_t_end_the_answer() -> None:

@@ -27,13 +27,21 @@ class Lexicon:
 
     `make` is called at once, while the model loads: with a large vocabulary it takes a second or two, all the while
     holding Python's lock, which would keep every other request waiting for the first that asks for JSON.
-    `special` tokens spell nothing; `stops` are the end tokens. `n_tokens` are those the model has logits for.
+    `special` tokens spell nothing; `stops` are the end tokens; `tags` stand around calls, and in no JSON value.
+    `n_tokens` are those the model has logits for.
     """
 
-    def __init__(self, make: Callable[[], LLTokenizer], n_tokens: int, special: Set[int], stops: Set[int]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], LLTokenizer],
+        n_tokens: int,
+        special: Set[int],
+        stops: Set[int],
+        tags: Set[int] = frozenset(),
+    ) -> None:
         self.n_tokens = n_tokens
         self.special = special
-        self.unspoken = _below(n_tokens, special - stops)
+        self.unspoken = _below(n_tokens, (special | tags) - stops)
         self.stops = _below(n_tokens, stops)
         self._lock = threading.Lock()
         try:

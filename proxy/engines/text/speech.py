@@ -40,6 +40,7 @@ class Speaker:
         markers = frozenset() if self.harmony is None else self.harmony.markers
         tags = {} if self._tags is None else self._tags.texts
         self.special = frozenset((*special, *markers)).difference(tags)
+        self.tags = frozenset(tags)
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
         if self.harmony is not None:
             stops = (stops | self.harmony.stops) - {self.harmony.end}

@@ -72,6 +72,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             n_tokens,
             speaker.special,
             speaker.stops,
+            speaker.tags,
         )
         super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer))
 
