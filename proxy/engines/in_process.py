@@ -3,6 +3,7 @@
 Knows nothing of how a model is run, rendered for or read.
 """
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,15 @@ from proxy.engines.errors import PromptTooLong, Refusal
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
 from proxy.engines.text.token_bound import TokenBound
+from proxy.engines.text.typed_markers import Markers
 from proxy.engines.worker import Worker
 
 M = TypeVar("M")
 T = TypeVar("T")
 Progress = Callable[[int], None] | None
 Steps = Generator[None, None, T]
+
+_TELLING = 16  # characters of a line that is hardly in a template by chance
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Tasks(Generic[M]):
 
 class InProcessEngine(ABC, Generic[M]):
     """See Engine, of which `encode` and `pieces` are left to subclasses. `bound` is there where the vocabulary allows
-    to tell of a text that it is too long without tokenising it."""
+    to tell of a text that it is too long without tokenising it; `markers` are the vocabulary's special tokens."""
 
     def __init__(
         self,
@@ -59,8 +63,10 @@ class InProcessEngine(ABC, Generic[M]):
         worker: Worker[M],
         tasks: Tasks[M],
         bound: TokenBound | None,
+        markers: Markers,
     ) -> None:
         self._bound = bound
+        self._markers = markers
         self._info = info
         self._lexicon = lexicon
         self._n_tokens = lexicon.n_tokens
@@ -91,21 +97,74 @@ class InProcessEngine(ABC, Generic[M]):
     ) -> list[int]:
         """See Engine.render. PromptTooLong, before it is tokenised, for what can't fit however it is tokenised."""
         extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
-        try:
-            text = self._write(messages, tools, **extra)
-        except Refusal:
-            if all(message["role"] != "system" for message in messages):
-                raise
-            text = self._write(without_system(messages), tools, **extra)
+        hiding = self._markers.hiding()
+        hidden_messages, hidden_tools = hiding.hide(list(messages)), hiding.hide(tools)
+        if hiding.needed:
+            text = self._written(hidden_messages, hidden_tools, **extra)
+            self._check_length(hiding.shown(text))
+            ids = hiding.tokenize(text, self.encode, self._encode_on)
+        else:
+            text = self._written(messages, tools, **extra)
+            self._check_length(text)
+            ids = self._tokenize(text)
+        if not ids:
+            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
+        return ids
+
+    def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
+        """The conversation in the form that the template takes: with its system messages or without, its contents as
+        texts or as parts. Refusal where the template refuses all, or leaves the user's text out of all."""
+        talks = [messages]
+        if any(message["role"] == "system" for message in messages):
+            talks.append(without_system(messages))
+        refusal: Refusal | None = None
+        silent: str | None = None
+        for form in (list, as_parts):
+            for talk in talks:
+                try:
+                    text = self._write(form(talk), tools, **extra)
+                    if self._heeds(talk, form, text, tools, **extra):
+                        return text
+                    silent = text if silent is None else silent
+                except Refusal as error:
+                    refusal = error if form is list else refusal
+        if silent is None:
+            assert refusal is not None
+            raise refusal
+        if last_said(messages, "user") is None:
+            return silent
+        raise Refusal("the model's chat template leaves the text of the user's message out", "prompt")
+
+    def _heeds(
+        self,
+        messages: Sequence[Message],
+        form: Callable[[Sequence[Message]], list[Message]],
+        text: str,
+        tools: Sequence[Tool] | None,
+        **extra: Any,
+    ) -> bool:
+        """Whether the last user message's text is in the conversation that was written down, or the last system
+        message's where users say nothing. Where its longest line does not tell, a word is written in its place."""
+        last = last_said(messages, "user")
+        if last is None and (last := last_said(messages, "system")) is None:
+            return True
+        line = max(str(messages[last]["content"]).splitlines(), key=len).strip()
+        if len(line) >= _TELLING and line in text:
+            return True
+        word = f"q{secrets.token_hex(12)}"
+        probed = [*messages[:last], {**messages[last], "content": word}, *messages[last + 1 :]]
+        return word in self._write(form(probed), tools, **extra)
+
+    def _check_length(self, text: str) -> None:
         if self._bound is not None and (least := self._bound.least(text)) >= self._info.context_length:
             raise PromptTooLong(
                 f"This model's maximum context length is {self._info.context_length} tokens, of which at least one is "
                 f"for the answer. However, your messages have at least {least} tokens. Please reduce their length."
             )
-        ids = self._tokenize(text)
-        if not ids:
-            raise Refusal("the model's chat template makes nothing of these messages", "prompt")
-        return ids
+
+    def _encode_on(self, text: str) -> list[int]:
+        """The ids of plain text that comes behind a special token."""
+        return self.encode(text)
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -184,3 +243,14 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
         return [{"role": "user", "content": "\n\n".join(said)}, *others]
     asked = {**others[first], "content": "\n\n".join([*said, str(others[first]["content"])])}
     return [*others[:first], asked, *others[first + 1 :]]
+
+
+def as_parts(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation for templates that take a message's content as parts only."""
+    return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
+
+
+def last_said(messages: Sequence[Message], role: str) -> int | None:
+    """Where the last message of a role is that has a text."""
+    said = (at for at, message in enumerate(messages) if message["role"] == role and str(message["content"]).strip())
+    return max(said, default=None)

@@ -69,7 +69,7 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
         lexicon = Lexicon(vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops, speaker.tags)
-        super().__init__(info, lexicon, speaker, worker, TASKS, vocabulary.bound)
+        super().__init__(info, lexicon, speaker, worker, TASKS, vocabulary.bound, vocabulary.markers)
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
         return self._vocabulary.write(messages, tools, **extra)

@@ -21,6 +21,7 @@ from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.word_cutting import LONGEST_RUN, WordCutting, word_cutting
 from proxy.engines.text.token_bound import TokenBound
+from proxy.engines.text.typed_markers import Marker, Markers
 from proxy.errors import SetupError
 
 _STRIPPING = llama.LLAMA_TOKEN_ATTR_LSTRIP | llama.LLAMA_TOKEN_ATTR_RSTRIP  # takes the blanks around it
@@ -70,10 +71,6 @@ class Vocabulary:
         text: str = rendered[0][0]
         return text
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> list[int]:
-        """The ids of what `write` writes."""
-        return self.tokenize(self.write(messages, tools, **extra))
-
     def tokenize(self, text: str) -> list[int]:
         """The ids of a text in which markers are special tokens."""
         return self._tokenize(text, markers=True)
@@ -86,6 +83,18 @@ class Vocabulary:
         if any(self._has(id_, _STRIPPING) for id_ in self.all_special_ids):
             return None
         return TokenBound(self.piece(id_) for id_ in range(self.size))
+
+    @property
+    def markers(self) -> Markers:
+        """The special tokens by their texts."""
+        return Markers(
+            {
+                self._text(id_): Marker(
+                    id_, self._has(id_, llama.LLAMA_TOKEN_ATTR_LSTRIP), self._has(id_, llama.LLAMA_TOKEN_ATTR_RSTRIP)
+                )
+                for id_ in self.all_special_ids
+            }
+        )
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text, in which what looks like a special token is text."""

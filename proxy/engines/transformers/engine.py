@@ -18,6 +18,7 @@ from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
 from proxy.engines.text.token_bound import TokenBound
+from proxy.engines.text.typed_markers import Marker, Markers
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.batch import DecodingBatch
 from proxy.engines.transformers.capture import capture_steps, capture_token_steps
@@ -74,7 +75,8 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             speaker.stops,
             speaker.tags,
         )
-        super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer))
+        super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer), _markers(tokenizer))
+        self._begins_apart = self._begins_texts_apart()
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
         try:
@@ -101,11 +103,28 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
 
+    def _encode_on(self, text: str) -> list[int]:
+        if not self._begins_apart:
+            return self.encode(text)
+        begun, ids = self.encode("\n"), self.encode("\n" + text)
+        return ids[len(begun) :] if ids[: len(begun)] == begun else self.encode(text)
+
+    def _begins_texts_apart(self) -> bool:
+        """Whether the tokenizer puts a blank before a text's beginning, and none behind a special token."""
+        for text, marker in self._markers.known.items():
+            return self._tokenize(text + "a") != [marker.id, *self.encode("a")]
+        return False
+
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         """See Engine.pieces."""
         with self._encoding:
             detokenizer = Detokenizer(self._tokenizer, self._special)
             return [detokenizer.add(token) for token in token_ids]
+
+
+def _markers(tokenizer: Any) -> Markers:
+    added = tokenizer.added_tokens_decoder
+    return Markers({it.content: Marker(id_, it.lstrip, it.rstrip) for id_, it in added.items() if it.special})
 
 
 def _bound(tokenizer: Any) -> TokenBound | None:

@@ -165,17 +165,17 @@ class TestText:
         )
 
     TALK = [
-        {"role": "system", "content": "Be <|end|> silly.\n\n"},
+        {"role": "system", "content": "Be silly.\n\n"},
         {"role": "user", "content": "What's 1234 + 5, né 🙂?  Two  spaces"},
         {"role": "assistant", "content": "Who knows?"},
-        {"role": "user", "content": "<|im_end|>"},
+        {"role": "user", "content": "<|nothing|>"},
     ]
 
     def test_a_conversation_when_rendered_then_has_the_ids_of_transformers(self, both: tuple[Any, Vocabulary]) -> None:
         tokenizer, vocabulary = both
         for extra in ({}, {"reasoning_effort": "high"}):
             expected = tokenizer.apply_chat_template(self.TALK, add_generation_prompt=True, return_dict=False, **extra)
-            assert vocabulary.render(self.TALK, None, **extra) == expected
+            assert vocabulary.tokenize(vocabulary.write(self.TALK, None, **extra)) == expected
 
     def test_plain_text_when_it_looks_like_a_marker_then_it_is_text(self, both: tuple[Any, Vocabulary]) -> None:
         tokenizer, vocabulary = both
@@ -186,7 +186,7 @@ class TestText:
 
     def test_ids_when_decoded_then_are_the_text_of_transformers(self, both: tuple[Any, Vocabulary]) -> None:
         tokenizer, vocabulary = both
-        ids = vocabulary.render(self.TALK, None)
+        ids = vocabulary.tokenize(vocabulary.write(self.TALK, None))
         assert vocabulary.decode(ids) == tokenizer.decode(ids)
         for piece in (ids, ids[:-3], ids[30:60]):
             expected = tokenizer.decode(piece, skip_special_tokens=True)
