@@ -93,7 +93,7 @@ def test_markers_when_in_tools_calls_and_results_then_they_are_text(kind: str, t
             {"role": "tool", "tool_call_id": "1", "name": f"f{marker}", "content": f"a{marker}b"},
         ], [tool]
 
-    tokenizer = byte_tokenizer(False)
+    tokenizer: Any = byte_tokenizer(False)
     with with_template(kind, TOOL_TEMPLATE, tmp_path) as engine:
         (typed, tools), (bare, bare_tools) = talk(end), talk("")
         ids, expected = engine.render(typed, tools=tools), engine.render(bare, tools=bare_tools)
@@ -134,7 +134,7 @@ def test_markers_when_the_tokenizer_puts_a_blank_before_texts_then_none_is_put_b
     own = Tokenizer(models.BPE({letter: id_ for id_, letter in enumerate(letters)}, []))
     own.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     own.add_special_tokens(CHAT_MARKERS)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|im_end|>", chat_template=CHAT_TEMPLATE)
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|im_end|>", chat_template=CHAT_TEMPLATE)
     folder = shutil.copytree(save_tiny_model("gpt-oss", tmp_path / "plain"), tmp_path / "own")
     tokenizer.save_pretrained(folder)
     engine = load_engine(ModelSettings("tiny", str(folder)), 1)
