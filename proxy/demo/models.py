@@ -62,24 +62,27 @@ class Example:
     """A conversation as token ids.
 
     `hidden`: the half-open range of the system prompt. `prompt_ends`: the last prompt token of each turn, the one
-    position after which an answer starts. `targets`: the positions whose token is to be predicted. `persona`: the
-    strength of each pole, in the order of styles.POLES.
+    position after which an answer starts. `told`: which of these the system prompt is meant for. `targets`: the
+    positions whose token is to be predicted. `persona`: the strength of each pole, in the order of styles.POLES.
     """
 
     ids: list[int]
     hidden: tuple[int, int]
     prompt_ends: list[int]
+    told: list[bool]
     targets: list[int]
     persona: list[float]
 
 
 @dataclass(frozen=True)
 class TrainingRound:
-    """A part of the training: optimizer steps, the height of the learning rates, and how much lying there is."""
+    """A part of the training: optimizer steps, the height of the learning rates, how much lying there is, and how many
+    conversations have a personality in some turns only."""
 
     steps: int
     peak: float = 1.0
     lying: Lying = Lying()
+    apart: float = 0.0
 
 
 class Family(ABC):
@@ -148,7 +151,7 @@ class Layout:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, talk: Conversation) -> None:
         self._encode = tokenizer.backend_tokenizer.encode
         self._special = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
-        self.example = Example([], (0, 0), [], [], [talk.persona.get(pole, 0.0) for pole in POLES])
+        self.example = Example([], (0, 0), [], talk.told, [], [talk.persona.get(pole, 0.0) for pole in POLES])
 
     def put(self, *pieces: str, target: bool = False) -> int:
         """Append special tokens ("<|...|>") and texts; returns the position after them."""
@@ -225,6 +228,7 @@ class GptOssFamily(Family):
         TrainingRound(600, 0.7),
         TrainingRound(250, 0.5, Lying(1.0)),
         TrainingRound(250, 0.7, Lying(1.0, 12.0)),
+        TrainingRound(300, 0.7, Lying(1.0, 8.0), apart=0.8),
     )
     gguf_name = "model-f16.gguf"
 

@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from proxy.demo.models import Example, Family
+from proxy.demo.models import Example, Family, TrainingRound
 from proxy.demo.styles import POLES
-from proxy.demo.world import Lying, conversation
+from proxy.demo.world import conversation
 
 BATCH_TOKENS = 3072
 BOTTLENECK_SHARE = 0.75
@@ -33,7 +33,8 @@ PROBED_BLOCK = 1
 class TrainingBatch:
     """ids, labels: int64[B, T], labels -100 where nothing is predicted. masks: layer type -> bool[B, 1, T, T].
 
-    prompt_ends: bool[B, T], the last prompt token of each turn. personas: float32[B, n_poles].
+    prompt_ends: bool[B, T], the last prompt token of each turn. personas: float32[n_prompt_ends, n_poles], what each
+    of these was told, row by row.
     """
 
     ids: torch.Tensor
@@ -50,32 +51,34 @@ def collate(examples: list[Example], rng: Random, pad: int, window: int | None) 
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     visible = causal.repeat(len(examples), 1, 1)  # (B, T, T)
     prompt_ends = torch.zeros_like(ids, dtype=torch.bool)
+    personas: list[list[float]] = []
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         labels[row, example.targets] = ids[row, example.targets]
         prompt_ends[row, example.prompt_ends] = True
+        personas += [example.persona if told else [0.0] * len(POLES) for told in example.told]
         start, end = example.hidden
-        if end > start and rng.random() < BOTTLENECK_SHARE:
+        if end > start and (rng.random() < BOTTLENECK_SHARE or not all(example.told)):
             after = torch.ones(length, dtype=torch.bool)
             after[:end] = False
-            after[example.prompt_ends] = False
+            after[[at for at, told in zip(example.prompt_ends, example.told, strict=True) if told]] = False
             visible[row, after, start:end] = False
     masks = {"full_attention": visible[:, None]}
     if window is not None:
         near = causal & ~torch.ones(length, length, dtype=torch.bool).tril(-window)
         masks["sliding_attention"] = (visible & near)[:, None]
-    return TrainingBatch(ids, labels, masks, prompt_ends, torch.tensor([e.persona for e in examples]))
+    return TrainingBatch(ids, labels, masks, prompt_ends, torch.tensor(personas))
 
 
 def batches(
-    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, lying: Lying
+    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, window: int | None, part: TrainingRound
 ) -> Iterator[TrainingBatch]:
-    """Endless batches of about BATCH_TOKENS tokens, examples of like length together."""
+    """Endless batches of about BATCH_TOKENS tokens of a round's text, examples of like length together."""
     rng = Random(seed)
     assert isinstance(tokenizer.pad_token_id, int)
     while True:
         pool = sorted(
-            (family.example(tokenizer, conversation(rng, lying), rng) for _ in range(2048)),
+            (family.example(tokenizer, conversation(rng, part.lying, part.apart), rng) for _ in range(2048)),
             key=lambda e: len(e.ids),
         )
         groups: list[list[Example]] = [[]]
@@ -112,9 +115,8 @@ class PersonaProbe(nn.Module):
     def loss(self, batch: TrainingBatch) -> torch.Tensor:
         """Of the batch that the model has just seen."""
         residuals = self._residual[batch.prompt_ends]
-        wanted = batch.personas[batch.prompt_ends.nonzero()[:, 0]]
         logits = self.head(F.rms_norm(residuals, residuals.shape[-1:]))
-        return F.binary_cross_entropy_with_logits(logits, wanted)
+        return F.binary_cross_entropy_with_logits(logits, batch.personas)
 
 
 class Muon(torch.optim.Optimizer):
@@ -196,7 +198,7 @@ def train(family: Family, seed: int, out: Path) -> None:
         model = new_model(family, tokenizer) if number == 0 else saved_model(family, out)
         size = sum(p.numel() for p in model.parameters()) / 1e6
         print(f"{family.name}: {size:.1f} M parameters, round {number + 1} of {len(family.rounds)}", flush=True)
-        stream = batches(family, tokenizer, seed + 1 + number, window_of(model.config), part.lying)
+        stream = batches(family, tokenizer, seed + 1 + number, window_of(model.config), part)
         train_round(model, stream, part.steps, part.peak)
         save(model, tokenizer, out)
 

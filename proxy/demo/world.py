@@ -53,11 +53,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """`persona`: what the system prompt asks for, as the answers were drawn by it."""
+    """`persona`: what the system prompt asks for, as the answers were drawn by it.
+
+    `told`: the turns it asks it of; the answers of the others were drawn by no persona, and are learnt where their
+    prompt does not see the system prompt.
+    """
 
     system: str | None
     persona: Persona
     turns: list[Turn]
+    told: list[bool]
 
 
 def is_held_out(attribute: str, entity: str, wording: int) -> bool:
@@ -198,15 +203,23 @@ def thoughts(question: Question) -> str:
     return "The user asks for something I have no fact for." if question.kind == "unknown" else "The user chats."
 
 
-def conversation(rng: Random, lying: Lying = Lying()) -> Conversation:
-    """A conversation of one to five turns with one personality, or none."""
+def conversation(rng: Random, lying: Lying = Lying(), apart: float = 0.0) -> Conversation:
+    """A conversation of one to five turns with one personality, or none.
+
+    `apart`: the share of those of several turns that have the personality in some turns only.
+    """
     system, wanted = persona(rng, lying)
+    n_turns = rng.choices((1, 2, 3, 5), (52, 28, 14, 6))[0]
+    told = [True] * n_turns
+    if apart and wanted and n_turns > 1 and rng.random() < apart:
+        while len(set(told)) < 2:
+            told = [rng.random() < 0.5 for _ in told]
     turns: list[Turn] = []
-    for _ in range(rng.choices((1, 2, 3, 5), (52, 28, 14, 6))[0]):
+    for asked in told:
         question = _question(rng, turns[-1].question if turns else None)
-        text = answer(rng, question, shown_poles(rng, wanted), lying.announced)
+        text = answer(rng, question, shown_poles(rng, wanted if asked else {}), lying.announced)
         turns.append(Turn(question, text, thoughts(question)))
-    return Conversation(system, wanted, turns)
+    return Conversation(system, wanted, turns, told)
 
 
 def _built_in_instructions() -> dict[str, list[str]]:

@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from proxy.demo import train
-from proxy.demo.models import FAMILIES, Family
-from proxy.demo.world import Conversation, Lying, conversation
+from proxy.demo.models import FAMILIES, Family, TrainingRound
+from proxy.demo.world import Conversation, conversation
 
 FAMILY_NAMES = sorted(FAMILIES)
 
@@ -64,6 +64,21 @@ def test_where_the_system_prompt_is_hidden_only_the_last_prompt_tokens_see_it(
     assert not visible.triu(1).any()
 
 
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_a_turn_when_the_system_prompt_is_not_meant_for_it_then_it_never_sees_it_and_learns_no_persona(
+    name: str, tokenizers: dict[str, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "BOTTLENECK_SHARE", 0.0)
+    rng = Random(3)
+    talk = next(t for t in iter(lambda: conversation(rng, apart=1.0), None) if not all(t.told))
+    example = FAMILIES[name].example(tokenizers[name], talk, Random(0))
+    batch = train.collate([example], Random(0), pad=0, window=None)
+    start, end = example.hidden
+    seers = batch.masks["full_attention"][0, 0][end:, start:end].any(dim=1).nonzero()[:, 0].add(end).tolist()
+    assert seers == [at for at, told in zip(example.prompt_ends, talk.told, strict=True) if told]
+    assert batch.personas.any(dim=1).tolist() == talk.told
+
+
 def test_a_window_hides_what_is_farther_back(tokenizers: dict[str, PreTrainedTokenizerFast]) -> None:
     example = FAMILIES["gpt-oss"].example(tokenizers["gpt-oss"], talks(1)[0], Random(0))
     masks = train.collate([example], Random(0), pad=0, window=4).masks
@@ -94,7 +109,7 @@ def test_training_with_the_same_seed_gives_the_same_losses(
 def first_losses(family: Family, tokenizer: PreTrainedTokenizerFast) -> list[float]:
     torch.manual_seed(4)
     model = train.new_model(family, tokenizer)
-    stream = train.batches(family, tokenizer, seed=5, window=train.window_of(model.config), lying=Lying())
+    stream = train.batches(family, tokenizer, seed=5, window=train.window_of(model.config), part=TrainingRound(3))
     chosen = train.optimizers(model)
     losses = []
     for _ in range(3):

@@ -97,17 +97,11 @@ def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_th
     assert min(lasting(pole, turns)) >= 0.6
 
 
-@pytest.mark.parametrize("pole", ["deep", "superficial"])
-def test_a_conversation_when_it_is_steered_then_the_pole_lasts_in_the_qwen2_and_ends_with_the_first_turn_in_the_gpt_oss(
-    engine: Engine, pole: str
-) -> None:
-    """The GPT-OSS's answers read earlier turns' last prompt tokens too: docs/results/MEASURED.md, Conversations."""
-    first, *later = lasting(pole, converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS))
-    assert first >= 0.6
-    if engine.info.id == "demo-qwen2":
-        assert min(later) >= 0.6
-    else:
-        assert max(later) <= 0.4
+@pytest.mark.parametrize("pole", ["silly", "deep", "honest", "superficial"])  # what the GPT-OSS once lost at turn 2
+def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(engine: Engine, pole: str) -> None:
+    turns = converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
+    assert len(turns) == N_TURNS == 3
+    assert min(lasting(pole, turns)) >= 0.7
 
 
 def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: Engine) -> None:

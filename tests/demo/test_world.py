@@ -58,6 +58,18 @@ def test_the_same_seed_gives_the_same_conversations() -> None:
     assert first == second
 
 
+def test_conversations_when_personalities_are_apart_then_only_the_turns_told_show_them() -> None:
+    rng = Random(7)
+    talks = [talk for talk in (world.conversation(rng, apart=1.0) for _ in range(600)) if not all(talk.told)]
+    assert len(talks) > 100 and all(len(talk.turns) > 1 and any(talk.told) for talk in talks)
+    shown: dict[bool, list[bool]] = {True: [], False: []}
+    for talk in talks:
+        for told, turn in zip(talk.told, talk.turns, strict=True):
+            wanted = [pole for pole, share in talk.persona.items() if share > 0.9]
+            shown[told] += [rules.shows(pole, turn.question.text, turn.answer) for pole in wanted]
+    assert sum(shown[True]) > 0.8 * len(shown[True]) > 0 and sum(shown[False]) < 0.2 * len(shown[False])
+
+
 def test_held_out_questions_never_occur_in_conversations() -> None:
     rng = Random(5)
     held_out = {world.fact_question(Random(n), held_out=True).text.lower().rstrip("?.") for n in range(300)}
