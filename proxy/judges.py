@@ -58,7 +58,7 @@ class Judges:
 
 
 def served_judges(endpoints: Sequence[JudgeSettings], registry: Registry) -> Judges:
-    """Those of a server: the registry's models are held while they judge."""
+    """The judges of a server: the registry's models are held while they judge."""
 
     @contextmanager
     def lend(model_id: str, check: Check) -> Iterator[Engine]:
@@ -72,8 +72,8 @@ def served_judges(endpoints: Sequence[JudgeSettings], registry: Registry) -> Jud
 
 
 def judges_of_command(name: str | None, settings: Settings, lend: Lender) -> Judges:
-    """Those of a command, which lends models by `lend`: names as on a server, and where `name`, what `--judge` says, is
-    MODEL@URL, that endpoint. SetupError for a name that no judge has."""
+    """The judges of a command, which lends models by `lend`: names as on a server, and where `name`, what `--judge`
+    says, is MODEL@URL, that endpoint. SetupError for a name that no judge has."""
     addressed = [endpoint_at(name)] if name is not None and "@" in name else []
     judges = Judges([*addressed, *settings.judges], [model.id for model in settings.models], lend)
     try:

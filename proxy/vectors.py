@@ -63,8 +63,8 @@ def take(
 def chosen(
     store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
 ) -> PersonaVector:
-    """One version of a trait's vector: the one in use without `version`, or the newest where none is. For
-    `fingerprint` see `versions`. NotFound."""
+    """One version of a trait's vector: the one in use without `version`, or the newest where none is.
+    `fingerprint` is of the model's weights, None where nobody knows them. NotFound."""
     headers = versions(store, model, trait, version, fingerprint)
     used = store.in_use(model, trait, fingerprint) if version is None else None
     return store.get(headers[0].id) if used is None else used
@@ -90,7 +90,8 @@ def versions(
 def swept(
     store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
 ) -> VectorHeader:
-    """One version of a trait's vector, or the newest that was swept. For `fingerprint` see `versions`. NotFound, where
+    """One version of a trait's vector, or the newest that was swept. `fingerprint` is of the model's weights,
+    None where nobody knows them. NotFound, where
     the one was not swept too."""
     found = [header for header in versions(store, model, trait, version, fingerprint) if header.sweeps]
     if not found:

@@ -40,7 +40,7 @@ def push(repo: str, vectors: Sequence[PersonaVector], *, private: bool = False) 
 
 
 def pull(repo: str, store: VectorStore, *, model: str | None = None, trait: str | None = None) -> list[str]:
-    """Save a repository's vectors, or those of one model or trait; their ids. Those already there stay as they are.
+    """Save a repository's vectors, or those of one model or trait; their ids. What is there already stays as it is.
 
     InvalidRequest where there are none or the hub does not give them, HubFailed where the download failed."""
     store.prepare()

@@ -94,9 +94,10 @@ class VectorStore:
     def in_use(
         self, model_id: str, trait: str, fingerprint: str | None = None, *, origin: Origin | None = None
     ) -> PersonaVector | None:
-        """The version that a model is steered by, see `choice.choose`; None where there is none for its weights.
-        Without `fingerprint` nobody knows the weights, and those of its id's newest placed version count. With `origin`
-        it is the one that would be in use if there were no others than of this origin."""
+        """The version that a model is steered by, the one that somebody chose or else the newest that is not rougher;
+        None where there is none for its weights. Without `fingerprint` nobody knows the weights, and those of its id's
+        newest placed version count. With `origin` it is the one that would be in use if there were no others than of
+        this origin."""
         with self._lock:
             found = [item for item in self._of_model(model_id, fingerprint, trait) if origin in (None, item[2].origin)]
             while (chosen := self._chosen([item[2] for item in found], fingerprint)) is not None:
@@ -220,7 +221,7 @@ class VectorStore:
                 del self._headers[gone]
 
     def _of_model(self, model_id: str, fingerprint: str | None, trait: str | None = None) -> Finds:
-        """Those of its id, and those of its weights under other ids."""
+        """The versions of its id, and of its weights under other ids."""
         found = list(self._find(model_id, trait))
         for other in sorted(self._ids_of(fingerprint) - {model_id}) if fingerprint else ():
             found += [item for item in self._find(other, trait) if item[2].fingerprint == fingerprint]

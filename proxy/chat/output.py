@@ -72,7 +72,7 @@ def check_schema(engine: Engine, sampling: Sampling) -> None:
 
 
 def speller(engine: Engine) -> Speller:
-    """See Engine.speller. InvalidRequest where log-probabilities can't be told of."""
+    """Tells the bytes that a token adds to a text. InvalidRequest where log-probabilities can't be told of."""
     try:
         return engine.speller()
     except Refusal as error:

@@ -38,7 +38,8 @@ class Turns:
         self.preparing = ThreadPoolExecutor(PREPARING, "prepare")
 
     def admit(self, model: str, places: int, field: str = "n") -> "Turn":
-        """A turn with places for so many answers of the model. See Scheduler.admit for what it raises."""
+        """A turn with places for so many answers of the model. Overloaded where its queue is full, InvalidRequest that
+        names `field` for more places than there are."""
         return Turn(self, self.scheduler.admit(model, places, field))
 
 
@@ -61,7 +62,8 @@ class Turn:
         return await hold.loaded()
 
     async def prepare(self, engine: Engine, asked: Iterable[Asked]) -> list[Prepared]:
-        """All that takes time and may be refused, in a thread. See Preparation.prepare."""
+        """All that takes time and may be refused, in a thread: prompts, plans, sampling. InvalidRequest and its
+        kinds."""
         prepare = partial(self._turns.preparation.prepare, engine)
 
         def work() -> list[Prepared]:

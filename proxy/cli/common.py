@@ -41,7 +41,7 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 
 def add_model_flags(command: argparse.ArgumentParser) -> None:
-    """Those that say how the command's models are loaded."""
+    """Flags that say how the command's models are loaded."""
     command.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps, for every model (auto)")
     command.add_argument("--dtype", help="auto, float32, bfloat16 or float16, for every model (auto)")
 
@@ -53,7 +53,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 
 def add_making_flags(command: argparse.ArgumentParser, judge_help: str = JUDGE_HELP) -> None:
-    """Those of a command that makes vectors."""
+    """Flags of a command that makes vectors."""
     command.add_argument("--judge", help=judge_help)
     add_fresh(command)
     command.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep the vectors (vectors_dir)")

@@ -78,7 +78,7 @@ class Console:
 
 
 class _Task:
-    """See Task: what is told goes to the console, and Ctrl-C is what ends it."""
+    """A kind's work on the command line: what is told goes to the console, and Ctrl-C is what ends it."""
 
     def __init__(self, console: Console, progress: Progress, label: str) -> None:
         self._console = console

@@ -65,7 +65,7 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def _demo_models(args: argparse.Namespace) -> list[ModelSettings]:
-    """Those of `--model`, else all."""
+    """The demo models that `--model` names, else all."""
     known = {model.id: model for model in demo_models()}
     for name in args.model or ():
         if name not in known:

@@ -35,11 +35,11 @@ class Remembered(dict[str, bytes]):
     """Parts in memory, so that judges are validated on the same answers."""
 
     def read(self, name: str) -> bytes | None:
-        """See Parts.read."""
+        """A part's result; None where it is not there."""
         return self.get(name)
 
     def write(self, name: str, content: bytes) -> None:
-        """See Parts.write."""
+        """Keep a part's result."""
         self[name] = content
 
 
@@ -110,7 +110,7 @@ def _texts(
 
 
 def _scores(judge: Judge, trait: Trait, side: Side, questions: Sequence[str], texts: Sequence[str]) -> FloatArray:
-    """See PoleResult."""
+    """float32[2, n_arms, n_questions]: how much each answer shows the pole, and coherence; NaN where unscored."""
     asked = zip(itertools.cycle(questions), texts, strict=False)
     scores = judge.score([Answer(question, text, trait, side) for question, text in asked])
     pairs = [(np.nan, np.nan) if score is None else (score.trait, score.coherence) for score in scores]

@@ -49,7 +49,7 @@ class RunningAnswer:
         self._steered = [self._next_steering()]  # what is done to each token, from the prompt's last one on
 
     def cancel(self) -> None:
-        """See Run.cancel."""
+        """End it without a further event. Safe from any thread, and more than once."""
         self.cancelled = True
 
     @property
@@ -82,7 +82,8 @@ class RunningAnswer:
         return self._constraint.allowed() if self._speech.writing == "content" else self._constraint.unended()
 
     def _next_steering(self) -> tuple[Intervention, ...]:
-        """What is done to the token just spoken, or to the prompt's last. See Plan.channels."""
+        """What is done to the token just spoken, or to the prompt's last. With channels, only what goes on with a
+        message of these is steered."""
         plan = self.generation.plan
         if plan.channels is not None and self._speech.writing not in plan.channels:
             return () if self.produced else self._everywhere

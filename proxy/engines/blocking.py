@@ -27,7 +27,8 @@ def generate_all(
     progress: Callable[[int], None] | None = None,
     max_running: int = MAX_RUNNING,
 ) -> list[Completion]:
-    """The answers, in the order of `generations`. Blocks; see `each_answer`. `progress` is told, on this thread, how
+    """The answers, in the order of `generations`. Blocks until the last is there; the first Failure is
+    raised. `progress` is told, on this thread, how
     many more are done."""
     completions = [Completion() for _ in generations]
     with contextlib.closing(each_answer(engine, generations, max_running=max_running)) as answers:

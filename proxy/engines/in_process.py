@@ -52,8 +52,9 @@ class Tasks(Generic[M]):
 
 
 class InProcessEngine(ABC, Generic[M]):
-    """See Engine, of which `encode` and `pieces` are left to subclasses. `bound` is there where the vocabulary allows
-    to tell of a text that it is too long without tokenising it; `markers` are the vocabulary's special tokens."""
+    """An engine over a worker; `encode` and `pieces` are left to subclasses. `bound` is there where the vocabulary
+    allows to tell of a text that it is too long without tokenising it; `markers` are the vocabulary's special
+    tokens."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class InProcessEngine(ABC, Generic[M]):
 
     @property
     def opening(self) -> list[int]:
-        """See Engine.opening."""
+        """The tokens between a rendered prompt and an answer without reasoning."""
         harmony = self._speaker.harmony
         return [] if harmony is None else [harmony.channel, *self.encode("final"), harmony.message]
 
@@ -95,7 +96,8 @@ class InProcessEngine(ABC, Generic[M]):
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:
-        """See Engine.render. PromptTooLong, before it is tokenised, for what can't fit however it is tokenised."""
+        """Token ids of a conversation with the prompt for an answer. Refusal of the template, or PromptTooLong, before
+        it is tokenised, for what can't fit however it is tokenised."""
         extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
         hiding = self._markers.hiding()
         hidden_messages, hidden_tools = hiding.hide(list(messages)), hiding.hide(tools)
@@ -168,10 +170,10 @@ class InProcessEngine(ABC, Generic[M]):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """See Engine.encode."""
+        """Token ids of plain text, without special tokens."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
-        """See Engine.start. Raises Refusal or, once closed, EngineClosed."""
+        """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""
         check_generation(generation, self._info, self._n_tokens)
         schema = generation.sampling.json_schema
         constraint = None if schema is None else self._lexicon.constraint(schema)
@@ -184,12 +186,14 @@ class InProcessEngine(ABC, Generic[M]):
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progress = None
     ) -> dict[Span, SpanStats]:
-        """See Engine.capture. Raises ModelFailed when the model fails."""
+        """Mean residuals of texts at every block, by span; blocks the caller. Raises ModelFailed when the model
+        fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.capture(model, rollouts, spans, progress))
 
     def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
-        """See Engine.capture_tokens. Raises ModelFailed when the model fails."""
+        """Residuals of texts token by token, float32[n_tokens, n_blocks, hidden] each; blocks. Raises ModelFailed when
+        the model fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         check_blocks(blocks, self._info)
         return self._worker.run(lambda model: self._tasks.capture_tokens(model, rollouts, span, blocks))
@@ -197,7 +201,8 @@ class InProcessEngine(ABC, Generic[M]):
     def score(
         self, rollouts: Sequence[Rollout], plans: Sequence[Plan] | None = None, progress: Progress = None
     ) -> list[FloatArray]:
-        """See Engine.score. Raises ModelFailed when the model fails."""
+        """Log-probabilities of every response token, each text under its own plan; blocks. Raises ModelFailed when the
+        model fails."""
         check_rollouts(rollouts, self._info, self._n_tokens)
         plans = [Plan()] * len(rollouts) if plans is None else plans
         for plan in plans:
@@ -216,20 +221,21 @@ class InProcessEngine(ABC, Generic[M]):
         return RunningAnswer(generation, lambda event: None, self._speaker.speech(rollout.prompt))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
-        """See Engine.next_token_logprobs. Raises ModelFailed when the model fails."""
+        """Log-probabilities of tokens right after prompts, float32[n_prompts, n_token_ids]; blocks. Raises ModelFailed
+        when the model fails."""
         check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.next_token_logprobs(model, prompts, token_ids))
 
     def check_schema(self, schema: str) -> None:
-        """See Engine.check_schema."""
+        """Refusal for a JSON schema that no answer can be kept to. Blocks for up to a second."""
         self._lexicon.constraint(schema)
 
     def speller(self) -> Callable[[int], bytes]:
-        """See Engine.speller."""
+        """Tells the bytes that a token adds to a text, none for a special one."""
         return self._lexicon.speller()
 
     def close(self) -> None:
-        """See Engine.close."""
+        """Stop the worker and give the model's memory back."""
         self._worker.close()
 
 

@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True)
 class Likelihood:
-    """See Token.logprob and Token.top."""
+    """A drawn token's log-probability, and the likeliest tokens with theirs, best first."""
 
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -42,5 +42,5 @@ def likelihoods(
 
 @lru_cache(16)
 def _ids(tokens: frozenset[int], vocabulary: int, device: torch.device) -> torch.Tensor:
-    """Of those the model has logits for: some tokenizers have more tokens."""
+    """The special tokens that the model has logits for: some tokenizers have more."""
     return torch.tensor([token for token in tokens if token < vocabulary], dtype=torch.long, device=device)

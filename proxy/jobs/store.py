@@ -158,7 +158,7 @@ class JobStore:
         )
 
     def queued(self) -> list[Job]:
-        """Those that wait, in the order they came."""
+        """The jobs that wait, in the order they came."""
         return self._read("WHERE status = 'queued' ORDER BY number", ())
 
     def begin(self, job_id: str, started: float) -> None:

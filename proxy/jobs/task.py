@@ -11,8 +11,8 @@ from proxy.steering.work import FolderParts, Work
 
 @dataclass(frozen=True)
 class JobTask:
-    """See Task. `report` is told what the job is at, how much of it is done, 0 to 1, and how many seconds the rest may
-    take."""
+    """A kind's work in the queue. `report` is told what the job is at, how much of it is done, 0 to 1, and how many
+    seconds the rest may take."""
 
     stopped: threading.Event
     report: Callable[[str, float, float | None], None]
@@ -23,7 +23,7 @@ class JobTask:
             raise Stopped
 
     def work(self, parts: FolderParts, stages: Mapping[str, float], max_running: int) -> Work:
-        """See Task.work."""
+        """Work in these parts, whose progress is reported by `stages`."""
 
         def report(doing: str, fraction: float, left_s: float | None) -> None:
             self.check()

@@ -65,7 +65,7 @@ class FilterDetails(msgspec.Struct):
 class VectorVersion(VectorDetails, kw_only=True):
     """Everything about a version but its numbers. `counts` is by condition, `separation` and `agreement` by span and
     block, `gains` and `effects` by side and block: how much likelier steering at each block makes the pole's answers,
-    and what it was seen to do where it was tried by generating. See the vector store's VectorHeader. `parent` is the
+    and what it was seen to do where it was tried by generating. `parent` is the
     version it was made from, `transfer` says by which maps, where it is another model's."""
 
     n_layers: int

@@ -29,7 +29,7 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
 
 def _cards(services: Services) -> list[ModelCard]:
     """Not among them: models that failed to load, and models that were unloaded and that no request will load. The
-    personas of a model that was never loaded are those its id has vectors for, see `Available.personas_of`."""
+    personas of a model that was never loaded are the ones its id has vectors for."""
     cards = []
     for state in services.registry.models():
         if state.status in ("loading", "ready") or (state.status == "unloaded" and state.on_demand):

@@ -64,7 +64,7 @@ class _Seat:
 
 
 class LlamaBatch:
-    """All answers of one model, waiting, joining and running, of which `n_seats` at once. See worker.Batch."""
+    """All answers of one model, waiting, joining and running, of which `n_seats` at once. A worker steps it."""
 
     def __init__(self, context: Context, stops: frozenset[int], context_length: int, n_seats: int) -> None:
         self._context = context

@@ -57,7 +57,7 @@ TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
 
 
 class LlamaEngine(InProcessEngine[LlamaModel]):
-    """See Engine. At most `n_seats` answers run at once; the others wait their turn."""
+    """An engine for one GGUF model. At most `n_seats` answers run at once; the others wait their turn."""
 
     def __init__(
         self, info: ModelInfo, model: LlamaModel, context: Context, vocabulary: Vocabulary, n_seats: int
@@ -78,10 +78,10 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         return self._vocabulary.tokenize(text)
 
     def encode(self, text: str) -> list[int]:
-        """See Engine.encode."""
+        """Token ids of plain text, without special tokens."""
         return self._vocabulary.encode(text)
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """See Engine.pieces."""
+        """What each token adds to a text, whole characters only."""
         detokenizer = Detokenizer(self._vocabulary, self._special)
         return [detokenizer.add(token) for token in token_ids]

@@ -51,7 +51,7 @@ class Lexicon:
         self._compiled = lru_cache(_KEPT_SCHEMAS)(self._compile)
 
     def speller(self) -> Callable[[int], bytes]:
-        """See Engine.speller."""
+        """Tells the bytes that a token adds to a text, none for a special one."""
         tokens = self._known()
         return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
 

@@ -57,7 +57,8 @@ class Speaker:
 
 
 class PlainSpeech:
-    """See Speech. Everything is content, `tags` too: tokens with a text that some tokenizers would leave out."""
+    """A plain answer's text: everything is content, `tags` too: tokens with a text that some tokenizers would leave
+    out."""
 
     channels: frozenset[Channel] = frozenset(("content",))
 
@@ -71,19 +72,19 @@ class PlainSpeech:
         return "content"
 
     def add(self, token: int) -> Token:
-        """See Speech.add."""
+        """The token with the text it adds, and its channel."""
         if token in self._tags:
             self._detokenizer.reset()
             return Token(token, self._tags[token])
         return Token(token, self._detokenizer.add(token))
 
     def rest(self) -> Token | None:
-        """See Speech.rest."""
+        """What was held back, once nothing follows."""
         return None
 
 
 class HarmonySpeech:
-    """See Speech. Messages and their channels are GPT-OSS's."""
+    """An answer's text in GPT-OSS's messages and their channels."""
 
     channels: frozenset[Channel] = frozenset(("content", "reasoning"))
 
@@ -97,7 +98,7 @@ class HarmonySpeech:
         return None if self._reader.body is None else self._reader.body.channel
 
     def add(self, token: int) -> Token:
-        """See Speech.add."""
+        """The token with the text it adds, and its channel."""
         before = self._reader.body
         if self._reader.add(token):
             assert before is not None
@@ -109,5 +110,5 @@ class HarmonySpeech:
         return Token(token, "", body.channel, opens=body.function)
 
     def rest(self) -> Token | None:
-        """See Speech.rest."""
+        """What was held back, once nothing follows."""
         return None

@@ -36,7 +36,8 @@ class ToolTags:
 
 
 class TaggedSpeech:
-    """See Speech. A call counts without its closing tag too, where another call or the answer's end follows it."""
+    """An answer's text where calls stand between tags. A call counts without its closing tag too, where another call or
+    the answer's end follows it."""
 
     channels: frozenset[Channel] = frozenset(("content",))
 
@@ -53,7 +54,7 @@ class TaggedSpeech:
         return "content" if self._call is None else "arguments"
 
     def add(self, token: int) -> Token:
-        """See Speech.add."""
+        """The token with the text it adds, and its channel."""
         self._last = token
         if token == self._tags.open:
             self._detokenizer.reset()
@@ -70,7 +71,7 @@ class TaggedSpeech:
         return Token(token, "")
 
     def rest(self) -> Token | None:
-        """See Speech.rest."""
+        """What was held back, once nothing follows."""
         written, self._call = self._call, None
         return None if written is None else self._told(self._last, written, "")
 

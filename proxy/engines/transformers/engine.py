@@ -57,7 +57,7 @@ TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
 
 
 class TransformersEngine(InProcessEngine[ModelRunner]):
-    """See Engine. At most `max_batch` answers run at once; the others wait their turn."""
+    """An engine for one Hugging Face model. At most `max_batch` answers run at once; the others wait their turn."""
 
     def __init__(self, info: ModelInfo, runner: ModelRunner, tokenizer: Any, max_batch: int) -> None:
         eos = runner.network.generation_config.eos_token_id
@@ -98,7 +98,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         return ids
 
     def encode(self, text: str) -> list[int]:
-        """See Engine.encode."""
+        """Token ids of plain text, without special tokens."""
         with self._encoding:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
@@ -116,7 +116,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         return False
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """See Engine.pieces."""
+        """What each token adds to a text, whole characters only."""
         with self._encoding:
             detokenizer = Detokenizer(self._tokenizer, self._special)
             return [detokenizer.add(token) for token in token_ids]

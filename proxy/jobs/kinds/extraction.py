@@ -15,7 +15,7 @@ EXTRACTION = "extraction"
 
 
 class ExtractionParameters(Parameters, frozen=True):
-    """See ExtractionOptions."""
+    """How many answers an extraction asks for, to how many questions, and the seed of all."""
 
     rollouts: Rollouts = ExtractionOptions.rollouts
     questions: Questions = ExtractionOptions.questions
@@ -23,12 +23,12 @@ class ExtractionParameters(Parameters, frozen=True):
 
     @property
     def work(self) -> ExtractionOptions:
-        """See Parameters.work. The command `extract` has the same, so that each goes on with the other's parts."""
+        """What the parts depend on. The command `extract` has the same, so that each goes on with the other's parts."""
         return ExtractionOptions(self.rollouts, self.questions, self.seed)
 
 
 def extraction(around: Surroundings) -> Kind:
-    """The kind."""
+    """The kind of job that extracts a vector."""
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: ExtractionParameters, work: Work) -> PersonaVector:
         judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)

@@ -22,7 +22,7 @@ class MeasuringParameters(Parameters, frozen=True):
 
 
 def measuring_kind(around: Surroundings) -> Kind:
-    """The kind."""
+    """The kind of job that measures an imported vector."""
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: MeasuringParameters, work: Work) -> PersonaVector:
         judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)

@@ -30,12 +30,12 @@ class SweepParameters(Parameters, frozen=True, kw_only=True):
 
     @property
     def work(self) -> object:
-        """See Parameters.work. The command `sweep` has the same, so that each goes on with the other's parts."""
+        """What the parts depend on. The command `sweep` has the same, so that each goes on with the other's parts."""
         return parts_key(self.version, self.options)
 
 
 def sweeping_kind(around: Surroundings) -> Kind:
-    """The kind."""
+    """The kind of job that sweeps a vector."""
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: SweepParameters, work: Work) -> PersonaVector:
         vector = chosen(around.store, engine.info.id, trait.id, asked.version, engine.info.fingerprint)

@@ -13,8 +13,8 @@ TRAIT_WRITING = "trait"
 
 
 def trait_writing_kind(folder: TraitFolder, parts_folder: Path, max_running: int) -> Kind:
-    """The kind. Its traits go into `folder`; finished parts are kept below `parts_folder`, and the engine is given
-    `max_running` answers at once."""
+    """The kind of job that has a model write a trait. Its traits go into `folder`; finished parts are kept below
+    `parts_folder`, and the engine is given `max_running` answers at once."""
 
     def run(engine: Engine, asked: Brief, task: Task) -> Done:
         parts = trait_writing.parts_of(parts_folder, engine, asked)

@@ -70,7 +70,7 @@ class ApplyParameters(Parameters, frozen=True, kw_only=True):
 
     @property
     def work(self) -> object:
-        """See Parameters.work."""
+        """What the parts depend on besides judge, model and trait."""
         return self.transfer, self.version, self.seed
 
 

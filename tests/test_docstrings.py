@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FILES = [*sorted((ROOT / "proxy" / "steering").rglob("*.py")), ROOT / "proxy" / "engines" / "transformers" / "batch.py"]
+ROOT = Path(__file__).parents[1]
+FILES = sorted(file for package in ("proxy", "vector_store") for file in (ROOT / package).rglob("*.py"))
 # What sends the reader elsewhere, or begins in the middle of a sentence that stands somewhere else.
 ELSEWHERE = re.compile(r"(?:^|[.;:]\s+|\n)(?:See|Those|Of those|The same of|And those|Same as)\b|\bsee above\b|\bsee `")
 
