@@ -444,7 +444,9 @@ def test_the_shipped_vectors_when_read_then_as_they_were_written() -> None:
     assert len(headers) == len(list(folder.rglob("*.safetensors"))) >= 8
     for header in headers:
         assert header.parent is None and header.origin == "native" and header.poles
-        assert len([effect for effect in header.effects("positive") if effect is not None]) == header.n_layers
+        # The Qwen2's were placed by trying every block, the others by the three that the command tries.
+        tried = [effect for effect in header.effects("positive") if effect is not None]
+        assert len(tried) == (header.n_layers if header.model_id == "demo-qwen2" else 3)
 
 
 def test_metadata_when_all_of_it_is_given_then_it_is_kept(tmp_path: Path) -> None:

