@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 PART = 32  # items: what is lost at most, and what breaking off has to wait for
 DIGEST_BYTES = 32
+DISCARDED_MEANWHILE = 3  # times another process, having ended the same work, may remove the folder under a write
 
 
 class Parts(Protocol):
@@ -74,11 +75,18 @@ class FolderParts:
 
     def write(self, name: str, content: bytes) -> None:
         """Keep a part, whole or not at all. SetupError where that is impossible."""
+        stored = hashlib.sha256(content).digest() + content
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_over(self._folder / name, hashlib.sha256(content).digest() + content)
+            for _ in range(DISCARDED_MEANWHILE):
+                with contextlib.suppress(FileNotFoundError):
+                    return self._write(name, stored)
+            self._write(name, stored)
         except OSError as error:
             raise SetupError(f"{self._folder}: unfinished work can't be kept there: {error.strerror}") from error
+
+    def _write(self, name: str, stored: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_over(self._folder / name, stored)
 
     def discard(self) -> None:
         """Remove them all."""

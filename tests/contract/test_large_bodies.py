@@ -34,12 +34,12 @@ def test_prompts_when_their_clients_leave_before_they_are_prepared_then_are_neve
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = CountingEngine()
-    gone: list[Turn] = []
+    gone: set[Turn] = set()
     close = Turn.close
 
     def noted(self: Turn) -> None:
         close(self)
-        gone.append(self)
+        gone.add(self)  # once: turns may be closed twice
 
     monkeypatch.setattr(Turn, "close", noted)
     with serving(settings, engine) as url:

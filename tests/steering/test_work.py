@@ -9,6 +9,7 @@ from proxy.engines.base import Generation, Sampling
 from proxy.errors import SetupError
 from proxy.steering.work import PART, FolderParts, Work, packed
 from tests.steering.pretend import PretendEngine, no_progress
+from vector_store import whole
 
 NUMBERS = packed(list[int])
 
@@ -108,3 +109,18 @@ def test_parts_when_they_can_not_be_kept_then_it_says_where(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="file: unfinished work can't be kept there"):
         FolderParts(tmp_path / "file").write("one", b"")
+
+
+def test_parts_when_another_process_discards_the_folder_meanwhile_then_they_are_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, others, write = FolderParts(tmp_path / "new"), [1, 2], whole.write_over
+
+    def discarded_at_first(path: Path, content: bytes) -> None:
+        if others and others.pop():
+            parts.discard()
+        write(path, content)
+
+    monkeypatch.setattr("proxy.steering.work.write_over", discarded_at_first)
+    parts.write("one", b"x")
+    assert parts.read("one") == b"x" and not others
