@@ -283,7 +283,7 @@ def test_check_default_personas_when_requests_could_get_them_then_nothing(person
 
 def test_check_default_personas_when_one_is_unknown_or_out_of_range_then_setup_error_names_the_setting() -> None:
     known = poles(load_traits())
-    with pytest.raises(SetupError, match="^default_persona: there is no persona 'sily'; possible: .*silly"):
+    with pytest.raises(SetupError, match="^default_persona: there is no persona 'sily' .*'silly'.*; possible: .*silly"):
         check_default_personas(Settings(default_persona="sily"), known)
     with pytest.raises(SetupError, match="^key_personas: the coefficient 9 is out of range"):
         check_default_personas(Settings(key_personas={"alpha": "silly@9"}), known)

@@ -11,6 +11,7 @@ headers always say -2 does not turn around the persona another caller puts in th
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from proxy.errors import InvalidRequest, PersonaNotFound
 from proxy.protocol.steering import MAX_COEFFICIENT, MIN_COEFFICIENT
@@ -21,6 +22,8 @@ NONE = "none"
 DEFAULT_COEFFICIENT = 1.0
 MAX_PERSONAS = 8
 MAX_TOTAL = 4.0  # of the coefficients' absolute values
+ALIKE = 0.7  # of a name that is nearly known, as difflib counts it
+MAX_GUESSED = 64  # characters of an unknown name that are compared with the known ones
 RANGE = f"a number from {MIN_COEFFICIENT:g} to {MAX_COEFFICIENT:g}"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
@@ -175,7 +178,9 @@ def _check(value: float, field: str) -> None:
 def check_known(name: str, known: Collection[str], field: str) -> None:
     """PersonaNotFound, naming the field and the known ones."""
     if name not in known:
-        raise PersonaNotFound(f"{field}: there is no persona {name!r}; possible: {_names(known)}", param=field)
+        nearly = get_close_matches(name[:MAX_GUESSED], known, n=1, cutoff=ALIKE)
+        meant = f" (did you mean {nearly[0]!r}?)" if nearly else ""
+        raise PersonaNotFound(f"{field}: there is no persona {name!r}{meant}; possible: {_names(known)}", param=field)
 
 
 def _names(known: Collection[str]) -> str:

@@ -26,14 +26,16 @@ def add_command(
     commands: Commands, name: str, summary: str, examples: str | None = None, description: str | None = None
 ) -> argparse.ArgumentParser:
     """A command, described by its summary where by nothing else. Examples keep their lines, and so does a description
-    beside them."""
-    return commands.add_parser(
+    beside them. It is `args.command` where it is given, for errors that show its own usage."""
+    command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=description or f"{summary[0].upper()}{summary[1:]}.",
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter if examples else argparse.HelpFormatter,
     )
+    command.set_defaults(command=command)
+    return command
 
 
 def add_config(command: argparse.ArgumentParser) -> None:

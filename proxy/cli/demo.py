@@ -29,13 +29,13 @@ def add_demo(commands: Commands) -> None:
     """Add `demo` and its commands to the command line."""
     demo = add_command(commands, "demo", "train the demo models again, and measure them", EXAMPLES)
     actions = demo.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    train = actions.add_parser("train", help="train one from scratch, seeded")
+    train = add_command(actions, "train", "train one from scratch, seeded")
     train.add_argument("family", choices=("qwen2", "gpt-oss"))
     train.add_argument("--seed", type=int, default=1, help="of text, weights and order (%(default)s)")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it (over the package's own)")
     train.set_defaults(run=_train_demo)
     for name, summary, questions in MEASURED:
-        command = actions.add_parser(name, help=summary)
+        command = add_command(actions, name, summary)
         command.add_argument("--model", action="append", metavar="ID", help="only this one; repeatable (all)")
         if questions is not None:
             help_ = "held-out questions to each arm (%(default)s)"

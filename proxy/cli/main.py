@@ -26,7 +26,9 @@ from proxy.errors import ProxyError, SetupError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 a failure, 2 the operator's mistake, 130 interrupted."""
     demo.register()
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:
+        args.command.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         with explained():
             args.run(args)

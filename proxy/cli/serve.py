@@ -37,7 +37,7 @@ def add_serve(commands: Commands) -> None:
 
 def add_settings(commands: Commands) -> None:
     """Add `settings` to the command line."""
-    show = commands.add_parser("settings", help="print every setting: its variable, default and meaning")
+    show = add_command(commands, "settings", "print every setting: its variable, default and meaning")
     show.set_defaults(run=_settings)
 
 

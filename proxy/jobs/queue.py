@@ -6,6 +6,7 @@ of job only by name and function. Lives on one event loop.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import threading
@@ -271,8 +272,7 @@ class JobQueue:
     async def _keep_end(self, live: _Live) -> None:
         """Write down how a job ended, if possible. Else it is known in memory, and written when that works again."""
         try:
-            await asyncio.to_thread(self._store.end, live.job)
-            live.kept = True
+            await self._write_end(live)
         except JobsUnavailable as error:
             logger.error("how the job %s ended can't be kept yet: %s", live.job.id, error.message)
             if self._keeper is None:
@@ -280,21 +280,24 @@ class JobQueue:
 
     async def _keep_ends_later(self) -> None:
         """Try again and again until the ends of all jobs are kept."""
-        while any(live.job.ended is not None and not live.kept for live in self._live.values()):
+        while self._unkept():
             await asyncio.sleep(RETRY_S)
             await self._keep_ends()
         self._keeper = None
 
     async def _keep_ends(self) -> None:
         """Write down how jobs ended, as far as that works now, and forget those."""
-        for id_, live in list(self._live.items()):
-            if live.job.ended is not None and not live.kept:
-                try:
-                    await asyncio.to_thread(self._store.end, live.job)
-                except JobsUnavailable:
-                    return
-                live.kept = True
-                self._live.pop(id_, None)
+        with contextlib.suppress(JobsUnavailable):
+            for live in self._unkept():
+                await self._write_end(live)
+                self._live.pop(live.job.id, None)
+
+    def _unkept(self) -> list[_Live]:
+        return [live for live in self._live.values() if live.job.ended is not None and not live.kept]
+
+    async def _write_end(self, live: _Live) -> None:
+        await asyncio.to_thread(self._store.end, live.job)
+        live.kept = True
 
     async def _work(self, hold: Lease, live: _Live) -> Done:
         engine = await _unless(live.halted, hold.loaded())

@@ -1,5 +1,6 @@
 """POST /api/vectors/generate and /measure, and /api/jobs: work that takes minutes, started, watched, and cancelled."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, get_args
 
@@ -50,7 +51,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
     name = _one_of(data.trait, data.trait_id, "trait")
     if name is None:
         raise InvalidRequest("trait: it is required; possible: text", param="trait")
-    check_trait(services, name)
+    await check_trait(services, name)
     model = model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
     services.judges.check(data.judge)
@@ -72,7 +73,7 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
 async def measure_vector(request: Request[Any, Any, Any], data: Annotated[MeasureRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     model = model_alone(services, data.model)
-    check_trait(services, data.trait)
+    await check_trait(services, data.trait)
     fingerprint = fingerprint_of(services, model)
     found = await anyio.to_thread.run_sync(versions, services.store, model, data.trait, data.version, fingerprint)
     if found[0].origin != "imported":
@@ -127,10 +128,11 @@ def model_alone(services: Services, name: str | None, field: str = "model") -> s
     return model
 
 
-def check_trait(services: Services, name: str, field: str = "trait") -> None:
-    """NotFound where there is no such trait."""
-    if name not in services.traits:
-        raise NotFound(f"{field}: {no_trait(name, services.traits)}", param=field)
+async def check_trait(services: Services, name: str, field: str = "trait") -> None:
+    """NotFound where there is no such trait. Their files are looked at in a thread."""
+    traits = await asyncio.to_thread(lambda: services.traits)
+    if name not in traits:
+        raise NotFound(f"{field}: {no_trait(name, traits)}", param=field)
 
 
 def _one_of(value: str | None, other: str | None, field: str) -> str | None:

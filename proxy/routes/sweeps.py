@@ -34,7 +34,7 @@ from vector_store import VectorHeader
 async def sweep_vector(request: Request[Any, Any, Any], data: Annotated[SweepRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     model = model_alone(services, data.model)
-    check_trait(services, data.trait)
+    await check_trait(services, data.trait)
     fingerprint = fingerprint_of(services, model)
     found = await anyio.to_thread.run_sync(chosen, services.store, model, data.trait, data.version, fingerprint)
     if data.coefficients is not None and not any(data.coefficients):

@@ -94,7 +94,7 @@ async def list_transfers(request: Request[Any, Any, Any]) -> TransferList:
 async def apply_transfer(request: Request[Any, Any, Any], data: Annotated[ApplyRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     target = model_alone(services, data.target, "target")
-    check_trait(services, data.trait)
+    await check_trait(services, data.trait)
     services.judges.check(data.judge)
     transfer = await anyio.to_thread.run_sync(_meant, services, data.source, target, data.transfer)
     await anyio.to_thread.run_sync(_check_vectors, services, transfer.source, [data.trait], "trait")
@@ -122,10 +122,10 @@ async def apply_transfer(request: Request[Any, Any, Any], data: Annotated[ApplyR
 async def evaluate_transfer(request: Request[Any, Any, Any], data: Annotated[EvaluateRequest, Body()]) -> Response[Any]:
     services = services_of(request)
     target = model_alone(services, data.target, "target")
-    built_in = [id_ for id_ in services.traits if services.own_traits.built_in(id_)]
-    traits = list(dict.fromkeys(data.traits or built_in))
+    known = await anyio.to_thread.run_sync(lambda: services.traits)
+    traits = list(dict.fromkeys(data.traits or [id_ for id_ in known if services.own_traits.built_in(id_)]))
     for id_ in traits:
-        check_trait(services, id_, "traits")
+        await check_trait(services, id_, "traits")
     services.judges.check(data.judge)
     transfer = await anyio.to_thread.run_sync(_meant, services, data.source, target, data.transfer)
     for side in (transfer.source, transfer.target):

@@ -94,6 +94,14 @@ def test_unknown_persona_then_the_known_ones_are_named(persona: str | dict[str, 
     assert all(name in caught.value.message for name in [*KNOWN, "none"])
 
 
+@pytest.mark.parametrize(("name", "meant"), [("sily", "silly"), ("serius", "serious"), ("pirate", None), ("", None)])
+def test_unknown_persona_when_it_is_nearly_a_known_one_then_that_is_asked_about(name: str, meant: str | None) -> None:
+    with pytest.raises(PersonaNotFound) as caught:
+        resolve([PersonaSource(name)], KNOWN)
+    assert (f"did you mean {meant!r}?" if meant else "persona") in caught.value.message
+    assert meant is not None or "did you mean" not in caught.value.message
+
+
 def test_too_many_personas_then_refused() -> None:
     known = dict.fromkeys((f"p{number}" for number in range(MAX_PERSONAS + 1)), KNOWN["silly"])
     with pytest.raises(InvalidRequest):

@@ -120,6 +120,18 @@ def test_serve_when_a_flag_is_wrong_then_one_line_and_exit_2(
     assert served == []
 
 
+@pytest.mark.parametrize("command", [["serve"], ["vectors", "list"], ["settings"]])
+def test_main_when_a_flag_is_unknown_then_the_command_shows_its_own_usage(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--prot", "3"])
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"usage: persona-proxy {' '.join(command)} [-h]")
+    assert printed.endswith("error: unrecognized arguments: --prot 3\n")
+
+
 def test_serve_when_the_file_has_an_unknown_key_then_a_real_process_says_so_without_traceback(tmp_path: Path) -> None:
     config = tmp_path / "proxy.toml"
     config.write_text("prot = 8000\n")
