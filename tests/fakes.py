@@ -68,7 +68,8 @@ class FakeEngine:
     before the answer, "!tool" with a word and two calls of functions, "!refuse" is refused by the template, "!slow"
     takes a second to render. An answer that is to follow a JSON schema is the schema, unless that says "!impossible".
     Log-probabilities are token ids below 0. With `knows_tools` the names of tools and of functions called stand in its
-    prompts. Every probe reads a tenth of how many tokens came before: 0, 0.1, 0.2 and so on.
+    prompts. An answer that has begun as it would have goes on from there. Every probe reads a tenth of how many tokens
+    came before: 0, 0.1, 0.2 and so on.
     """
 
     def __init__(
@@ -105,6 +106,10 @@ class FakeEngine:
     @property
     def opening(self) -> list[int]:
         return []
+
+    def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
+        begun = bool(content or reasoning)
+        return list(f"\0{reasoning}\0".encode()) if begun else [], list(content.encode())
 
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
@@ -159,7 +164,8 @@ class FakeEngine:
             return
         steering = sum(float(item.vector[0]) for item in generation.plan.interventions if item.vector is not None)
         marks = (f"[{steering:+.2f}] " if steering else "") + (f"<{system}> " if system else "")
-        for word in f"{marks}You said: {said}".split(" "):
+        begun = bytes(generation.prompt[len(generation.prompt) - generation.begun :]).decode()
+        for word in f"{marks}You said: {said}".removeprefix(begun).split(" "):
             yield Token(3, word + " ")
         while said == "!forever":
             yield Token(4, "la ")

@@ -5,6 +5,7 @@ Knows nothing of HTTP, personas or vectors.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from proxy.engines.base import Engine, Message, Tool
@@ -43,6 +44,30 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
         entry["content"] = "" if message.content is None and message.tool_calls else _text(message, field)
         rendered.append(entry)
     return rendered
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What an answer has said before it goes on: nothing, in most."""
+
+    content: str = ""
+    reasoning: str = ""
+
+
+def split_begun(messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], Begun]:
+    """The conversation before its last message, and that message as an answer that is to go on. InvalidRequest where it
+    is none."""
+    last, field = messages[-1], f"messages[{len(messages) - 1}]"
+    if last.role != "assistant" or len(messages) == 1:
+        raise InvalidRequest(
+            "continue_final_message: it goes on with an assistant's message at the end, behind a user's; "
+            f"{field} is not one",
+            param="messages",
+        )
+    if last.tool_calls or last.function_call:
+        raise InvalidRequest(f"{field}.tool_calls: a call can't be gone on with", param=f"{field}.tool_calls")
+    content = "" if last.content is None else _text(last, field)
+    return messages[:-1], Begun(content, last.reasoning_content or last.reasoning or "")
 
 
 def _call(call: ToolCall, field: str) -> dict[str, Any]:

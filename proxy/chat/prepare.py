@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from proxy.chat.available import Available
-from proxy.chat.conversation import render
+from proxy.chat.conversation import Begun, render
 from proxy.chat.logprobs import Speller
 from proxy.chat.output import check_schema, speller
 from proxy.chat.personas import Wanted, coefficients, strengths
@@ -31,9 +31,10 @@ from vector_store import PersonaVector, Side, VectorHeader
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
-    those steered to. `max_tokens_field` is what the request calls its limit."""
+    those steered to. `begun`: what the answer goes on with. `max_tokens_field` is what the request calls its limit."""
 
     messages: Sequence[Message]
+    begun: Begun = Begun()
     personas: Sequence[Wanted] = ()
     steering: SteeringOptions = SteeringOptions()
     projected: Sequence[tuple[Trait, Side]] | None = None
@@ -49,7 +50,7 @@ class Prepared:
     """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit.
     `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read. `spell` is there
     where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: functions may be
-    called."""
+    called. `begun`: so many of the prompt's last tokens are the answer's own text."""
 
     prompt: list[int]
     plan: Plan
@@ -60,12 +61,13 @@ class Prepared:
     spell: Speller | None
     traced: bool
     calls: bool
+    begun: int
 
     def generation(self, seed: int | None) -> Generation:
         """One answer to make."""
         sampling = dataclasses.replace(self.sampling, seed=seed)
         probes = tuple(watched.probe for watched in self.watched)
-        return Generation(self.prompt, sampling, self.plan, probes, self.calls)
+        return Generation(self.prompt, sampling, self.plan, probes, self.calls, self.begun)
 
     def readings(self) -> Readings:
         """For what is read of one answer."""
@@ -97,6 +99,8 @@ class Preparation:
         if steering.instruction is not None:
             messages = with_instruction(messages, steering.instruction)
         prompt = render(engine, messages, asked.reasoning_effort, asked.tools)
+        headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
+        prompt += headers + begun
         free = room(len(prompt), asked.max_tokens, engine.info.context_length, asked.max_tokens_field)
         drawn, clamped = sample(free, asked.sampling, steering.modulation)
         check_schema(engine, drawn)
@@ -117,6 +121,7 @@ class Preparation:
             speller(engine) if drawn.top_logprobs is not None else None,
             asked.steering.trace,
             bool(asked.tools),
+            len(begun),
         )
 
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:

@@ -129,6 +129,7 @@ class Sampling:
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
     token. With `calls`, calls of functions that are written between tags are told as calls; else as the text they are.
+    The prompt's last `begun` tokens are text of the answer itself, which goes on with it: see Engine.begin.
     """
 
     prompt: Sequence[int]
@@ -136,6 +137,7 @@ class Generation:
     plan: Plan = Plan()
     probes: tuple[Probe, ...] = ()
     calls: bool = False
+    begun: int = 0
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,11 @@ class Engine(Protocol):
     ) -> list[int]:
         """Token ids of the conversation with the prompt for an answer. Refusal when the template refuses; what
         it does not know, such as tools, it may ignore."""
+
+    def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
+        """The tokens that follow a rendered prompt where the answer has begun so: headers and what is said before, and
+        then the text that it goes on with, the content's or else the reasoning's. Both are empty where nothing is
+        begun. Refusal for reasoning of a model that has none."""
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. `on_event` is called on the worker thread, ending with one

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from proxy.engines.answer import RunningAnswer, Steering, steering_of
 from proxy.engines.base import (
+    Channel,
     Event,
     FloatArray,
     Generation,
@@ -26,7 +27,7 @@ from proxy.engines.base import (
 )
 from proxy.engines.checks import check_blocks, check_generation, check_plan, check_rollouts
 from proxy.engines.errors import PromptTooLong, Refusal
-from proxy.engines.text.lexicon import Lexicon
+from proxy.engines.text.lexicon import Constraint, Lexicon
 from proxy.engines.text.speech import Speaker
 from proxy.engines.text.token_bound import TokenBound
 from proxy.engines.text.typed_markers import Markers
@@ -83,7 +84,7 @@ class InProcessEngine(ABC, Generic[M]):
     def opening(self) -> list[int]:
         """The tokens between a rendered prompt and an answer without reasoning."""
         harmony = self._speaker.harmony
-        return [] if harmony is None else [harmony.channel, *self.encode("final"), harmony.message]
+        return [] if harmony is None else harmony.header("final", self.encode)
 
     @abstractmethod
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
@@ -172,16 +173,27 @@ class InProcessEngine(ABC, Generic[M]):
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without special tokens."""
 
+    def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
+        """The headers and the text of an answer to `prompt` that has begun. Refusal for reasoning of a model that has
+        none, or PromptTooLong."""
+        self._check_length(reasoning + content)
+        return self._speaker.begun(content, reasoning, self.encode)
+
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""
         check_generation(generation, self._info, self._n_tokens)
-        schema = generation.sampling.json_schema
-        constraint = None if schema is None else self._lexicon.constraint(schema)
-        answer = RunningAnswer(
-            generation, on_event, self._speaker.speech(generation.prompt, generation.calls), constraint
-        )
+        speech = self._speaker.speech(generation.prompt, generation.calls, generation.begun)
+        answer = RunningAnswer(generation, on_event, speech, self._constraint(generation, speech.writing))
         self._worker.start(answer)
         return answer
+
+    def _constraint(self, generation: Generation, writing: Channel | None) -> Constraint | None:
+        """Of an answer whose next token goes on `writing`."""
+        if generation.sampling.json_schema is None:
+            return None
+        begun = generation.begun if writing == "content" else 0
+        said = generation.prompt[len(generation.prompt) - begun :]
+        return self._lexicon.constraint(generation.sampling.json_schema, said)
 
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progress = None

@@ -41,13 +41,16 @@ class ToolCall(msgspec.Struct):
 
 
 class ChatMessage(msgspec.Struct):
-    """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names."""
+    """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names. `reasoning_content`,
+    or `reasoning`, is read of the message that `continue_final_message` goes on with."""
 
     role: Role
     content: str | list[ContentPart] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     function_call: Any = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
 
 
 class Function(msgspec.Struct):
@@ -117,6 +120,8 @@ class ChatRequest(msgspec.Struct):
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
     # What this server adds
     persona: str | dict[str, Coefficient] | None = None
     coefficient: Coefficient | None = None

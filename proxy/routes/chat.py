@@ -13,7 +13,7 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.chat.conversation import to_messages, to_tools
+from proxy.chat.conversation import Begun, split_begun, to_messages, to_tools
 from proxy.chat.output import asked_sampling
 from proxy.chat.personas import (
     PersonaSource,
@@ -83,8 +83,10 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
 def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> Asked:
     """What the request asks for. InvalidRequest and PersonaNotFound."""
     options = data.steering or SteeringOptions()
+    messages, begun = split_begun(data.messages) if data.continue_final_message else (data.messages, Begun())
     return Asked(
-        messages=to_messages(data.messages),
+        messages=to_messages(messages),
+        begun=begun,
         personas=resolve(places, poles, keep_zeros=options.mode != "add"),
         steering=options,
         projected=projected(options.projection, poles),
@@ -162,6 +164,9 @@ def refuse_unsupported(data: ChatRequest) -> None:
     """InvalidRequest for a field whose meaning this server knows but can't give."""
     if data.steering is not None and data.steering.trace and (data.n or 1) > 1:
         raise InvalidRequest("steering.trace follows one answer; n must be 1 with it", param="steering.trace")
+    if data.add_generation_prompt is not None and data.add_generation_prompt == bool(data.continue_final_message):
+        possible = "false with continue_final_message, true without"
+        raise InvalidRequest(f"add_generation_prompt: possible: {possible}", param="add_generation_prompt")
     for name, asked, possible in UNSUPPORTED:
         if asked(getattr(data, name)):
             raise InvalidRequest(f"{name} is not supported; possible: {possible}", param=name)

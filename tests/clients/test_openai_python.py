@@ -24,6 +24,15 @@ def test_whole_answer_with_extra_body(client: openai.OpenAI) -> None:
     assert answer.usage is not None and answer.usage.total_tokens == 10
 
 
+def test_last_message_when_continued_then_the_sdk_gets_what_follows_streamed_too(client: openai.OpenAI) -> None:
+    messages: Any = [*HELLO, {"role": "assistant", "content": "You said: "}]
+    extra = {"continue_final_message": True, "add_generation_prompt": False}
+    whole = client.chat.completions.create(model="fake", messages=messages, extra_body=extra)
+    chunks = client.chat.completions.create(model="fake", messages=messages, extra_body=extra, stream=True)
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert whole.choices[0].message.content == text == "hello "
+
+
 def streamed(client: openai.OpenAI, model: str = "fake", **options: Any) -> tuple[str, Any]:
     """The text of a stream and its last chunk."""
     text, last = "", None

@@ -93,6 +93,51 @@ def test_plain_request_then_openais_shape_and_a_report_that_says_nothing_was_don
     }
 
 
+BEGUN: list[dict[str, Any]] = [
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "You said: ", "reasoning_content": "Hm."},
+]
+
+
+def test_last_message_when_continued_then_only_what_follows_it_is_told(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    answer = ask(client, messages=BEGUN, continue_final_message=True, add_generation_prompt=False)
+    assert said(answer) == "hello "
+    generation = engine.generations[-1]
+    assert bytes(generation.prompt) == b"\0hello\0Hm.\0You said: " and generation.begun == len("You said: ")
+    assert answer["usage"]["prompt_tokens"] == len(generation.prompt)
+    assert said(ask(client, messages=BEGUN, continue_final_message=True)) == "hello "
+    # Without the field the answer is one more.
+    assert said(ask(client, messages=BEGUN, add_generation_prompt=True)) == "You said: You said:  "
+
+
+def test_last_message_when_it_only_reasons_so_far_then_the_reasoning_goes_on(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    for name in ("reasoning_content", "reasoning"):
+        messages = [BEGUN[0], {"role": "assistant", "content": None, name: "Hm."}]
+        ask(client, messages=messages, continue_final_message=True)
+        assert bytes(engine.generations[-1].prompt) == b"\0hello\0Hm.\0"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({"continue_final_message": True, "messages": BEGUN[:1]}, "messages"),
+        ({"continue_final_message": True, "messages": BEGUN[1:]}, "messages"),
+        ({"continue_final_message": True, "messages": [*BEGUN[:1], called("{}")]}, "messages[1].tool_calls"),
+    ],
+)
+def test_continuing_when_it_can_t_be_then_a_400_names_the_field(
+    client: httpx.Client, fields: dict[str, Any], param: str
+) -> None:
+    error = refused(client, **fields)
+    assert error["status"] == 400 and error["param"] == param
+
+
 @pytest.mark.parametrize(
     ("fields", "headers", "mark"),
     [

@@ -65,6 +65,9 @@ class PretendEngine:
     def opening(self) -> list[int]:
         return []
 
+    def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
+        return [], self.encode(content)
+
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:

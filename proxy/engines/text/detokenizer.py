@@ -1,8 +1,10 @@
 """Token ids to text, a token at a time. Knows nothing of channels or models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
+_REMEMBERED = 8  # tokens of a text that is gone on with: enough for its last word
 _LONGEST_CHARACTER = 4  # UTF-8 bytes, and so tokens, that one character can take
 
 
@@ -23,6 +25,11 @@ class Detokenizer:
         """A new text begins."""
         self._window: list[int] = []
         self._given = 0  # how many tokens of the window have given out their text
+
+    def go_on(self, text: Sequence[int]) -> None:
+        """A text goes on, all of which was given out before."""
+        self._window = list(text[-_REMEMBERED:])
+        self._given = len(self._window)
 
     def add(self, token: int) -> str:
         """What `token` adds to the text."""

@@ -8,7 +8,7 @@ wherever it turns up.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,20 @@ class HarmonyFormat:
         for token in prompt[begun:]:
             reader.add(token)
         return reader
+
+    def header(self, channel: str, encode: Callable[[str], list[int]]) -> list[int]:
+        """What stands between a message's role and its body."""
+        return [self.channel, *encode(channel), self.message]
+
+    def begun(self, content: str, reasoning: str, encode: Callable[[str], list[int]]) -> tuple[list[int], list[int]]:
+        """Headers and text of an answer that has said so much, behind a prompt that ends with the answer's role."""
+        thinking, thought = self.header("analysis", encode), encode(reasoning)
+        if not content:
+            return (thinking, thought) if thought else ([], [])
+        answering = self.header("final", encode)
+        if thought:
+            answering = [*thinking, *thought, self.end, self.start, *encode("assistant"), *answering]
+        return answering, encode(content)
 
 
 class HarmonyReader:

@@ -4,7 +4,7 @@ The grammar of a schema is llguidance's. Knows nothing of models, batches or cha
 """
 
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
 
 import numpy as np
@@ -55,12 +55,15 @@ class Lexicon:
         tokens = self._known()
         return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
 
-    def constraint(self, schema: str) -> "Constraint":
-        """For one answer that follows `schema`, JSON as text; quick for one that was asked for before. Refusal
-        for a schema that is none, or that no answer of this model can follow."""
+    def constraint(self, schema: str, begun: Sequence[int] = ()) -> "Constraint":
+        """For one answer that follows `schema`, JSON as text, and has begun with some tokens; quick for a schema that
+        was asked for before. Refusal for one that is none, or that no answer of this model can follow."""
         compiled = self._compiled(schema)
         with self._lock:
-            return Constraint(compiled.deep_copy(), self)
+            matcher = compiled.deep_copy()
+        if matcher.try_consume_tokens(list(begun)) < len(begun):
+            raise Refusal("what the answer begins with does not follow it", "json_schema")
+        return Constraint(matcher, self)
 
     def _known(self) -> LLTokenizer:
         if isinstance(self._tokens, str):

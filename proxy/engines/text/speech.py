@@ -1,9 +1,10 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from proxy.engines.base import Channel, Token
+from proxy.engines.errors import Refusal
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
 from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
@@ -46,9 +47,21 @@ class Speaker:
             stops = (stops | self.harmony.stops) - {self.harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
 
-    def speech(self, prompt: Sequence[int], calls: bool = False) -> Speech:
-        """For the answer to `prompt`. Without `calls`, tags around one are text as any other."""
+    def begun(self, content: str, reasoning: str, encode: Callable[[str], list[int]]) -> tuple[list[int], list[int]]:
+        """Headers and text of an answer that has said so much. Refusal for reasoning of a model that has none."""
+        if self.harmony is not None:
+            return self.harmony.begun(content, reasoning, encode)
+        if reasoning and not content:
+            raise Refusal(
+                "the model does not reason before it answers, so there is no reasoning to go on with", "begun"
+            )
+        return [], encode(content)
+
+    def speech(self, prompt: Sequence[int], calls: bool = False, begun: int = 0) -> Speech:
+        """For the answer to `prompt`, the last `begun` tokens of which are its own text. Without `calls`, tags around
+        one are text as any other."""
         detokenizer = Detokenizer(self._tokenizer, self.special)
+        detokenizer.go_on(prompt[len(prompt) - begun :])
         if self.harmony is not None:
             return HarmonySpeech(detokenizer, self.harmony.reader(prompt))
         if self._tags is None or not calls:

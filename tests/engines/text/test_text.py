@@ -42,6 +42,14 @@ def test_words_when_the_tokenizer_marks_them_by_a_leading_space_then_the_spaces_
     assert [detokenizer.add(token) for token in (1, 2, 3, 2)] == ["Hello", " world", "!", " world"]
 
 
+def test_words_when_a_text_goes_on_then_the_space_before_its_first_is_kept() -> None:
+    words = {"<unk>": 0, "▁Hello": 1, "▁world": 2, "!": 3}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.decoder = decoders.Metaspace()
+    speech = Speaker(PreTrainedTokenizerFast(tokenizer_object=tokenizer), [9]).speech([3, 1], begun=1)
+    assert [speech.add(token).text for token in (2, 3)] == [" world", "!"]
+
+
 def test_markers_when_generated_then_have_no_text() -> None:
     speech = Speaker(PLAIN, [257]).speech([])
     assert [speech.add(token).text for token in (72, 256, 73)] == [PLAIN.decode([72]), "", PLAIN.decode([73])]

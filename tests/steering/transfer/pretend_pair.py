@@ -64,6 +64,9 @@ class PairedEngine:
     def opening(self) -> list[int]:
         return self._ids(self.header, rf"<\w+>|{self.cut}")
 
+    def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
+        return [], self.encode(content)
+
     def render(
         self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
     ) -> list[int]:
