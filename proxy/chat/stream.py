@@ -270,7 +270,7 @@ class ChunkSequence:
         )
 
 
-def frame(chunk: ChatChunk) -> bytes:
+def frame(chunk: msgspec.Struct) -> bytes:
     """A chunk as the bytes of a server-sent event."""
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from proxy.protocol.chat import ChatMessage, FinishReason, Usage
-from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
+from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
 
 class ModelDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -50,7 +50,7 @@ class UnloadRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class SteeringTestRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`prompt` is short for one user message; give it or `messages`. Without `seed` one is drawn and shared by all
-    answers, so that they differ by the steering alone."""
+    answers, so that they differ by the steering alone. With `stream` the answers come while they are made."""
 
     model: str | None = None
     prompt: str | None = None
@@ -61,6 +61,7 @@ class SteeringTestRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tr
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stream: bool | None = None
     steering: SteeringOptions | None = None
 
 
@@ -83,3 +84,27 @@ class SteeringTestResult(msgspec.Struct, kw_only=True):
     seed: int
     unsteered: TestedAnswer
     steered: list[TestedAnswer]
+
+
+class SteeringTestOpening(msgspec.Struct, kw_only=True):
+    """The first event of a stream. `coefficients` are those of the answers by their index, the unsteered one first."""
+
+    object: Literal["steering.test"] = "steering.test"
+    model: str
+    persona: str
+    seed: int
+    coefficients: list[float]
+
+
+class SteeringTestChunk(msgspec.Struct, kw_only=True):
+    """What an event of a stream adds to the answer `index`: text of its content or its reasoning. The last of an answer
+    has `finish_reason`, `usage` and the whole report; others have a trace where one was asked for."""
+
+    object: Literal["steering.test.chunk"] = "steering.test.chunk"
+    index: int
+    coefficient: float
+    content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    finish_reason: FinishReason | None = None
+    usage: Usage | UnsetType = UNSET
+    steering: SteeringReport | SteeringTrace | UnsetType = UNSET

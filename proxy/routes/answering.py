@@ -4,17 +4,19 @@ A client that goes away gives its places back at once, whatever its request was 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 import anyio
+import msgspec
 from litestar import Request
 from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
 from proxy.chat.refusals import client_error
-from proxy.chat.stream import DONE, ChunkSequence, error_frame, frame
+from proxy.chat.stream import DONE, error_frame, frame
 from proxy.chat.turn import Turn
+from proxy.engines.base import Finish, Token
 from proxy.errors import EngineFailure
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
@@ -48,13 +50,24 @@ async def _disconnect(request: Request[Any, Any, Any]) -> None:
         pass
 
 
+class Sequence(Protocol):
+    """What a stream tells, event by event."""
+
+    def opening(self) -> Iterable[msgspec.Struct]: ...
+
+    def feed(self, index: int, event: Token | Finish) -> Iterable[msgspec.Struct]: ...
+
+    def closing(self) -> Iterable[msgspec.Struct]: ...
+
+
 class StreamedAnswer:
     """The ASGI app that writes one stream. It owns the turn and closes it however the stream ends, also when the client
-    is gone before the first byte; what was finished by then is noted."""
+    is gone before the first byte. With `noted` the monitor remembers what was finished by then."""
 
-    def __init__(self, turn: Turn, sequence: ChunkSequence) -> None:
+    def __init__(self, turn: Turn, sequence: Sequence, *, noted: bool = True) -> None:
         self._turn = turn
         self._sequence = sequence
+        self._noted = noted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = observe.record_of(scope)
@@ -73,7 +86,8 @@ class StreamedAnswer:
         finally:
             farewell.cancel()
             self._turn.close()
-            self._turn.note()
+            if self._noted:
+                self._turn.note()
             record.facts["tokens"] = self._turn.tokens
             if not self._turn.finished:
                 record.facts["ended"] = "early"
@@ -85,13 +99,13 @@ class StreamedAnswer:
 
     async def _frames(self) -> AsyncIterator[bytes]:
         try:
-            for chunk in self._sequence.opening():
-                yield frame(chunk)
+            for first in self._sequence.opening():
+                yield frame(first)
             async for index, event in self._turn.events():
                 for chunk in self._sequence.feed(index, event):
                     yield frame(chunk)
-            for chunk in self._sequence.closing():
-                yield frame(chunk)
+            for last in self._sequence.closing():
+                yield frame(last)
         except Exception as error:
             # The status line is long sent; the only place left for an error is the stream itself.
             yield error_frame(client_error(error))

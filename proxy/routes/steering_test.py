@@ -1,24 +1,28 @@
-"""POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch."""
+"""POST /api/steering/test: one prompt unsteered and at several coefficients, made side by side in one batch and,
+where that is asked for, told while they are made."""
 
 import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
-from msgspec import UNSET
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from proxy.chat.conversation import to_messages
 from proxy.chat.personas import DEFAULT_COEFFICIENT, PersonaSource, projected, resolve
-from proxy.chat.prepare import Asked, Prepared
-from proxy.chat.stream import GrowingChoice, reported, usage
+from proxy.chat.prepare import Asked
+from proxy.chat.side_by_side import SideBySide, Tried
 from proxy.engines.base import Message
 from proxy.errors import InvalidRequest
-from proxy.protocol.api import SteeringTestRequest, SteeringTestResult, TestedAnswer
+from proxy.protocol.api import SteeringTestRequest, SteeringTestResult
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
-from proxy.routes.answering import unless_gone
+from proxy.routes.answering import StreamedAnswer, unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.services import services_of
@@ -35,11 +39,14 @@ DRAWN_SEEDS = 2**31
     dto=StrictBody[SteeringTestRequest],
     return_dto=None,
     summary="The same prompt, unsteered and steered",
-    responses=declared(400, 401, 403, 404, 413, 429, 500, 503),
+    description="With `stream` the answers come while they are made, as a text/event-stream: a steering.test, then "
+    "steering.test.chunk events of all answers as they come, then [DONE].",
+    responses={
+        200: ResponseSpec(SteeringTestResult, description="The answers, or their stream", generate_examples=False),
+        **declared(400, 401, 403, 404, 413, 429, 500, 503),
+    },
 )
-async def try_steering(
-    request: Request[Any, Any, Any], data: Annotated[SteeringTestRequest, Body()]
-) -> SteeringTestResult:
+async def try_steering(request: Request[Any, Any, Any], data: Annotated[SteeringTestRequest, Body()]) -> ASGIApp:
     services = services_of(request)
     messages, strengths = _messages(data), _coefficients(data)
     model, suffix = services.asked_model(data.model)
@@ -48,20 +55,23 @@ async def try_steering(
     asked = _all_asked(data, messages, strengths, await services.poles())
     record, strengths_text = observe.record_of(request.scope), ",".join(f"{strength:g}" for strength in strengths)
     record.facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
-    with services.turns.admit(model, len(asked), "coefficients") as turn:
+    with ExitStack() as until_handed_on:
+        turn = until_handed_on.enter_context(services.turns.admit(model, len(asked), "coefficients"))
         engine = await unless_gone(request, turn.engine())
         prepared = await unless_gone(request, turn.prepare(engine, asked))
         record.facts["method"] = prepared[-1].report.method
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
-        for item in prepared:
-            turn.start(engine, item, seed)
+        tried = [
+            Tried(strength, len(item.prompt), item.report, turn.start(engine, item, seed))
+            for strength, item in zip((0.0, *strengths), prepared, strict=True)
+        ]
+        answers = SideBySide(model, data.persona, seed, tried)
+        if data.stream:
+            until_handed_on.pop_all()
+            return StreamedAnswer(turn, answers, noted=False)
         await unless_gone(request, turn.collect())
     record.facts["tokens"] = turn.tokens
-    tested = [
-        _tested(strength, item, answer)
-        for strength, item, answer in zip((0.0, *strengths), prepared, turn.choices, strict=True)
-    ]
-    return SteeringTestResult(model=model, persona=data.persona, seed=seed, unsteered=tested[0], steered=tested[1:])
+    return ASGIResponse(body=msgspec.json.encode(answers.result()), media_type="application/json")
 
 
 def _messages(data: SteeringTestRequest) -> list[Message]:
@@ -98,15 +108,3 @@ def _all_asked(
         )
         for personas in (unsteered, *steered)
     ]
-
-
-def _tested(coefficient: float, prepared: Prepared, answer: GrowingChoice) -> TestedAnswer:
-    assert answer.finish_reason is not None
-    return TestedAnswer(
-        coefficient=coefficient,
-        content=answer.content,
-        reasoning=answer.reasoning or UNSET,
-        finish_reason=answer.finish_reason,
-        usage=usage(len(prepared.prompt), [answer]),
-        steering=reported(prepared.report, [answer]),
-    )

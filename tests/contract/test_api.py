@@ -1,5 +1,6 @@
 """The /api family."""
 
+import json
 from typing import Any
 
 import httpx
@@ -58,6 +59,42 @@ def test_steering_test_then_the_answers_share_the_batch(client: httpx.Client, en
     client.post("/api/steering/test", json=request)
     engine.token_s = 0.0
     assert engine.largest_batch == 4
+
+
+def test_steering_test_when_streamed_then_the_answers_take_turns_and_are_those_of_the_whole(
+    client: httpx.Client,
+) -> None:
+    request = {"prompt": "hello", "persona": "silly", "coefficients": [-1, 2], "seed": 3}
+    whole = client.post("/api/steering/test", json=request).json()
+    response = client.post("/api/steering/test", json={**request, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *events, done, empty = response.text.split("\n\n")
+    assert (done, empty) == ("data: [DONE]", "")
+    opening, *chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert opening == {
+        "object": "steering.test",
+        "model": "fake",
+        "persona": "silly",
+        "seed": 3,
+        "coefficients": [0.0, -1.0, 2.0],
+    }
+    for index, answer in enumerate([whole["unsteered"], *whole["steered"]]):
+        own = [chunk for chunk in chunks if chunk["index"] == index]
+        assert {chunk["coefficient"] for chunk in own} == {answer["coefficient"]}
+        assert "".join(chunk.get("content", "") for chunk in own) == answer["content"]
+        assert [chunk["finish_reason"] for chunk in own] == [None] * (len(own) - 1) + ["stop"]
+        assert own[-1]["usage"] == answer["usage"]
+        assert own[-1]["steering"] == answer["steering"]
+    first = [chunk["index"] for chunk in chunks[:6]]
+    assert first == [0, 1, 2] * 2
+
+
+def test_steering_test_when_streamed_and_the_model_fails_then_the_error_is_in_the_stream(client: httpx.Client) -> None:
+    request = {"prompt": "!fail", "persona": "silly", "stream": True}
+    *_, error, done, _ = client.post("/api/steering/test", json=request).text.split("\n\n")
+    assert "error" in json.loads(error.removeprefix("data: ")) and done == "data: [DONE]"
+    wrong = client.post("/api/steering/test", json={**request, "prompt": "!refuse"})
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "messages"
 
 
 def test_steering_test_then_sampling_is_the_clients(client: httpx.Client, engine: FakeEngine) -> None:

@@ -1,5 +1,6 @@
 """What is read of answers, for their clients and for the operator."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,6 +114,10 @@ def test_strengths_beside_each_other_when_held_then_0_is_a_level_and_each_is_rea
     assert answer["unsteered"]["steering"]["method"] == "none"
     for tested in answer["steered"]:
         assert tested["steering"]["mode"] == "cap" and len(tested["steering"]["trace"]) == 4
+    streamed = client.post("/api/steering/test", json={**body, "stream": True}).text.split("\n\n")[1:-2]
+    chunks = [json.loads(event.removeprefix("data: ")) for event in streamed]
+    traced = [chunk["steering"]["trace"] for chunk in chunks if chunk["index"] == 1 and "steering" in chunk]
+    assert [token for tokens in traced for token in tokens] == answer["steered"][0]["steering"]["trace"]
     assert monitored(client) == []  # trying is not using
 
 
