@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +18,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from proxy.catalogue.known import KNOWN
 from proxy.errors import SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 
@@ -40,7 +41,10 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     source: Annotated[
         str,
-        Meta(min_length=1, description="A Hugging Face hub name, a folder, a `.gguf` file, or a demo model's id"),
+        Meta(
+            min_length=1,
+            description="A Hugging Face hub name, a folder, a `.gguf` file, or the id of a known or a demo model",
+        ),
     ]
     engine: Annotated[
         Literal["transformers", "llama_cpp"],
@@ -100,6 +104,18 @@ def _all_demo_models() -> list[ModelSettings]:
 def data_folder(name: str) -> Path:
     """A folder of this name in the user's data folder; it need not exist."""
     return platformdirs.user_data_path("persona-proxy", appauthor=False) / name
+
+
+def models_folder() -> Path:
+    """Where the files of models are kept that were downloaded; it need not exist."""
+    return data_folder("models")
+
+
+def place_of(name: str) -> str | None:
+    """Where a demo model is, or the file of a known one, be it downloaded or not. None for any other name."""
+    if name in KNOWN:
+        return str(KNOWN[name].place(models_folder()))
+    return next((demo.source for demo in _all_demo_models() if demo.id == name), None)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,8 +210,10 @@ def load_settings(
     config: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[str, object] | None = None,
+    models: Callable[[], list[ModelSettings]] = demo_models,
 ) -> Settings:
-    """The settings of one run. `flags` maps a setting's name to what the command line gave for it.
+    """The settings of one run. `flags` maps a setting's name to what the command line gave for it; `models` tells which
+    models there are where nothing else does.
 
     Relative folders mean: relative to the file they stand in, else to the working directory.
     Raises SetupError naming the file, variable or flag, the setting, and what is possible.
@@ -209,6 +227,8 @@ def load_settings(
     for name, value in (flags or {}).items():
         flag = "--" + name.removesuffix("s").replace("_", "-")
         merged |= _layer({name: value}, flag, Path.cwd(), text=True)
+    if "models" not in merged:
+        merged["models"] = models()
     settings = Settings(**merged)  # type: ignore[arg-type]  # each layer was checked on its own
     _check_together(settings)
     return settings
@@ -304,11 +324,11 @@ def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
 
 
 def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
-    """A source's id and where it is: a demo model's place, a folder or file made absolute, or a hub name as it is."""
-    for demo in _all_demo_models():
-        if source == demo.id:
-            return demo.id, demo.source
+    """A source's id and where it is: a demo or known model's place, a folder or file made absolute, or a hub name as it
+    is."""
     folder = base / Path(source).expanduser()
+    if (place := place_of(source)) is not None and not (source in KNOWN and folder.is_dir()):
+        return source, place
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise SetupError(f"{where}: the folder {folder} holds no model: it has no config.json")

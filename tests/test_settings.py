@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.catalogue.known import KNOWN
 from proxy.errors import SetupError
 from proxy.judge_settings import JudgeSettings
 from proxy.settings import (
@@ -14,6 +15,7 @@ from proxy.settings import (
     demo_models,
     load_settings,
     model_settings,
+    models_folder,
     override_models,
 )
 from proxy.settings_table import describe_settings
@@ -194,6 +196,19 @@ def test_model_settings_when_folder_name_or_id_is_given_then_it_says_where_and_w
     assert model_settings("Qwen/Qwen2.5-7B-Instruct").source == "Qwen/Qwen2.5-7B-Instruct"
     assert model_settings("demo-gpt-oss") == demo_models()[1]
     assert model_settings("demo-gpt-oss-gguf").engine == "llama_cpp"  # whatever is installed
+
+
+def test_model_settings_when_it_is_a_known_model_then_its_file_in_the_data_folder_unless_a_folder_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = KNOWN["gpt-oss-20b"]
+    settings = model_settings("gpt-oss-20b")
+    assert (settings.id, settings.source) == (known.id, str(known.place(models_folder())))
+    assert model_settings("own=gpt-oss-20b") == msgspec.structs.replace(settings, id="own")
+    (tmp_path / "gpt-oss-20b").mkdir()
+    (tmp_path / "gpt-oss-20b" / "config.json").write_text("{}")
+    assert model_settings("gpt-oss-20b").source == str(tmp_path / "gpt-oss-20b")
 
 
 def test_model_settings_when_it_can_not_be_a_model_then_setup_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from proxy.chat.personas import Wanted
 from proxy.engines.base import ModelInfo
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import VectorUnavailable
-from proxy.settings import ModelSettings, demo_models
+from proxy.settings import ModelSettings, demo_models, place_of
 from proxy.steering.traits.trait import Poles, Trait
 from vector_store import PersonaVector, VectorHeader, VectorStore
 
@@ -110,5 +110,5 @@ def extract_command(model: ModelSettings | str, trait: str) -> str:
     """What the operator runs to make a model's vector of a trait, or of `all`."""
     source = model
     if isinstance(model, ModelSettings):
-        source = model.id if model.id == model.source else f"{model.id}={model.source}"
+        source = model.id if model.source in (model.id, place_of(model.id)) else f"{model.id}={model.source}"
     return f"persona-proxy extract --model {shlex.quote(str(source))} --trait {trait}"

@@ -120,6 +120,9 @@ class Models:
     def load(self, model: ModelSettings) -> "Engine":
         """Its engine. Blocks while the model is loaded."""
         if model.id not in self._loaded:
+            from proxy.catalogue.pull import fetch_missing
+
+            fetch_missing([model])
             print(f"Loading {model.source} ...", file=self._console, flush=True)
             from proxy.engines.blocking import MAX_RUNNING
             from proxy.engines.registry import load_engine

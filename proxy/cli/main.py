@@ -13,6 +13,7 @@ from proxy import demo
 from proxy.cli.common import explained
 from proxy.cli.demo import add_demo
 from proxy.cli.extract import add_extract
+from proxy.cli.models import add_models
 from proxy.cli.pull import add_pull
 from proxy.cli.serve import add_serve, add_settings
 from proxy.cli.sweep import add_sweep
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add_vectors(commands)
     add_traits(commands)
     add_transfer(commands)
+    add_models(commands)
     add_pull(commands)
     add_demo(commands)
     add_settings(commands)

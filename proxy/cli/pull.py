@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from proxy.catalogue.known import KNOWN
 from proxy.cli.common import Commands, add_command
-from proxy.settings import data_folder
 
 EXAMPLES = """examples:
+  persona-proxy pull smollm2-135m-instruct                  98 MB; `persona-proxy models` lists all it knows
   persona-proxy pull gpt-oss-20b                            12 GB
-  persona-proxy pull qwen2.5-7b-instruct                    5 GB
   persona-proxy pull OWNER/REPO/FILE.gguf                   any other on the Hugging Face hub, in one file
 """
 
@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 def add_pull(commands: Commands) -> None:
     """Add `pull` to the command line."""
     get = add_command(commands, "pull", "download a GGUF model; a download that was cut off goes on", EXAMPLES)
-    get.add_argument("model", metavar="MODEL", help="gpt-oss-20b, qwen2.5-7b-instruct or OWNER/REPO/FILE.gguf")
+    get.add_argument("model", metavar="MODEL", help=f"{', '.join(KNOWN)} or OWNER/REPO/FILE.gguf")
     get.add_argument("--out", type=Path, metavar="FOLDER", help="where to keep it (`models` in the user's data folder)")
     get.set_defaults(run=_pull)
 
@@ -24,4 +24,4 @@ def add_pull(commands: Commands) -> None:
 def _pull(args: argparse.Namespace) -> None:
     from proxy.catalogue.pull import pull
 
-    pull(args.model, args.out or data_folder("models"))
+    pull(args.model, args.out)

@@ -9,6 +9,7 @@ from proxy.settings import load_settings, override_models
 
 EXAMPLES = """examples:
   persona-proxy serve                                       the demo models, on http://127.0.0.1:8000
+  persona-proxy serve --model smollm2-135m-instruct         a known model, downloaded unless it is here
   persona-proxy serve --model Qwen/Qwen2.5-7B-Instruct      a model of the Hugging Face hub
   persona-proxy serve --model ./my-model --device cpu       a model in a folder
   persona-proxy serve --model qwen=Qwen/Qwen2.5-7B-Instruct --model demo-qwen2
@@ -20,7 +21,7 @@ EXAMPLES = """examples:
 def add_serve(commands: Commands) -> None:
     """Add `serve` to the command line."""
     serve = add_command(commands, "serve", "serve models; without options the demo models", EXAMPLES)
-    help_ = "a hub name, a folder or a demo model; may be given several times"
+    help_ = "a known model (`persona-proxy models`), a hub name, a folder or a demo model; may be given several times"
     serve.add_argument("--model", action="append", metavar=MODEL, help=help_)
     add_model_flags(serve)
     add_config(serve)
@@ -45,6 +46,9 @@ def _serve(args: argparse.Namespace) -> None:
     given = {"host": args.host, "port": args.port, "models": args.model, "api_keys": args.api_key}
     settings = load_settings(args.config, flags={name: value for name, value in given.items() if value is not None})
     models = override_models(settings.models, device=args.device, dtype=args.dtype)
+    from proxy.catalogue.pull import fetch_missing
+
+    fetch_missing(models)
     print("Starting ...", flush=True)
     from proxy.server import serve
 

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import proxy
+from proxy.catalogue import pull
+from proxy.catalogue.known import KNOWN, KnownModel
 from proxy.cli import main as cli
 from proxy.engines.base import ModelInfo
 from proxy.errors import EngineFailure, SetupError
@@ -53,7 +55,7 @@ def test_help_when_asked_then_it_teaches_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("extract",), ("sweep",), ("vectors",), ("vectors", "list"), ("pull",), ("settings",)]
+    "command", [(), ("serve",), ("extract",), ("sweep",), ("vectors",), ("vectors", "list"), ("models",), ("pull",)]
 )
 def test_help_when_asked_of_any_command_then_exit_0(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -99,6 +101,35 @@ def test_serve_when_given_flags_then_they_reach_the_server(served: list[Settings
     ]
     assert (settings.host, settings.port, settings.max_queue) == ("0.0.0.0", 9000, 3)
     assert settings.api_keys == ["alpha", "beta"]
+
+
+def test_serve_when_a_known_model_is_not_here_then_it_is_fetched_and_served_by_its_name(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    known = KNOWN["smollm2-135m-instruct"]
+    fetched: list[str] = []
+
+    def fetch(model: KnownModel, folder: Path) -> Path:
+        fetched.append(model.id)
+        file = model.place(folder)
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as stream:
+            stream.truncate(model.size)
+        return file
+
+    monkeypatch.setattr(pull, "fetch", fetch)
+    for _ in range(2):
+        assert cli.main(["serve", "--model", known.id, "--model", "demo-qwen2"]) == 0
+    assert fetched == [known.id]
+    (file,) = tmp_path.rglob("*.gguf")
+    assert [(model.id, model.source) for model in served[0].models[:1]] == [(known.id, str(file))]
+
+    file.write_bytes(b"GGUF")
+    assert cli.main(["serve", "--model", known.id]) == 2
+    assert f"it was changed since it was checked (0 MB, not 98 MB); get it again: persona-proxy pull {known.id}" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

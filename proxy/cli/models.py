@@ -1,0 +1,40 @@
+"""The command `persona-proxy models`."""
+
+import argparse
+
+from proxy.catalogue.files import in_words
+from proxy.catalogue.known import KNOWN
+from proxy.cli.common import Commands, add_command, add_config
+from proxy.settings import demo_models, load_settings, models_folder
+
+DESCRIPTION = """List the models that `serve` and `pull` know by name, what is here of them, and the personas of each.
+`serve --model` takes any of these names, and downloads what is not here."""
+
+
+def add_models(commands: Commands) -> None:
+    """Add `models` to the command line."""
+    show = add_command(commands, "models", "list the known models, what is here, and their vectors", None, DESCRIPTION)
+    add_config(show)
+    show.set_defaults(run=_models)
+
+
+def _models(args: argparse.Namespace) -> None:
+    from proxy.steering.traits.trait import load_traits, poles
+    from vector_store import VectorStore
+
+    settings = load_settings(args.config)
+    store, folder = VectorStore(settings.vector_folders), models_folder()
+    known = poles(load_traits(settings.traits_dir))
+
+    def personas(model: str) -> str:
+        used = store.all_in_use(model)
+        placed = {(trait, side) for trait, header in used.items() for side in header.poles}
+        return ", ".join(name for name, (trait, side) in known.items() if (trait.id, side) in placed) or "none yet"
+
+    for model in KNOWN.values():
+        here = "here" if model.place(folder).is_file() else "not here"
+        print(f"{model.id}  {in_words(model.size)}, {here}\n  {model.what} ({model.licence})")
+        print(f"  personas: {personas(model.id)}")
+    for demo in demo_models():
+        print(f"{demo.id}  comes with the package\n  a toy for trying and testing\n  personas: {personas(demo.id)}")
+    print(f"\nDownloads are kept in {folder}")
