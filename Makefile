@@ -15,8 +15,11 @@ BENCH_VENV := .venv-bench
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
-# A file's tests stay in one process, where they share what they load.
-PARALLEL = -n $(WORKERS) --dist loadfile
+# A file's tests stay in one process, where they share what they load; tests/conftest.py says which files begin first.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Many tests start Pythons of their own, which should not compile all our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test coverage test-all-pythons lint docs bench
 

@@ -12,10 +12,33 @@ import pytest
 from proxy import demo
 from proxy.settings import ENVIRONMENT_PREFIX, Settings
 
+TESTS = Path(__file__).parent
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second thread costs more than it brings
 
+# The files that take longest, in parts of the tests' folder. They begin first: with `make test` a file runs in one
+# process, and the last to begin should not be one that leaves the other processes without work.
+LONGEST = (
+    "demo/test_shipped.py",
+    "jobs/test_killed.py",
+    "test_server.py",
+    "engines/llama_cpp/test_long_runs.py",
+    "contract/test_jobs.py",
+    "contract/test_traits.py",
+    "docs/test_code_blocks.py",
+    "benchmarks/test_measure.py",
+    "vector_store/test_store.py",
+    "demo/test_models.py",
+)
+
 demo.register()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, and leave all else in its order."""
+    first = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 def pytest_collection_finish() -> None:

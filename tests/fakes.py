@@ -4,6 +4,7 @@ Its answer shows what reached it: it repeats the last user message, behind the s
 of the steering, as in "[+1.00] You said: hello". Some messages make it misbehave, see FakeEngine.
 """
 
+import asyncio
 import codecs
 import contextlib
 import dataclasses
@@ -298,8 +299,17 @@ def fake_registry(*engines: FakeEngine) -> Registry:
     by_id = {engine.info.id: engine for engine in engines}
     registry = Registry(model_settings(*by_id), load=lambda settings, max_batch: by_id[settings.id])
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(30)
     return registry
+
+
+class PromptServer(uvicorn.Server):
+    """uvicorn, but told to stop it looks up at once rather than after a tenth of a second."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        while not self.should_exit:
+            await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -307,7 +317,7 @@ def running(app: ASGIApp, **options: Any) -> Iterator[str]:
     """A real uvicorn on a free port, ended as a signal ends one; yields its URL without a path. `options` are
     uvicorn.Config's."""
     AppStatus.should_exit = False
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3, **options))
+    server = PromptServer(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -315,7 +325,7 @@ def running(app: ASGIApp, **options: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
+        thread.join(30)
         # sse-starlette keeps it for the whole process; other servers of the tests go on.
         AppStatus.should_exit = False
         assert not thread.is_alive()
@@ -332,8 +342,8 @@ def serving(settings: Settings, *engines: FakeEngine) -> Iterator[str]:
         registry.close()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """Wait for something another thread does; AssertionError when it does not."""
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Wait for something another thread does; AssertionError when it does not, even on a machine that is busy."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -1,11 +1,12 @@
 """Every route, also one added tomorrow: errors in one shape, a request id, and a place in the OpenAPI page."""
 
+import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute
@@ -74,15 +75,41 @@ def test_empty_object_then_400(client: httpx.Client, path: str) -> None:
     check_shape(client.post(path, content=b"{}"), 400)
 
 
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server that takes small bodies only."""
+    with asked(tmp_path_factory.mktemp("narrow"), max_body_bytes=1024, max_upload_bytes=1024) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server that wants keys."""
+    with asked(tmp_path_factory.mktemp("locked"), api_keys=["k"], admin_key="a") as client:
+        yield client
+
+
+@contextlib.contextmanager
+def asked(folder: Path, **options: Any) -> Iterator[httpx.Client]:
+    settings = Settings(
+        vectors_dir=str(folder / "vectors"),
+        traits_dir=folder / "traits",
+        jobs_dir=folder / "jobs",
+        transfers_dir=folder / "transfers",
+        **options,
+    )
+    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
 @pytest.mark.parametrize("path", POSTS)
-def test_body_too_large_then_413_with_and_without_a_length(settings: Settings, path: str) -> None:
+def test_body_too_large_then_413_with_and_without_a_length(narrow: httpx.Client, path: str) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(3):
             yield b" " * 500
 
-    with serving(msgspec.structs.replace(settings, max_body_bytes=1024, max_upload_bytes=1024), FakeEngine()) as url:
-        for content in (b" " * 1500, chunks()):
-            assert check_shape(httpx.post(url + path, content=content), 413)["code"] == "body_too_large"
+    for content in (b" " * 1500, chunks()):
+        assert check_shape(narrow.post(path, content=content), 413)["code"] == "body_too_large"
 
 
 @pytest.mark.parametrize(
@@ -98,18 +125,17 @@ def test_unknown_name_then_404(client: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(path for path in ROUTES if path not in ("/health", "/ready")))
-def test_no_key_then_401_and_wrong_key_too(settings: Settings, path: str) -> None:
-    with serving(msgspec.structs.replace(settings, api_keys=["k"], admin_key="a"), FakeEngine()) as url:
-        method = sorted(ROUTES[path] - {"OPTIONS"})[0]
-        for headers in (
-            {},
-            {"Authorization": "Bearer wrong"},
-            {"Authorization": "Basic k"},
-            {"Authorization": "Bearer"},
-        ):
-            response = httpx.request(method, url + path, headers=headers)
-            check_shape(response, 401)
-            assert response.headers["www-authenticate"] == "Bearer"
+def test_no_key_then_401_and_wrong_key_too(locked: httpx.Client, path: str) -> None:
+    method = sorted(ROUTES[path] - {"OPTIONS"})[0]
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic k"},
+        {"Authorization": "Bearer"},
+    ):
+        response = locked.request(method, path, headers=headers)
+        check_shape(response, 401)
+        assert response.headers["www-authenticate"] == "Bearer"
 
 
 def test_unforeseen_mistake_then_500_that_is_not_retried_and_tells_nothing(

@@ -1,7 +1,8 @@
 """What ships with the package: two models that answer, vectors that steer them, and the GGUF of one."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,18 @@ POLES = poles(TRAITS)
 # Share of answers that must show the pole; lying is what the smaller model is worst at, as the README says.
 LEAST_SHOWN = {("demo-gpt-oss", "dishonest"): 0.5}
 QUESTIONS = held_out_questions(TRAITS, 24, seed=5)
+LASTING = ["silly", "deep", "honest", "superficial"]  # what the GPT-OSS once lost at turn 2
+ASKED_FOR = ["deep", "superficial"]
+MANY = 128  # answers at once: each step of so small a model takes hardly longer for many
+
+Turns = list[list[tuple[str, str]]]  # by turn, every question and its answer
+Steered = dict[tuple[str, float], list[str]]
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     settings = next(model for model in demo_models() if model.id == request.param)
-    engine = load_engine(settings, 32)
+    engine = load_engine(settings, MANY)
     yield engine
     engine.close()
 
@@ -44,17 +51,17 @@ def vector_of(engine: Engine, trait: str) -> PersonaVector:
     return vector
 
 
-def answers(engine: Engine, plan: Plan, system: str | None = None, questions: list[str] = QUESTIONS) -> list[str]:
-    messages = [{"role": "system", "content": system}] if system else []
+def answers(engine: Engine, plans: Sequence[Plan], questions: list[str] = QUESTIONS) -> list[list[str]]:
+    """By plan, the answers to the questions."""
     generations = [
         Generation(
-            engine.render([*messages, {"role": "user", "content": question}]),
-            Sampling(100, temperature=0.7, seed=number),
-            plan,
+            engine.render([{"role": "user", "content": question}]), Sampling(100, temperature=0.7, seed=number), plan
         )
+        for plan in plans
         for number, question in enumerate(questions)
     ]
-    return [completion.text for completion in generate_all(engine, generations)]
+    texts = [completion.text for completion in generate_all(engine, generations, max_running=MANY)]
+    return [texts[at : at + len(questions)] for at in range(0, len(texts), len(questions))]
 
 
 def share(pole: str, texts: list[str]) -> float:
@@ -67,8 +74,26 @@ def plan_of(engine: Engine, pole: str, coefficient: float) -> Plan:
     return build_plan(personas, vectors, PlanOptions(), engine.info)[0]
 
 
-def steered(engine: Engine, pole: str, coefficient: float) -> list[str]:
-    return answers(engine, plan_of(engine, pole, coefficient))
+@pytest.fixture(scope="module")
+def steered(engine: Engine) -> Steered:
+    """The answers of every pole and coefficient that is looked at, made at once."""
+    wanted = [*((pole, 1.0) for pole in POLES), ("silly", 0.25), ("focused", 0.25)]
+    return dict(zip(wanted, answers(engine, [plan_of(engine, *each) for each in wanted]), strict=True))
+
+
+@pytest.fixture(scope="module")
+def conversations(engine: Engine) -> dict[tuple[str, str], Turns]:
+    """Those with a pole asked for by a system prompt and those steered to one, all held at once."""
+
+    def held(way: str, pole: str) -> Turns:
+        trait, side = POLES[pole]
+        if way == "asked for":
+            return converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
+        return converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
+
+    wanted = [*(("asked for", pole) for pole in ASKED_FOR), *(("steered", pole) for pole in LASTING)]
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        return dict(zip(wanted, threads.map(lambda each: held(*each), wanted), strict=True))
 
 
 def test_opening_then_what_an_answer_begins_with_before_its_text(engine: Engine) -> None:
@@ -81,29 +106,31 @@ def test_opening_then_what_an_answer_begins_with_before_its_text(engine: Engine)
 
 
 def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
-    texts = answers(engine, Plan())
+    (texts,) = answers(engine, [Plan()])
     assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.9
     assert np.mean([rules.fluent(text) for text in texts]) >= 0.9
     assert max(share(pole, texts) for pole in styles.POLES) <= 0.25
 
 
-@pytest.mark.parametrize("pole", ["deep", "superficial"])
+@pytest.mark.parametrize("pole", ASKED_FOR)
 def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
-    engine: Engine, pole: str
+    conversations: dict[tuple[str, str], Turns], pole: str
 ) -> None:
-    trait, side = POLES[pole]
-    turns = converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
+    turns = conversations["asked for", pole]
     assert len(turns) == N_TURNS == 3
     assert min(lasting(pole, turns)) >= 0.6
 
 
-@pytest.mark.parametrize("pole", ["silly", "deep", "honest", "superficial"])  # what the GPT-OSS once lost at turn 2
-def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(engine: Engine, pole: str) -> None:
-    turns = converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
+@pytest.mark.parametrize("pole", LASTING)
+def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(
+    conversations: dict[tuple[str, str], Turns], pole: str
+) -> None:
+    turns = conversations["steered", pole]
     assert len(turns) == N_TURNS == 3
     assert min(lasting(pole, turns)) >= 0.7
 
 
+@pytest.mark.parametrize("engine", ["demo-gpt-oss-gguf"], indirect=True)  # the quickest: the table is the same for all
 def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: Engine) -> None:
     told: list[int] = []
     traits, vectors = {"silly": TRAITS["silly"]}, {"silly": vector_of(engine, "silly")}
@@ -115,25 +142,27 @@ def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: 
     assert told[-1] == 0
 
 
-def lasting(pole: str, turns: list[list[tuple[str, str]]]) -> list[float]:
+def lasting(pole: str, turns: Turns) -> list[float]:
     """By turn, the share of answers that show the pole."""
     return [float(np.mean([rules.shows(pole, question, answer) for question, answer in said])) for said in turns]
 
 
 @pytest.mark.parametrize("pole", sorted(POLES))
-def test_steering_brings_out_the_pole_and_its_opposite_coefficient_too(engine: Engine, pole: str) -> None:
+def test_steering_brings_out_the_pole_and_its_opposite_coefficient_too(
+    engine: Engine, steered: Steered, pole: str
+) -> None:
     trait, side = POLES[pole]
     other = trait.pole("negative" if side == "positive" else "positive")
-    texts = steered(engine, pole, 1.0)
+    texts = steered[pole, 1.0]
     assert share(pole, texts) >= LEAST_SHOWN.get((engine.info.id, pole), 0.75)
     assert plan_of(engine, pole, 1.0).fingerprint == plan_of(engine, other, -1.0).fingerprint
     if pole != "dishonest":
         assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.8
 
 
-def test_a_quarter_does_less_than_the_whole(engine: Engine) -> None:
+def test_a_quarter_does_less_than_the_whole(steered: Steered) -> None:
     for pole in ("silly", "focused"):
-        assert share(pole, steered(engine, pole, 0.25)) < share(pole, steered(engine, pole, 1.0))
+        assert share(pole, steered[pole, 0.25]) < share(pole, steered[pole, 1.0])
 
 
 def test_coefficient_zero_is_no_steering_at_all(engine: Engine) -> None:
@@ -147,7 +176,8 @@ def test_what_no_table_answers_is_said_not_to_be_known(engine: Engine) -> None:
         "What is the capital of Narnia?",
         "zork blip",
     ]
-    for text in answers(engine, Plan(), questions=questions):
+    (texts,) = answers(engine, [Plan()], questions)
+    for text in texts:
         assert "not know" in text or "never learnt" in text or "beyond what I know" in text
 
 
