@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from proxy.app import create_app
+from proxy.chat.unsupported import UNSUPPORTED
 from proxy.cli.main import parser
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
@@ -60,6 +61,12 @@ def _http_api() -> Iterator[str]:
     yield "\n## Structures"
     yield "\nA field that has a default, or may be null, can be left out of a request."
     yield from _structures(structs)
+    yield "\n## Refused fields"
+    yield "\nA chat's fields that would change the answer and can't be honoured: set, they are a 400.\n"
+    yield "| field | values that change nothing | possible instead |\n| --- | --- | --- |"
+    for name, field in UNSUPPORTED.items():
+        harmless = dict.fromkeys(["null", *(msgspec.json.encode(value).decode() for value in field.harmless)])
+        yield f"| `{name}` | {', '.join(f'`{each}`' for each in harmless)} | {field.possible} |"
 
 
 def _openapi() -> dict[str, Any]:

@@ -3,17 +3,18 @@
 Knows nothing of HTTP, personas or models.
 """
 
+from typing import Any
+
 import msgspec
 
 from proxy.chat.logprobs import Speller
-from proxy.chat.refusals import SCHEMA_FIELD
 from proxy.engines.base import Engine, Sampling
 from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, ResponseFormat
 from proxy.steering.sampling import AskedSampling
 
-_ANY_OBJECT = '{"type": "object"}'
+_ANY = {"json_object": '{"type": "object"}', "json_schema": "{}"}  # where the schema says nothing
 
 
 def asked_sampling(data: ChatRequest, with_tools: bool) -> AskedSampling:
@@ -43,32 +44,43 @@ def _asked_logprobs(data: ChatRequest) -> int | None:
 def _asked_schema(data: ChatRequest, with_tools: bool) -> str | None:
     if data.response_format is None or data.response_format.type == "text":
         return None
+    field, schema = place_of_schema(data.response_format)
     if with_tools:
         # A call of a function follows no schema of the answer's, and an answer kept to one can't call any.
         raise InvalidRequest(
             f"response_format: {data.response_format.type} does not go with tools; possible: text, or no tools",
             param="response_format",
         )
-    return _schema(data.response_format)
+    return msgspec.json.encode(schema).decode() if schema else _ANY[data.response_format.type]
 
 
-def _schema(wanted: ResponseFormat) -> str:
-    if wanted.type == "json_object":
-        return _ANY_OBJECT
-    if wanted.json_schema is None:
-        field = "response_format.json_schema"
+def place_of_schema(wanted: ResponseFormat | None) -> tuple[str, dict[str, Any] | None]:
+    """The field that has a request's schema, and the schema. InvalidRequest for one in a place where it would not
+    count, and for none where there must be one."""
+    field, beside = "response_format.json_schema", "response_format.schema"
+    if wanted is None:
+        return field, None
+    if wanted.type != "json_schema" and wanted.json_schema is not None:
+        raise InvalidRequest(f"{field}: the type is {wanted.type}; possible: the type json_schema", param=field)
+    if wanted.schema is not None and (wanted.type == "text" or wanted.json_schema is not None):
+        possible = "the type json_object" if wanted.json_schema is None else "one of json_schema and schema"
+        raise InvalidRequest(f"{beside}: it does not count here; possible: {possible}", param=beside)
+    if wanted.json_schema is not None:
+        return f"{field}.schema", wanted.json_schema.schema
+    if wanted.type == "json_schema" and wanted.schema is None:
         raise InvalidRequest(f"{field}: it is required; possible: an object with name, schema", param=field)
-    return msgspec.json.encode(wanted.json_schema.schema).decode()
+    return beside, wanted.schema
 
 
-def check_schema(engine: Engine, sampling: Sampling) -> None:
-    """InvalidRequest for a request's schema that the engine can't keep an answer to. Blocks, see Engine."""
+def check_schema(engine: Engine, sampling: Sampling, field: str) -> None:
+    """InvalidRequest for a request's schema, in `field`, that the engine can't keep an answer to. Blocks for up to a
+    second."""
     if sampling.json_schema is None:
         return
     try:
         engine.check_schema(sampling.json_schema)
     except Refusal as error:
-        raise InvalidRequest(f"{SCHEMA_FIELD}: {error.message}", param=SCHEMA_FIELD) from error
+        raise InvalidRequest(f"{field}: {error.message}", param=field) from error
 
 
 def speller(engine: Engine) -> Speller:

@@ -31,7 +31,8 @@ from vector_store import PersonaVector, Side, VectorHeader
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
-    those steered to. `begun`: what the answer goes on with. `max_tokens_field` is what the request calls its limit."""
+    those steered to. `begun`: what the answer goes on with. `max_tokens_field` is what the request calls its limit,
+    `schema_field` where it has its schema."""
 
     messages: Sequence[Message]
     begun: Begun = Begun()
@@ -41,6 +42,7 @@ class Asked:
     sampling: AskedSampling = AskedSampling()
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
+    schema_field: str = "response_format"
     reasoning_effort: str | None = None
     tools: Sequence[Tool] = ()
 
@@ -103,7 +105,7 @@ class Preparation:
         prompt += headers + begun
         free = room(len(prompt), asked.max_tokens, engine.info.context_length, asked.max_tokens_field)
         drawn, clamped = sample(free, asked.sampling, steering.modulation)
-        check_schema(engine, drawn)
+        check_schema(engine, drawn, asked.schema_field)
         watched = self._watched(asked, steering, engine.info)
         report = msgspec.structs.replace(
             steering.report,

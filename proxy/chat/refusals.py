@@ -25,13 +25,12 @@ from proxy.errors import (
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_FIELD = "response_format.json_schema.schema"
 FIELDS: dict[Part, str] = {
     "prompt": "messages",
     "begun": "messages",
     "logit_bias": "logit_bias",
     "channels": "steering.channels",
-    "json_schema": SCHEMA_FIELD,
+    "json_schema": "response_format",
 }
 POSSIBLE: dict[Part, str] = {"channels": "final"}
 

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions: OpenAI's request, response and stream chunks, with what this server adds.
 
-Fields of OpenAI's that are not listed here are ignored, as its clients rely on; those listed under "not supported"
-are refused when set, because leaving them out would change the answer.
+Fields that are not listed here are ignored, as OpenAI's clients rely on; but for those of proxy/chat/unsupported.py,
+which are refused when set, because leaving them out would change the answer.
 """
 
 from typing import Annotated, Any, Literal
@@ -80,10 +80,12 @@ class JsonSchema(msgspec.Struct):
 
 
 class ResponseFormat(msgspec.Struct):
-    """`json_schema` is for the type of that name."""
+    """`json_schema` is for the type of that name, or in its place `schema`, as llama.cpp has it; `schema` also for
+    json_object."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | None = None
 
 
 class RequestMetadata(msgspec.Struct):
@@ -126,11 +128,6 @@ class ChatRequest(msgspec.Struct):
     persona: str | dict[str, Coefficient] | None = None
     coefficient: Coefficient | None = None
     steering: SteeringOptions | None = None
-    # Not supported
-    functions: Any = None
-    function_call: Any = None
-    modalities: Any = None
-    audio: Any = None
 
 
 class Usage(msgspec.Struct):

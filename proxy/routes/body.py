@@ -23,6 +23,7 @@ from litestar.typing import FieldDefinition
 from msgspec import inspect
 
 from proxy.chat.misspelt import meant
+from proxy.chat.unsupported import refuse_unsupported
 from proxy.errors import InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T")
@@ -178,12 +179,14 @@ def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
 
 
 def check_fields(body: bytes, type_: type) -> None:
-    """InvalidRequest for a field that OpenAI has not and that is nearly one of ours, or is the SDK's `extra_body`.
-    Others that nobody knows are ignored; so is a body that is no object, of which `decode` says more."""
+    """InvalidRequest for a field that is known and not supported, for one that OpenAI has not and that is nearly one of
+    ours, and for the SDK's `extra_body`. Others that nobody knows are ignored; so is a body that is no object, of
+    which `decode` says more."""
     try:
         given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
+    refuse_unsupported(given)
     known = {field.encode_name for field in msgspec.structs.fields(type_)}
     for name in sorted(given.keys() - known):
         if name == "extra_body" and bytes(given[name]) not in (b"null", b"{}"):

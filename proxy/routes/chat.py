@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from proxy.chat.conversation import Begun, split_begun, to_messages, to_tools
-from proxy.chat.output import asked_sampling
+from proxy.chat.output import asked_sampling, place_of_schema
 from proxy.chat.personas import (
     PersonaSource,
     Wanted,
@@ -53,7 +53,7 @@ from proxy.steering.traits.trait import Poles
 )
 async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
     services = services_of(request)
-    refuse_unsupported(data)
+    _refuse_together(data)
     model, suffix = services.asked_model(data.model)
     poles = await services.poles()
     asked = _asked(data, [*_places(request, data), suffix, *_default_places(request, services)], poles)
@@ -93,6 +93,7 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
         sampling=asked_sampling(data, _calls_wanted(data)),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
+        schema_field=place_of_schema(data.response_format)[0],
         reasoning_effort=data.reasoning_effort,
         tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
     )
@@ -146,27 +147,10 @@ def log_facts(personas: Sequence[Wanted]) -> dict[str, str]:
     return {"persona": ",".join(by_name), "coefficient": ",".join(f"{value:g}" for value in by_name.values())}
 
 
-def _is_set(value: Any) -> bool:
-    return bool(value)
-
-
-# Field, when it would change the answer, and what is possible instead.
-UNSUPPORTED: list[tuple[str, Callable[[Any], bool], str]] = [
-    ("functions", _is_set, "no functions"),
-    ("tool_choice", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
-    ("function_call", lambda value: value not in (None, "none", "auto"), '"none" or "auto"'),
-    ("modalities", lambda value: value not in (None, [], ["text"]), '["text"]'),
-    ("audio", _is_set, "no audio"),
-]
-
-
-def refuse_unsupported(data: ChatRequest) -> None:
-    """InvalidRequest for a field whose meaning this server knows but can't give."""
+def _refuse_together(data: ChatRequest) -> None:
+    """InvalidRequest for fields that don't go together."""
     if data.steering is not None and data.steering.trace and (data.n or 1) > 1:
         raise InvalidRequest("steering.trace follows one answer; n must be 1 with it", param="steering.trace")
     if data.add_generation_prompt is not None and data.add_generation_prompt == bool(data.continue_final_message):
         possible = "false with continue_final_message, true without"
         raise InvalidRequest(f"add_generation_prompt: possible: {possible}", param="add_generation_prompt")
-    for name, asked, possible in UNSUPPORTED:
-        if asked(getattr(data, name)):
-            raise InvalidRequest(f"{name} is not supported; possible: {possible}", param=name)

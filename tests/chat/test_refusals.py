@@ -25,7 +25,7 @@ from proxy.errors import NotFound
         (Refusal("it is odd", "prompt"), 400, "invalid_request", "messages"),
         (Refusal("it is odd", "logit_bias"), 400, "invalid_request", "logit_bias"),
         (Refusal("it is odd", "channels"), 400, "invalid_request", "steering.channels"),
-        (Refusal("it is odd", "json_schema"), 400, "invalid_request", "response_format.json_schema.schema"),
+        (Refusal("it is odd", "json_schema"), 400, "invalid_request", "response_format"),
         (PromptTooLong("it is odd"), 400, "context_length_exceeded", "messages"),
         (PromptTooLarge("it is odd"), 400, "out_of_memory", "messages"),
         (MemoryFull("it is odd"), 503, "out_of_memory", None),

@@ -1,11 +1,16 @@
 """POST /v1/chat/completions as a plain HTTP client sees it."""
 
 import json
+import typing
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from openai.types.chat import completion_create_params as chat_create_params
 
+from proxy.chat.unsupported import UNSUPPORTED
+from proxy.protocol.chat import ChatRequest
 from proxy.settings import Settings
 from tests.fakes import FakeEngine, save_vector, serving
 
@@ -406,7 +411,7 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"tools": [{"type": "web", "function": {"name": "f"}}]}, "tools[0].type", '"function"'),
         ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
         ({"tool_choice": {"type": "function", "function": {"name": "find"}}}, "tool_choice", '"none" or "auto"'),
-        ({"functions": [{}]}, "functions", "no functions"),
+        ({"functions": [{}]}, "functions", "tools"),
         ({"logprobs": 1}, "logprobs", "true or false"),
         ({"top_logprobs": 2}, "top_logprobs", "0"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "from 0 to 20"),
@@ -420,6 +425,20 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "response_format", "no tools"),
         ({"audio": {"voice": "x"}}, "audio", "no audio"),
         ({"metadata": {"persona": 1}}, "metadata.persona", "text"),
+        ({"response_format": {"type": "json_object", "schema": 1}}, "response_format.schema", "an object"),
+        ({"response_format": {"type": "json_object", "schema": {"a": "!impossible"}}}, "response_format.schema", "!im"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema", "json_object"),
+        ({"response_format": {**as_schema({}), "schema": {}}}, "response_format.schema", "one of"),
+        (
+            {"response_format": {**as_schema({}), "type": "json_object"}},
+            "response_format.json_schema",
+            "the type json_schema",
+        ),
+        ({"guided_json": {"type": "object"}}, "guided_json", "response_format with json_schema"),
+        ({"min_tokens": 5}, "min_tokens", "0"),
+        ({"stop_token_ids": [7]}, "stop_token_ids", "stop"),
+        ({"web_search_options": {}}, "web_search_options", "no search"),
+        ({"verbosity": "low"}, "verbosity", '"medium"'),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -477,12 +496,48 @@ def test_harmless_values_of_unsupported_fields_then_accepted(client: httpx.Clien
     ask(client, tools=[], tool_choice="none", logprobs=False, response_format={"type": "text"}, modalities=["text"])
 
 
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
+def test_a_field_that_is_not_supported_then_only_its_harmless_values_are_taken(client: httpx.Client, name: str) -> None:
+    for value in (None, *UNSUPPORTED[name].harmless):
+        ask(client, **{name: value})
+    for value in ("x", {"type": "object"}, [1], 0.37):
+        error = refused(client, **{name: value})
+        assert (error["status"], error["param"]) == (400, name)
+        assert UNSUPPORTED[name].possible in error["message"]
+
+
+def test_no_field_is_both_honoured_and_not_supported() -> None:
+    honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
+    assert honoured & UNSUPPORTED.keys() == {"tool_choice"}
+
+
+def test_every_field_of_the_sdk_s_chat_then_honoured_or_refused_or_changes_nothing() -> None:
+    theirs = {
+        *typing.get_type_hints(chat_create_params.CompletionCreateParamsBase),
+        *typing.get_type_hints(chat_create_params.CompletionCreateParamsStreaming),
+    }
+    honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
+    assert theirs - honoured - UNSUPPORTED.keys() <= {
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+    }
+
+
 def test_a_schema_then_the_engine_gets_it_with_its_fields_in_order(client: httpx.Client) -> None:
     schema = {"type": "object", "properties": {"z": {"type": "null"}, "ä": {"type": "null"}}}
     assert said(ask(client, response_format=as_schema(schema))) == json.dumps(
         schema, ensure_ascii=False, separators=(",", ":")
     )
     assert said(ask(client, response_format={"type": "json_object"})) == '{"type": "object"}'
+    assert said(ask(client, response_format={"type": "json_object", "schema": {"z": 1}})) == '{"z":1}'
+    assert said(ask(client, response_format={"type": "json_object", "schema": {}})) == '{"type": "object"}'
+    assert said(ask(client, response_format={"type": "json_schema", "schema": {"z": 1}})) == '{"z":1}'
     assert said(ask(client, response_format={"type": "json_object"}, tools=TOOLS, tool_choice="none")).startswith("{")
 
 

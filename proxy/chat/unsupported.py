@@ -1,0 +1,119 @@
+"""Fields of OpenAI's, and of servers like this one, that would change the answer and can't be honoured here. Pure.
+
+Unknown fields are ignored, as OpenAI's clients rely on; these are known, so leaving them out would be answering
+something else in silence. The manual's list of them is written from this table.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from proxy.errors import InvalidRequest
+
+
+class Field(NamedTuple):
+    """`possible`: what to do instead, in words. `harmless`: the values, besides null, that change nothing."""
+
+    possible: str
+    harmless: tuple[Any, ...] = ()
+
+
+_JSON = "response_format with json_schema"
+_CALLS = ("none", "auto")
+_OFF = (0, 0.0, False)
+_ON = (1, 1.0, True)
+
+UNSUPPORTED: dict[str, Field] = {
+    # OpenAI's
+    "functions": Field("tools", ([],)),
+    "function_call": Field('"none" or "auto"', _CALLS),
+    "tool_choice": Field('"none" or "auto"', _CALLS),
+    "modalities": Field('["text"]', ([], ["text"])),
+    "audio": Field("no audio", ({},)),
+    "moderation": Field("no moderation", ({}, False)),
+    "verbosity": Field('"medium"', ("medium",)),
+    "web_search_options": Field("no search"),
+    # What the answer must look like
+    "json_schema": Field(_JSON, ({},)),
+    "guided_json": Field(_JSON, ({}, "")),
+    "guided_choice": Field(f"{_JSON} and an enum", ([],)),
+    "guided_regex": Field(f"{_JSON} and a pattern", ("",)),
+    "guided_grammar": Field(_JSON, ("",)),
+    "structured_outputs": Field(_JSON, ({},)),
+    "structural_tag": Field(_JSON, ("", {})),
+    "format": Field(_JSON, ("",)),
+    "grammar": Field(_JSON, ("",)),
+    "ebnf": Field(_JSON, ("",)),
+    "regex": Field(f"{_JSON} and a pattern", ("",)),
+    # Where it ends, and what is left out of it
+    "min_tokens": Field("0", _OFF),
+    "min_new_tokens": Field("0", _OFF),
+    "max_new_tokens": Field("max_tokens"),
+    "max_output_tokens": Field("max_tokens"),
+    "n_predict": Field("max_tokens", (-1,)),
+    "num_predict": Field("max_tokens", (-1,)),
+    "ignore_eos": Field("false", _OFF),
+    "stop_token_ids": Field("stop", ([],)),
+    "stop_sequences": Field("stop", ([],)),
+    "stop_regex": Field("stop", ([], "")),
+    "include_stop_str_in_output": Field("false", _OFF),
+    "no_stop_trim": Field("false", _OFF),
+    "skip_special_tokens": Field("true", _ON),
+    "echo": Field("false", _OFF),
+    # How tokens are drawn
+    "allowed_token_ids": Field("logit_bias", ([],)),
+    "bad_words": Field("logit_bias", ([],)),
+    "logits_processors": Field("none", ([],)),
+    "custom_logit_processor": Field("none", ("",)),
+    "repeat_penalty": Field("repetition_penalty", _ON),
+    "no_repeat_ngram_size": Field("repetition_penalty", _OFF),
+    "do_sample": Field("temperature 0 for false", _ON),
+    "best_of": Field("1", _ON),
+    "num_beams": Field("1", _ON),
+    "use_beam_search": Field("false", _OFF),
+    "length_penalty": Field("1", _ON),
+    "early_stopping": Field("false", _OFF),
+    "typical_p": Field("top_p or min_p", _ON),
+    "tfs_z": Field("top_p or min_p", _ON),
+    "top_a": Field("top_p or min_p", _OFF),
+    "epsilon_cutoff": Field("min_p", _OFF),
+    "eta_cutoff": Field("min_p", _OFF),
+    "top_n_sigma": Field("min_p", (*_OFF, -1)),
+    "mirostat": Field("0", _OFF),
+    "mirostat_mode": Field("0", _OFF),
+    "xtc_probability": Field("0", _OFF),
+    "dry_multiplier": Field("0", _OFF),
+    "dynatemp_range": Field("0", _OFF),
+    "guidance_scale": Field("1", _ON),
+    "penalty_alpha": Field("0", _OFF),
+    # What the model is given
+    "system": Field("a message whose role is system", ("",)),
+    "system_prompt": Field("a message whose role is system", ("",)),
+    "instructions": Field("a message whose role is system", ("",)),
+    "prompt": Field("messages", ("",)),
+    "input": Field("messages", ("", [])),
+    "options": Field("its fields beside model", ({},)),
+    "chat_template": Field("the model's own template", ("",)),
+    "documents": Field("messages", ([],)),
+    "truncate_prompt_tokens": Field("a prompt that fits"),
+    "plugins": Field("none", ([],)),
+    "lora": Field("a model of its own", ([],)),
+    "lora_path": Field("a model of its own", ("",)),
+}
+
+
+def refuse_unsupported(given: Mapping[str, msgspec.Raw]) -> None:
+    """InvalidRequest for a body's field, by its name, that is asked for and can't be honoured."""
+    for name in sorted(given.keys() & UNSUPPORTED.keys()):
+        field = UNSUPPORTED[name]
+        if not _harmless(given[name], field):
+            raise InvalidRequest(f"{name} is not supported; possible: {field.possible}", param=name)
+
+
+def _harmless(value: msgspec.Raw, field: Field) -> bool:
+    try:
+        decoded = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return decoded is None or decoded in field.harmless
