@@ -71,7 +71,10 @@ from vector_store import VectorStore
 def create_app(settings: Settings, registry: Registry) -> Litestar:
     """The app over a registry, which the caller starts and closes. SetupError for a bad trait file."""
     demo.register()
-    cors = CORSConfig(allow_origins=settings.cors_origins, expose_headers=[observe.REQUEST_ID, observe.PERSONA_METHOD])
+    cors = CORSConfig(
+        allow_origins=settings.cors_origins,
+        expose_headers=[observe.REQUEST_ID, observe.PERSONA_METHOD, observe.MAX_TOKENS, "retry-after"],
+    )
     return Litestar(
         route_handlers=[
             Router(

@@ -31,8 +31,7 @@ from vector_store import PersonaVector, Side, VectorHeader
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
-    those steered to. `begun`: what the answer goes on with. `max_tokens_field` is what the request calls its limit,
-    `schema_field` where it has its schema."""
+    those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema."""
 
     messages: Sequence[Message]
     begun: Begun = Begun()
@@ -41,7 +40,6 @@ class Asked:
     projected: Sequence[tuple[Trait, Side]] | None = None
     sampling: AskedSampling = AskedSampling()
     max_tokens: int | None = None
-    max_tokens_field: str = "max_tokens"
     schema_field: str = "response_format"
     reasoning_effort: str | None = None
     tools: Sequence[Tool] = ()
@@ -103,14 +101,17 @@ class Preparation:
         prompt = render(engine, messages, asked.reasoning_effort, asked.tools)
         headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
         prompt += headers + begun
-        free = room(len(prompt), asked.max_tokens, engine.info.context_length, asked.max_tokens_field)
-        drawn, clamped = sample(free, asked.sampling, steering.modulation)
+        free = room(len(prompt), engine.info.context_length)
+        cut = asked.max_tokens is not None and asked.max_tokens > free
+        limit = free if asked.max_tokens is None or cut else asked.max_tokens
+        drawn, clamped = sample(limit, asked.sampling, steering.modulation)
         check_schema(engine, drawn, asked.schema_field)
         watched = self._watched(asked, steering, engine.info)
         report = msgspec.structs.replace(
             steering.report,
             clamped=steering.report.clamped or clamped,
             sampling=sampling_use(drawn),
+            max_tokens=limit if cut else None,
             projection_layers={each.pole: each.probe.block for each in watched} or None,
         )
         return Prepared(
@@ -215,9 +216,8 @@ def is_gpt_oss(info: ModelInfo) -> bool:
     return info.family.replace("_", "-") == "gpt-oss"
 
 
-def room(prompt_tokens: int, max_tokens: int | None, context_length: int, field: str) -> int:
-    """Tokens the answer may have. ContextLengthExceeded when prompt and answer don't fit, nothing is ever cut off;
-    `field` is where `max_tokens` was asked for."""
+def room(prompt_tokens: int, context_length: int) -> int:
+    """Tokens the answer may have at most. ContextLengthExceeded where the prompt leaves none: it is never cut."""
     free = context_length - prompt_tokens
     if free < 1:
         raise ContextLengthExceeded(
@@ -225,14 +225,7 @@ def room(prompt_tokens: int, max_tokens: int | None, context_length: int, field:
             f"However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
             param="messages",
         )
-    if max_tokens is not None and max_tokens > free:
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {context_length} tokens. However, you requested "
-            f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the messages, {max_tokens} in the completion). "
-            f"Possible: up to {free} in the completion.",
-            param=field,
-        )
-    return free if max_tokens is None else max_tokens
+    return free
 
 
 def with_instruction(messages: Sequence[Message], instruction: str) -> list[Message]:

@@ -3,17 +3,22 @@
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from proxy.protocol.errors import ErrorDetail
 
 
 class ModelCard(msgspec.Struct, kw_only=True):
-    """A name a request may use as `model`: a model's own id, or `model:persona`. `created` is in Unix seconds."""
+    """A name a request may use as `model`: a model's own id, or `model:persona`. `created` is in Unix seconds.
+    `context_length` and `max_model_len` are one number under the two names that clients look for: the tokens of prompt
+    and answer together that this server takes. They are absent before the model was first loaded."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "persona-proxy"
+    context_length: int | UnsetType = UNSET
+    max_model_len: int | UnsetType = UNSET
 
 
 class ModelList(msgspec.Struct, kw_only=True):

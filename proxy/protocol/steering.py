@@ -71,7 +71,8 @@ class SteeringTrace(msgspec.Struct, frozen=True):
 class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was done to one answer. Optional fields are absent where they don't apply; `beyond_measured_range` is also
     absent where the vector's range was never measured, and `channels` where all were steered. Positions, layers,
-    channels and modes that the range was not measured with are beyond it.
+    channels and modes that the range was not measured with are beyond it. `max_tokens`: the answer's limit, where the
+    request asked for more than the model's context has room for.
 
     `projection`: by pole, where the answer lies between the neutral mean (0) and the pole's own (1), as the unsteered
     model's block `projection_layers` sees its text; the mean over its tokens, and over answers where there are several.
@@ -89,6 +90,7 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     beyond_measured_range: bool | None = None
     vectors: list[VectorUse]
     sampling: SamplingUse | None = None
+    max_tokens: int | None = None
     projection: dict[str, float] | None = None
     projection_layers: dict[str, int] | None = None
     trace: list[TracedToken] | None = None

@@ -29,7 +29,7 @@ from proxy.chat.stream import ChunkSequence, Head, completion
 from proxy.engines.base import Engine
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
-from proxy.protocol.steering import SteeringOptions
+from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
 from proxy.routes.auth import matching, presented_key
@@ -63,7 +63,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
         turn = until_handed_on.enter_context(services.turns.admit(model, data.n or 1))
         engine = await unless_gone(request, turn.engine())
         [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
-        record.facts["method"] = prepared.report.method
+        record.facts |= answer_facts(prepared.report)
         for index in range(data.n or 1):
             # Choices of one seeded request differ from one another and are the same next time.
             seed = None if data.seed is None else data.seed + index
@@ -92,7 +92,6 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
         projected=projected(options.projection, poles),
         sampling=asked_sampling(data, _calls_wanted(data)),
         max_tokens=data.max_completion_tokens or data.max_tokens,
-        max_tokens_field="max_completion_tokens" if data.max_completion_tokens else "max_tokens",
         schema_field=place_of_schema(data.response_format)[0],
         reasoning_effort=data.reasoning_effort,
         tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
@@ -145,6 +144,12 @@ def log_facts(personas: Sequence[Wanted]) -> dict[str, str]:
         return {"persona": "none"}
     by_name = coefficients(personas)
     return {"persona": ",".join(by_name), "coefficient": ",".join(f"{value:g}" for value in by_name.values())}
+
+
+def answer_facts(report: SteeringReport) -> dict[str, str | int]:
+    """What was done, for the request's log line and the headers of its answer."""
+    facts: dict[str, str | int] = {"method": report.method}
+    return facts if report.max_tokens is None else {**facts, "max_tokens": report.max_tokens}
 
 
 def _refuse_together(data: ChatRequest) -> None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
+from msgspec import UNSET
 
 from proxy.chat.personas import split_model
 from proxy.errors import ModelNotFound, ModelUnavailable
@@ -34,7 +36,10 @@ def _cards(services: Services) -> list[ModelCard]:
     for state in services.registry.models():
         if state.status in ("loading", "ready") or (state.status == "unloaded" and state.on_demand):
             names = [state.id, *(f"{state.id}:{persona}" for persona in services.available.personas_of(state))]
-            cards += [ModelCard(id=name, created=state.created) for name in names]
+            length = UNSET if state.info is None else state.info.context_length
+            cards += [
+                ModelCard(id=name, created=state.created, context_length=length, max_model_len=length) for name in names
+            ]
     return cards
 
 
@@ -44,7 +49,7 @@ def _card(services: Services, name: str) -> ModelCard:
         return known[name]
     model, suffix = split_model(name, services.model_ids)
     if (card := known.get(f"{model}:{suffix.persona}")) is not None:
-        return ModelCard(id=name, created=card.created)
+        return msgspec.structs.replace(card, id=name)
     raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.")
 
 

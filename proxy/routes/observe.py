@@ -1,6 +1,7 @@
 """A request id on every response, and one log line per request: who asked what of which model, never the content.
 
-A response whose answer may be steered also says in a header how it was.
+A response whose answer may be steered also says in a header how it was. Another tells to how many tokens it was
+limited, where the request asked for more than there is room for.
 """
 
 import logging
@@ -19,6 +20,7 @@ logger = logging.getLogger("proxy.requests")
 
 REQUEST_ID = "x-request-id"
 PERSONA_METHOD = "x-persona-method"
+MAX_TOKENS = "x-max-tokens"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -55,6 +57,8 @@ async def before_send(message: Message, scope: Scope) -> None:
         headers[REQUEST_ID] = record.request_id
         if "method" in record.facts:
             headers[PERSONA_METHOD] = record.facts["method"]
+        if "max_tokens" in record.facts:
+            headers[MAX_TOKENS] = str(record.facts["max_tokens"])
     elif message["type"] == "http.response.body" and not message.get("more_body") and not record.held:
         write(scope)
 

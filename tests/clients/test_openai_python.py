@@ -8,6 +8,7 @@ import openai
 import pytest
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
+LONG: Any = [{"role": "user", "content": "x" * 600}]
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_models_then_listed_and_found(client: openai.OpenAI) -> None:
         ({"extra_body": {"persona": "sily"}}, openai.NotFoundError, "persona_not_found", "persona"),
         ({"extra_body": {"persona": "honest"}}, openai.BadRequestError, "vector_unavailable", "persona"),
         ({"temperature": 9}, openai.BadRequestError, "invalid_request", "temperature"),
-        ({"max_tokens": 9999}, openai.BadRequestError, "context_length_exceeded", "max_tokens"),
+        ({"messages": LONG}, openai.BadRequestError, "context_length_exceeded", "messages"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -120,7 +121,7 @@ def test_errors_then_the_sdks_own_kinds(
     client: openai.OpenAI, options: Any, error: type[openai.APIStatusError], code: str, param: str, stream: bool
 ) -> None:
     with pytest.raises(error) as caught:
-        client.chat.completions.create(model="fake", messages=HELLO, stream=stream, **options)
+        client.chat.completions.create(**{"model": "fake", "messages": HELLO, "stream": stream, **options})
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.request_id
 

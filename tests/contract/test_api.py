@@ -120,7 +120,7 @@ def test_steering_test_then_sampling_is_the_clients(client: httpx.Client, engine
         ({"coefficient": 1, "coefficients": [1]}, 400, "coefficients"),
         ({"model": "fake:silly"}, 400, "model"),
         ({"model": "other"}, 404, "model"),
-        ({"max_tokens": 1000}, 400, "max_tokens"),
+        ({"prompt": "x" * 600}, 400, "messages"),
     ],
 )
 def test_steering_test_when_wrong_then_the_field_is_named(

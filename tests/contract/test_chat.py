@@ -587,18 +587,31 @@ def test_persona_without_a_vector_then_400_naming_what_there_is(client: httpx.Cl
     assert "models with this persona: none" in error["message"] and "silly, serious" in error["message"]
 
 
-@pytest.mark.parametrize(
-    ("said", "fields", "param"),
-    [
-        ("x" * 600, {}, "messages"),
-        ("x", {"max_tokens": 600}, "max_tokens"),
-        ("x", {"max_completion_tokens": 600}, "max_completion_tokens"),
-    ],
-)
-def test_too_long_then_context_length_exceeded(client: httpx.Client, said: str, fields: Any, param: str) -> None:
-    error = refused(client, messages=[{"role": "user", "content": said}], **fields)
-    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", param)
-    assert "500" in error["message"]
+def test_prompt_when_too_long_then_context_length_exceeded(client: httpx.Client) -> None:
+    for said in ("x" * 600, "x" * 499):
+        error = refused(client, messages=[{"role": "user", "content": said}])
+        assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
+        assert "500" in error["message"]
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_limit_when_there_is_less_room_then_the_answer_gets_what_there_is_and_says_so(
+    client: httpx.Client, engine: FakeEngine, field: str, stream: bool
+) -> None:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "!forever"}], field: 32_000, "stream": stream}
+    response = client.post(URL, json=body)
+    room = 500 - len("\0!forever")
+    assert response.status_code == 200 and response.headers["x-max-tokens"] == str(room)
+    *_, last = response.text.replace("\n\ndata: [DONE]\n\n", "").rsplit("data: ", 1)
+    answer = json.loads(last)
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["steering"]["max_tokens"] == room == engine.generations[-1].sampling.max_tokens
+
+
+def test_limit_when_there_is_room_then_nothing_is_said_of_it(client: httpx.Client) -> None:
+    response = client.post(URL, json={"messages": [{"role": "user", "content": "hello"}], "max_tokens": 400})
+    assert "x-max-tokens" not in response.headers and "max_tokens" not in response.json()["steering"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000])

@@ -19,11 +19,13 @@ def test_list_then_models_and_their_ready_personas(client: httpx.Client) -> None
     assert answer["object"] == "list"
     assert [card["id"] for card in answer["data"]] == ["fake", "fake:silly", "fake:serious"]
     assert all(card["object"] == "model" and isinstance(card["created"], int) for card in answer["data"])
+    assert all(card["context_length"] == card["max_model_len"] == 500 for card in answer["data"])
 
 
 @pytest.mark.parametrize("model", ["fake", "fake:silly", "fake:silly@-1.5"])
 def test_one_then_its_card(client: httpx.Client, model: str) -> None:
-    assert client.get(f"/v1/models/{model}").json()["id"] == model
+    card = client.get(f"/v1/models/{model}").json()
+    assert card["id"] == model and card["context_length"] == card["max_model_len"] == 500
 
 
 @pytest.mark.parametrize("model", ["other", "fake:honest", "fake:sily", "org/other"])
