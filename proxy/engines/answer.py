@@ -65,6 +65,16 @@ class RunningAnswer:
         return self._everywhere if position < last else self._steered[position - last]
 
     @property
+    def repeatable(self) -> bool:
+        """Whether the same answer is expected when the same is asked for again."""
+        return self.generation.sampling.repeatable
+
+    @property
+    def prefix_key(self) -> str:
+        """Equal for answers that may go on from what was read of one another's prompts, before the last token."""
+        return self.generation.plan.prompt_key
+
+    @property
     def special(self) -> frozenset[int]:
         """The tokens that have no text wherever they stand."""
         return self._speech.special

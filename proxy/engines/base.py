@@ -124,6 +124,11 @@ class Sampling:
     json_schema: str | None = None
     top_logprobs: int | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same answer is expected when the same is asked for again."""
+        return self.temperature == 0 or self.seed is not None
+
 
 @dataclass(frozen=True)
 class Generation:

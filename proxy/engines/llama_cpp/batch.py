@@ -2,8 +2,12 @@
 
 A step takes one token of every answer that is being written and a piece of the prompts of those that join, as much as
 can be read without keeping the others waiting. When the memory is full, first what is only kept for later prompts goes,
-then the answer that joined last: it waits for another to end, and is read again. Knows nothing of threads, HTTP or
-personas.
+then the answer that joined last: it waits for another to end, and is read again.
+
+llama.cpp's rounding depends on how a text is cut into steps and on where in the memory it lies. An answer that is to be
+repeatable and finds nobody else running therefore begins in an empty memory, and its prompt is cut at fixed places. Of
+a prompt that was read before only what was read in just this way is used again. What others left is put aside for them.
+Knows nothing of threads, HTTP or personas.
 """
 
 import logging
@@ -19,6 +23,7 @@ from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
+from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText, common_length
 from proxy.engines.logprobs import Likelihood, likelihoods
 
 logger = logging.getLogger(__name__)
@@ -26,6 +31,8 @@ logger = logging.getLogger(__name__)
 MOST_PIECE = 512  # tokens of prompts a step takes
 _LEAST_PIECE = 32
 _STALL_S = 0.25  # longer than this should no step take because of them
+_FIXED_PIECES = {"cpu": 64, "gpu": MOST_PIECE}  # where only repeatable answers run; a CPU gains little from longer ones
+_WORTH_COPYING = 16  # tokens; fewer cost as much to copy as to read again
 
 _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and output of a token, and what is done to it
 _Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
@@ -49,6 +56,7 @@ class _Seat:
         self.job: _AnswerTokens | None = None
         self.tokens: list[int] = []  # what the context holds
         self.key = ""  # what was done to those of them that others may use
+        self.settled = 0  # how many of the first are as reading their text alone leaves them, to the last bit
         self.since = 0  # when it was last taken, left or of use
 
     @property
@@ -74,7 +82,9 @@ class LlamaBatch:
         self._seats = [_Seat(number) for number in range(n_seats)]
         self._clock = 0
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
-        self._piece = _LEAST_PIECE  # tokens of prompts the next step takes
+        self._piece = _LEAST_PIECE  # tokens of prompts the next step takes, as time allows
+        self._lone: _Seat | None = None  # nobody else has had a seat since the memory was emptied for its answer
+        self._shelf = Shelf()
         self._steered: _Steered = []
         self._steering: StepSteering | None = None  # made from `_steered`
         self._probed: _Probed = []
@@ -110,6 +120,8 @@ class LlamaBatch:
         jobs = [seat.job for seat in self._seats if seat.job] + list(self._waiting)
         self._waiting.clear()
         self._seats = [_Seat(seat.number) for seat in self._seats]
+        self._lone = None
+        self._shelf.clear()
         self._context.clear()
         for job in jobs:
             job.answer.emit(Failure(error))
@@ -134,22 +146,75 @@ class LlamaBatch:
     def _admit(self) -> None:
         """Let those waiting take free seats."""
         free = [seat for seat in self._seats if seat.job is None]
+        lone = False
         if len(free) == len(self._seats):
             self._crowded = False
+            if self._waiting and all(job.answer.repeatable for job in self._waiting):
+                lone = len(self._waiting) == 1
+                self._start_over(self._waiting[0].answer if lone else None)
         while self._waiting and free and not self._crowded:
             job = self._waiting.popleft()
-            seat = self._seat_for(job, free)
+            seat = self._seat_for(job, free, settled=lone)
             free.remove(seat)
             seat.job, seat.since = job, self._tick()
+            self._lone = seat if lone else None
 
-    def _seat_for(self, job: _AnswerTokens, free: Sequence[_Seat]) -> _Seat:
-        """A free seat that holds as much of the job's prompt as any seat does, and nothing else."""
+    def _start_over(self, lone: RunningAnswer | None) -> None:
+        """Empty the memory, so that what comes next does not depend on what came before. What it held is put aside.
+        Only the settled beginning of a lone answer's prompt is left in it, where there is one."""
+        key, wanted = ("", []) if lone is None else (lone.prefix_key, lone.prompt[:-1])
+        length, seat = 0, self._lone
+        if lone is not None and seat is not None and seat.key == key:
+            length = self._whole_pieces(self._usable(seat, wanted[: seat.settled]))
+        text = None if lone is None else self._shelf.best(key, wanted, settled=True)
+        on_shelf = 0 if text is None else self._whole_pieces(text.usable(key, wanted, settled=True))
+        if length < on_shelf:
+            length = 0
+        for kept in self._seats:
+            goes_on = length and kept is seat and kept.tokens == wanted[: len(kept.tokens)]
+            if kept.tokens and not goes_on:
+                self._put_aside(kept)
+        if length and seat is not None:
+            self._keep(seat, length)  # it lies at the memory's beginning, and nobody else in it
+            return
+        for kept in self._seats:
+            kept.tokens, kept.settled = [], 0
+        self._context.clear()
+        if text is not None and on_shelf:
+            self._take_down(text, self._seats[0], on_shelf)
+
+    @property
+    def _fixed_piece(self) -> int:
+        return _FIXED_PIECES[self._context.model.device]
+
+    def _whole_pieces(self, length: int) -> int:
+        return length - length % self._fixed_piece
+
+    def _put_aside(self, seat: _Seat) -> None:
+        # Of blocks that look back over a window, what is put back does not lie where it would after reading.
+        settled = 0 if self._context.model.window else seat.settled
+        self._shelf.put(ShelvedText(seat.key, list(seat.tokens), settled, self._context.save(seat.number)))
+
+    def _take_down(self, text: ShelvedText, seat: _Seat, length: int) -> bool:
+        """Let an empty seat hold the first `length` tokens of what was put aside; whether it can go on from there."""
+        if not self._context.restore(seat.number, text.state):
+            return False
+        seat.key, seat.tokens, seat.settled = text.key, list(text.tokens), text.settled
+        fits = self._context.can_go_on(seat.number, length)
+        self._keep(seat, length if fits else 0)
+        return fits
+
+    def _seat_for(self, job: _AnswerTokens, free: Sequence[_Seat], *, settled: bool) -> _Seat:
+        """A free seat that holds as much of the job's prompt as is known of it, and nothing else. With `settled`, what
+        the seats hold is all that may be used."""
         answer = job.answer
-        key = answer.generation.plan.prompt_key
+        key = answer.prefix_key
         wanted = answer.prompt[:-1]  # the last token is read by its own plan, and to get its logits
         alike = {seat: self._usable(seat, wanted) if seat.key == key else 0 for seat in self._seats}
         source = max(self._seats, key=lambda seat: (alike[seat], seat.job is None))
         length = alike[source]
+        if not settled and (from_shelf := self._from_shelf(job, free, length + _WORTH_COPYING)):
+            return from_shelf
         # One whose tokens all go on in this prompt is the one to take; else one that is of least use to others.
         seat = min(
             free, key=lambda seat: (seat is not source or length < len(seat.tokens), bool(seat.tokens), seat.since)
@@ -160,26 +225,42 @@ class LlamaBatch:
             self._keep(seat, 0)
             if length:
                 self._context.share(source.number, seat.number, length)
-                seat.tokens = source.tokens[:length]
+                seat.tokens, seat.settled = source.tokens[:length], min(source.settled, length)
                 source.since = self._tick()
         seat.key = key
         return seat
 
+    def _from_shelf(self, job: _AnswerTokens, free: Sequence[_Seat], least: int) -> _Seat | None:
+        """A free seat for a job of whose prompt `least` tokens or more were put aside; None where they were not."""
+        key, wanted = job.answer.prefix_key, job.answer.prompt[:-1]
+        text = self._shelf.best(key, wanted)
+        length = 0 if text is None else text.usable(key, wanted, settled=False)
+        if text is None or length < least:
+            return None
+        seat = min(free, key=lambda seat: (bool(seat.tokens), seat.since))
+        self._keep(seat, 0)
+        return seat if self._take_down(text, seat, length) else self._seat_for(job, free, settled=True)
+
     def _usable(self, seat: _Seat, wanted: Sequence[int]) -> int:
         """How many of a seat's first tokens are those wanted, if others may go on from there."""
-        length = _common_length(seat.tokens[: seat.shareable], wanted)
+        length = common_length(seat.tokens[: seat.shareable], wanted)
         return length if self._context.can_go_on(seat.number, length) else 0
 
     def _next_pieces(self) -> list[tuple[_Seat, list[int]]]:
         """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""
         seats = [(seat, seat.pending) for seat in self._seats if seat.job is not None]
         pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
-        left = min(self._piece, self._context.n_batch - len(pieces))
+        left = min(self._fixed_piece if self._repeating else self._piece, self._context.n_batch - len(pieces))
         for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
             if len(tokens) > 1 and left:
                 pieces.append((seat, tokens[:left]))
                 left -= len(pieces[-1][1])
         return pieces
+
+    @property
+    def _repeating(self) -> bool:
+        """Whether all who have seats are to be repeatable: then the clock decides nothing."""
+        return all(seat.job.answer.repeatable for seat in self._seats if seat.job is not None)
 
     def _run(self, pieces: Sequence[tuple[_Seat, list[int]]]) -> FloatArray:
         """One step: float32[n_answers, vocabulary], for each answer whose text is read to its end, in their order."""
@@ -203,7 +284,7 @@ class LlamaBatch:
         self._reach(steered, probed)
         began = time.monotonic()
         logits = self._context.run(tokens, self._steering, self._probing)
-        if len(tokens) > len(pieces):
+        if len(tokens) > len(pieces) and not self._repeating:
             self._pace(len(tokens), time.monotonic() - began)
         if self._probing is not None:
             for answer, readings in zip(read, self._probing.readings(), strict=True):
@@ -235,6 +316,8 @@ class LlamaBatch:
         for seat, piece in pieces:
             assert seat.job is not None
             job = seat.job
+            if seat is self._lone:
+                self._settle(seat, len(piece))
             seat.tokens += piece
             row += len(piece)
             if len(seat.tokens) < len(job.text):
@@ -249,6 +332,14 @@ class LlamaBatch:
                 job.text.append(token)
             else:
                 self._leave(seat)
+
+    def _settle(self, seat: _Seat, n_tokens: int) -> None:
+        """Note that these follow on the seat's tokens: a whole piece, read alone, that its plan treats as any other
+        prompt's, is settled."""
+        assert seat.job is not None
+        end = len(seat.tokens) + n_tokens
+        if seat.settled == len(seat.tokens) and n_tokens == self._fixed_piece and end < len(seat.job.answer.prompt):
+            seat.settled = end
 
     def _draw(self, job: _AnswerTokens, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
         """The job's next token, -1 for none, from the logits of the step's token `row`."""
@@ -289,6 +380,7 @@ class LlamaBatch:
         """Keep the first tokens of a seat without a job."""
         self._context.cut(seat.number, length)
         del seat.tokens[length:]
+        seat.settled = min(seat.settled, length)
         seat.since = self._tick()
 
     def _tick(self) -> int:
@@ -313,12 +405,3 @@ def _same(first: _Steered | _Probed, second: _Steered | _Probed) -> bool:
     return len(first) == len(second) and all(
         a[0] == b[0] and a[1] == b[1] and a[2] is b[2] for a, b in zip(first, second, strict=True)
     )
-
-
-def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two texts have in common at their beginning: by halves, because comparing slices is fast."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if first[low:middle] == second[low:middle] else (low, middle - 1)
-    return low

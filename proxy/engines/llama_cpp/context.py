@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from proxy.engines.base import FloatArray
@@ -19,6 +20,8 @@ from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, To
 from proxy.engines.llama_cpp.library import complaints, llama
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.errors import SetupError
+
+ByteArray = npt.NDArray[np.uint8]
 
 _OK, _NO_ROOM = 0, 1  # what llama_decode returns
 
@@ -117,6 +120,19 @@ class Context:
         """Let an empty sequence hold the first `length` tokens of another."""
         llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
+    def save(self, sequence: int) -> ByteArray:
+        """A copy of all that is held of a sequence. Of blocks that look back over a window only, just that window."""
+        size = llama.llama_state_seq_get_size(self.handle, sequence)
+        state = np.empty(size, np.uint8)
+        llama.llama_state_seq_get_data(self.handle, _bytes_of(state), size, sequence)
+        return state
+
+    def restore(self, sequence: int, state: ByteArray) -> bool:
+        """Let an empty sequence hold what was saved; whether there was room. In an empty memory it lies as if it had
+        been read there."""
+        with complaints():
+            return bool(llama.llama_state_seq_set_data(self.handle, _bytes_of(state), len(state), sequence))
+
     def clear(self) -> None:
         """Empty all sequences."""
         llama.llama_memory_clear(self._memory, False)
@@ -169,6 +185,10 @@ class _StepArrays:
         self._wanted[:n_tokens] = [token.wanted for token in tokens]
         self.native.n_tokens = n_tokens
         return int(self._wanted[:n_tokens].sum())
+
+
+def _bytes_of(array: ByteArray) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _free(handle: Any, model: LlamaModel) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Plan, Rollout, Sampling, Token
 from proxy.engines.blocking import generate_all
 from proxy.engines.errors import EngineClosed, ModelFailed, PromptTooLong, Refusal
@@ -249,6 +250,7 @@ def test_answers_when_the_memory_is_full_then_wait_and_each_is_the_one_it_would_
         return made
 
     monkeypatch.setattr(LlamaBatch, "_make_room", watch)
+    monkeypatch.setattr(RunningAnswer, "repeatable", False)  # else the memory is emptied whenever nobody runs
     rules = Sampling(60, temperature=0.8, seed=4, logit_bias=ENDS, repetition_penalty=1.1)
     asked = [ask(engine, chr(97 + n) * (60 + 5 * n), rules, PLANS[n]) for n in range(8)]
     try:

@@ -159,6 +159,9 @@ def test_a_graph_when_its_nodes_have_moved_then_the_step_is_done_again(
     assert mistaken == 4
 
 
+COLD = 1e-9  # as good as 0, but of a prompt that need not be read alike each time all that is known is used
+
+
 def read(engine: LlamaEngine, generation: Generation, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Completion]:
     """How many of the prompt's tokens were read for an answer, and the answer."""
     n_read = 0
@@ -182,7 +185,7 @@ def test_a_prompt_when_begun_before_then_only_the_rest_is_read_whatever_steers_t
     begun = engine.encode("You are a helpful machine, as everyone knows. ")
     for n_before, plan in ((0, PLANS[0]), (len(begun), PLANS[1]), (len(begun), PLANS[2]), (len(begun), PLANS[4])):
         prompt = [*begun, *engine.encode(f"{n_before} {plan.fingerprint}?")]
-        n_read, _ = read(engine, Generation(prompt, Sampling(4, temperature=0), plan), monkeypatch)
+        n_read, _ = read(engine, Generation(prompt, Sampling(4, temperature=COLD), plan), monkeypatch)
         assert len(prompt) - n_read == pytest.approx(n_before, abs=3)  # the prompts may begin alike by chance too
 
 
@@ -197,7 +200,7 @@ def test_a_prompt_when_read_before_under_any_plan_then_the_answer_is_its_own_pla
     response = Plan((push(2, "response", 5),))
     counts = []
     for plan in (everywhere, Plan(), elsewhere, everywhere, elsewhere, response):
-        generation = Generation(prompt, Sampling(5, temperature=0), plan)
+        generation = Generation(prompt, Sampling(5, temperature=COLD), plan)
         n_read, answer = read(engine, generation, monkeypatch)
         counts.append(n_read)
         expected = expected_logits(plain(models_folder / family), generation, answer)
@@ -211,12 +214,12 @@ def test_a_conversation_when_it_goes_on_then_steered_answers_are_read_again_and_
     engine, recorded = llama_of("qwen2", max_batch=1, exact=True), Recorded(monkeypatch)
     for plan, is_kept in ((Plan(), True), (PLANS[2], False), (Plan((push(1, "all", 3),)), True)):
         first = Generation(
-            engine.encode(f"first {plan.fingerprint}"), Sampling(9, temperature=0, logit_bias={257: -1e4}), plan
+            engine.encode(f"first {plan.fingerprint}"), Sampling(9, temperature=COLD, logit_bias={257: -1e4}), plan
         )
         [answer] = generate_all(engine, [first])
         then = Plan(tuple(item for item in plan.interventions if item.positions == "all"))
         second = Generation(
-            [*first.prompt, *answer.token_ids, *engine.encode(" and then")], Sampling(4, temperature=0), then
+            [*first.prompt, *answer.token_ids, *engine.encode(" and then")], Sampling(4, temperature=COLD), then
         )
         n_read, answer = read(engine, second, monkeypatch)
         # The last token of an answer is never read; those of a steered one are, and the prompt's last token with them.
@@ -259,7 +262,7 @@ def test_prompts_that_begin_alike_when_blocks_slide_and_room_is_used_again_then_
     try:
         for number in range(60):
             prompt = [*begun[number % 3], *engine.encode(f"{number * 7} and on" * (1 + number % 4))]
-            generation = Generation(prompt, Sampling(12, temperature=0), PLANS[number % 3])
+            generation = Generation(prompt, Sampling(12, temperature=COLD), PLANS[number % 3])
             read_now, answer = read(engine, generation, monkeypatch)
             n_read, n_asked = n_read + read_now, n_asked + len(prompt)
             expected = expected_logits(plain(models_folder / "gpt-oss"), generation, answer)

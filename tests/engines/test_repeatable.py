@@ -1,0 +1,136 @@
+"""The same request, alone, is answered the same to the last bit, whatever the server was used for before."""
+
+import queue
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxy.engines.base import Engine, Event, Generation, Intervention, Plan, Sampling, Token
+from proxy.engines.transformers.engine import load
+from proxy.settings import ModelSettings
+from tests.engines.llama_cpp.models import export_tiny, load_tiny
+
+NO_END = {256: -100.0, 257: -100.0}
+VECTOR = np.random.default_rng(5).normal(size=32).astype(np.float32)
+UNSTEERED = Plan()
+EVERYWHERE = Plan((Intervention(1, "all", "add", VECTOR),))
+FROM_THE_LAST = Plan((Intervention(2, "response", "add", VECTOR),))
+
+
+def text(seed: int, length: int) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(0, 256, length)]
+
+
+def seeded(prompt: Sequence[int], plan: Plan = UNSTEERED, seed: int | None = 7) -> Generation:
+    return Generation(prompt, Sampling(12, seed=seed, logit_bias=NO_END, top_logprobs=3), plan)
+
+
+def greedy(prompt: Sequence[int]) -> Generation:
+    return Generation(prompt, Sampling(12, temperature=0, logit_bias=NO_END, top_logprobs=3))
+
+
+SYSTEM = text(1, 300)
+LONG = [*SYSTEM, *text(2, 290)]
+ASKED = {
+    "seeded": seeded([*SYSTEM, *text(3, 45)]),
+    "greedy": greedy(LONG),
+    "short": seeded(text(4, 30)),
+    "steered": seeded([*SYSTEM, *text(3, 45)], FROM_THE_LAST),
+    "steered everywhere": seeded([*SYSTEM, *text(3, 45)], EVERYWHERE),
+}
+
+
+@pytest.fixture(params=["transformers", "llama_cpp"])
+def fresh(request: pytest.FixtureRequest, qwen2: Path, tmp_path: Path) -> Iterator[Engine]:
+    """An engine that nobody used before."""
+    engine: Engine
+    if request.param == "transformers":
+        engine = load(ModelSettings("tiny", str(qwen2)), max_batch=4)
+    else:
+        engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    yield engine
+    engine.close()
+
+
+def told(engine: Engine, generations: Sequence[Generation], cancelled_after: int = 10**9) -> list[list[Event]]:
+    """What each of them tells, all made at once, and cancelled after so many tokens in all."""
+    events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
+    runs = [
+        engine.start(generation, lambda event, number=number: events.put((number, event)))  # type: ignore[misc]
+        for number, generation in enumerate(generations)
+    ]
+    found: list[list[Event]] = [[] for _ in generations]
+    left = len(generations)
+    while left:
+        number, event = events.get(timeout=60)
+        found[number].append(event)
+        left -= not isinstance(event, Token)
+        cancelled_after -= 1
+        if not cancelled_after:
+            for run in runs:
+                run.cancel()
+            break
+    return found
+
+
+def use(engine: Engine, seed: int) -> None:
+    """What others ask for: steered, with the same beginnings, many at once, some cancelled, in any lengths."""
+    rng = np.random.default_rng(seed)
+    for round_ in range(2):
+        shared = [SYSTEM[: int(rng.integers(1, 300))], LONG[: int(rng.integers(300, 590))], []]
+        others = [
+            seeded([*shared[number % 3], *text(int(rng.integers(10**6)), int(rng.integers(1, 200)))], plan, None)
+            for number, plan in enumerate([UNSTEERED, EVERYWHERE, FROM_THE_LAST, UNSTEERED, UNSTEERED])
+        ]
+        told(engine, others, cancelled_after=7 if round_ == 1 else 10**9)
+    told(engine, [seeded(text(int(rng.integers(10**6)), 77))])
+
+
+def test_a_request_when_the_server_was_used_then_alone_it_is_answered_the_same(fresh: Engine) -> None:
+    expected = {name: told(fresh, [asked]) for name, asked in ASKED.items()}
+    for seed in range(2):
+        use(fresh, seed)
+        for name, asked in ASKED.items():
+            assert told(fresh, [asked]) == expected[name], (seed, name)
+
+
+def test_a_conversation_when_others_take_turns_with_it_then_every_answer_is_the_same(fresh: Engine) -> None:
+    turns = [LONG[:200], LONG[:333], LONG[:334], LONG[:450], LONG[:590]]
+    expected = [told(fresh, [seeded(text(9, 21))]) and told(fresh, [greedy(turn)]) for turn in reversed(turns)][::-1]
+    assert [told(fresh, [greedy(turn)]) for turn in turns] == expected
+    for number, turn in enumerate(turns):
+        use(fresh, number)
+        told(fresh, [seeded(turn, seed=None)])
+        assert told(fresh, [greedy(turn)]) == expected[number]
+
+
+def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_is_new(
+    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    from proxy.engines.llama_cpp.context import Context, StepToken
+
+    read: list[int] = []
+    run = Context.run
+
+    def counting(self: Context, tokens: Sequence[StepToken], *more: object) -> object:
+        read.append(len(tokens))
+        return run(self, tokens, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Context, "run", counting)
+
+    def n_read(asked: Generation) -> int:
+        read.clear()
+        told(engine, [asked])
+        return sum(read)
+
+    first, second = LONG[:300], [*LONG[:300], *text(8, 20)]
+    assert n_read(greedy(first)) == 311
+    for between in ([], [seeded(text(11, 200))], [seeded(text(12, 200), seed=None)] * 3):
+        if between:
+            told(engine, between)
+        assert n_read(greedy(second)) == 11 + 320 - 256
+        assert n_read(seeded([*second, 5], seed=None)) <= 12 + 64
+    engine.close()
