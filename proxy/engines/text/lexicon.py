@@ -5,13 +5,13 @@ The grammar of a schema is llguidance's. Knows nothing of models, batches or cha
 
 import threading
 from collections.abc import Callable, Sequence, Set
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from proxy.engines.errors import Refusal
+from proxy.engines.text.kept_schemas import KeptSchemas
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -19,7 +19,6 @@ BoolArray = npt.NDArray[np.bool_]
 # that does not know how to go on could write blanks for ever.
 _BLANKS = r"\n {0,20}| "
 _LIMITS = LLParserLimits(verbose_errors=False)  # else every message carries the whole grammar
-_KEPT_SCHEMAS = 64  # compiled
 
 
 class Lexicon:
@@ -48,7 +47,7 @@ class Lexicon:
             self._tokens: LLTokenizer | str = make()
         except Exception as error:  # the model is of use without
             self._tokens = str(error)
-        self._compiled = lru_cache(_KEPT_SCHEMAS)(self._compile)
+        self._compiled = KeptSchemas(self._compile)
 
     def speller(self) -> Callable[[int], bytes]:
         """Tells the bytes that a token adds to a text, none for a special one."""
@@ -57,7 +56,7 @@ class Lexicon:
 
     def constraint(self, schema: str, begun: Sequence[int] = ()) -> "Constraint":
         """For one answer that follows `schema`, JSON as text, and has begun with some tokens; quick for a schema that
-        was asked for before. Refusal for one that is none, or that no answer of this model can follow."""
+        was asked for before. Refusal for one that is none or too large, or that no answer of this model can follow."""
         compiled = self._compiled(schema)
         with self._lock:
             matcher = compiled.deep_copy()
