@@ -195,7 +195,6 @@ def test_model_settings_when_folder_name_or_id_is_given_then_it_says_where_and_w
     assert model_settings(f"short={folder}") == ModelSettings("short", str(folder))
     assert model_settings("Qwen/Qwen2.5-7B-Instruct").source == "Qwen/Qwen2.5-7B-Instruct"
     assert model_settings("demo-gpt-oss") == demo_models()[1]
-    assert model_settings("demo-gpt-oss-gguf").engine == "llama_cpp"  # whatever is installed
 
 
 def test_model_settings_when_it_is_a_known_model_then_its_file_in_the_data_folder_unless_a_folder_has_that_name(

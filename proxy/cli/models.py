@@ -19,6 +19,7 @@ def add_models(commands: Commands) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
+    from proxy.engines.gguf.file import file_fingerprint
     from proxy.steering.traits.trait import load_traits, poles
     from vector_store import VectorStore
 
@@ -26,15 +27,17 @@ def _models(args: argparse.Namespace) -> None:
     store, folder = VectorStore(settings.vector_folders), models_folder()
     known = poles(load_traits(settings.traits_dir))
 
-    def personas(model: str) -> str:
-        used = store.all_in_use(model)
+    def personas(model: str, fingerprint: str | None = None) -> str:
+        used = store.all_in_use(model, fingerprint)
         placed = {(trait, side) for trait, header in used.items() for side in header.poles}
         return ", ".join(name for name, (trait, side) in known.items() if (trait.id, side) in placed) or "none yet"
 
     for model in KNOWN.values():
-        here = "here" if model.place(folder).is_file() else "not here"
-        print(f"{model.id}  {in_words(model.size)}, {here}\n  {model.what} ({model.licence})")
-        print(f"  personas: {personas(model.id)}")
+        file = model.place(folder)
+        here = file.is_file()
+        print(f"{model.id}  {in_words(model.size)}, {'here' if here else 'not here'}")
+        print(f"  {model.what} ({model.licence})")
+        print(f"  personas: {personas(model.id, file_fingerprint(file) if here else None)}")
     for demo in demo_models():
         print(f"{demo.id}  comes with the package\n  a toy for trying and testing\n  personas: {personas(demo.id)}")
     print(f"\nDownloads are kept in {folder}")

@@ -44,7 +44,8 @@ def end_ids(file: Path) -> tuple[int, ...]:
 
 def write_vectors(folder: Path, model_id: str, file: Path) -> None:
     """Random vectors for this file's weights and no others, in place of older ones."""
-    from proxy.engines.llama_cpp.model import LlamaModel, file_fingerprint
+    from proxy.engines.gguf.file import file_fingerprint
+    from proxy.engines.llama_cpp.model import LlamaModel
 
     model = LlamaModel(file, vocabulary_only=True)
     architecture = model.metadata("general.architecture")

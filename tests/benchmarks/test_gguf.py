@@ -12,9 +12,10 @@ pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 from proxy.demo.models import MODELS_DIR  # noqa: E402
 from proxy.engines.base import FloatArray, Generation, Sampling  # noqa: E402
 from proxy.engines.blocking import generate_all  # noqa: E402
+from proxy.engines.gguf.file import file_fingerprint  # noqa: E402
 from proxy.engines.llama_cpp.context import Context, StepToken  # noqa: E402
 from proxy.engines.llama_cpp.graph import GraphHook, StepSteering  # noqa: E402
-from proxy.engines.llama_cpp.model import LlamaModel, file_fingerprint  # noqa: E402
+from proxy.engines.llama_cpp.model import LlamaModel  # noqa: E402
 from proxy.engines.registry import load_engine  # noqa: E402
 from proxy.settings import model_settings  # noqa: E402
 from tests.benchmarks import alone_llama, callback, contenders, gguf_files  # noqa: E402

@@ -5,12 +5,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from proxy.engines.base import Message, ModelInfo, Tool
+from proxy.engines.gguf.file import check_file, file_fingerprint
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.llama_cpp.batch import MOST_PIECE, LlamaBatch
 from proxy.engines.llama_cpp.capture import capture_steps, capture_token_steps, next_token_steps, score_steps
 from proxy.engines.llama_cpp.context import Context
 from proxy.engines.llama_cpp.library import llama
-from proxy.engines.llama_cpp.model import LlamaModel, check_file, context_length, file_fingerprint
+from proxy.engines.llama_cpp.model import LlamaModel, context_length
 from proxy.engines.llama_cpp.vocabulary import Vocabulary
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon

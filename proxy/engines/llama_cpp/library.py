@@ -17,7 +17,9 @@ from proxy.errors import SetupError
 try:
     import llama_cpp
 except ImportError:
-    raise SetupError("GGUF models run in llama.cpp: pip install 'persona-steering-proxy[llama-cpp]'") from None
+    raise SetupError(
+        "engine llama_cpp: pip install 'persona-steering-proxy[llama-cpp]'; without it GGUF files run in transformers"
+    ) from None
 except (OSError, RuntimeError) as error:  # what its loader raises about the shared libraries
     raise SetupError(f"llama-cpp-python can't be used: {error}") from None
 

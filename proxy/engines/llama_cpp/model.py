@@ -1,7 +1,6 @@
-"""A GGUF file: what is wrong with it, what it says of itself, whose weights it holds, and the weights in memory."""
+"""A GGUF file in llama.cpp: its weights in memory, and what it says of itself there."""
 
 import ctypes
-import hashlib
 import os
 import weakref
 from pathlib import Path
@@ -11,8 +10,6 @@ from proxy.engines.llama_cpp.library import complaints, llama, start
 from proxy.errors import SetupError
 
 DEFAULT_CONTEXT_LENGTH = 32768  # at most, unless the settings ask for more: room for it is taken when a model loads
-_MAGIC = b"GGUF"
-_SAMPLES, _SAMPLE_BYTES = 32, 64 * 1024
 
 
 class LlamaModel:
@@ -70,29 +67,6 @@ class LlamaModel:
     def keeps_all_positions(self) -> bool:
         """Whether what is kept of a text is kept token by token, so that it can be cut and shared."""
         return not (llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
-
-
-def check_file(source: str) -> Path:
-    """The file of a source. SetupError where there is none, or it is of another kind."""
-    file = Path(source).expanduser()
-    if not file.is_file():
-        raise SetupError(f"{source}: there is no such file")
-    with file.open("rb") as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
-            raise SetupError(f"{source}: is no GGUF file")
-    return file
-
-
-def file_fingerprint(file: Path) -> str:
-    """Hex digest of the stored weights and what the file says of them: its size and samples from all over it, which
-    is quick for any size."""
-    size = file.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
-        for number in range(_SAMPLES):
-            stream.seek(max(size - _SAMPLE_BYTES, 0) * number // (_SAMPLES - 1))
-            digest.update(stream.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def context_length(trained: int, wanted: int | None) -> int:

@@ -16,17 +16,17 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from proxy.engines.base import Message, Tool
 from proxy.engines.errors import Refusal
-from proxy.engines.llama_cpp.byte_pairs import BytePairs
+from proxy.engines.gguf.byte_pairs import MARKER, BytePairs, byte_pair_tokenizer
+from proxy.engines.gguf.file import GgufFile
+from proxy.engines.gguf.word_cutting import LONGEST_RUN, WordCutting, word_cutting
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
-from proxy.engines.llama_cpp.word_cutting import LONGEST_RUN, WordCutting, word_cutting
 from proxy.engines.text.token_bound import TokenBound
 from proxy.engines.text.typed_markers import Marker, Markers
 from proxy.errors import SetupError
 
 _STRIPPING = llama.LLAMA_TOKEN_ATTR_LSTRIP | llama.LLAMA_TOKEN_ATTR_RSTRIP  # takes the blanks around it
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
-_MARKER = re.compile(r"<\|[^|<>\s]+\|>")
 _INSIDE_MARKER = re.compile(r"(?<=<\|)(?=[^|<>\s]+\|>)")
 
 
@@ -121,7 +121,7 @@ class Vocabulary:
 
     def _is_special(self, id_: int) -> bool:
         # llama.cpp takes GPT-OSS's markers for words that somebody added.
-        return self._is_control(id_) or (self._is_added(id_) and _MARKER.fullmatch(self._text(id_)) is not None)
+        return self._is_control(id_) or (self._is_added(id_) and MARKER.fullmatch(self._text(id_)) is not None)
 
     def _is_control(self, id_: int) -> bool:
         return self._has(id_, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN)
@@ -164,8 +164,9 @@ class Vocabulary:
         if self._cutting is None or self._cutting.patterns is None:
             return None
         added = {self._text(id_): self._is_control(id_) for id_ in range(self.size) if self._is_added(id_)}
+        texts = [self._text(id_) for id_ in range(self.size)]
         try:
-            return BytePairs(self._model.file, [self._text(id_) for id_ in range(self.size)], added, self._cutting)
+            return BytePairs(byte_pair_tokenizer(GgufFile(self._model.file), texts, added, self._cutting))
         except ValueError:
             return None
 

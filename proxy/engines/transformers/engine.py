@@ -1,18 +1,24 @@
-"""The engine that runs Hugging Face models in this process, each request with its own steering, all in one batch."""
+"""The engine that runs models in this process by transformers, Hugging Face's folders and GGUF files alike.
+
+Each request has its own steering, all in one batch.
+"""
 
 import copy
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jinja2
 import torch
 from llguidance.hf import from_tokenizer
+from transformers import PretrainedConfig, PreTrainedModel
 
 from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.errors import Refusal
+from proxy.engines.gguf.file import GgufFile, check_file, file_fingerprint
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
@@ -30,21 +36,21 @@ from proxy.settings import ModelSettings
 
 def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
     """Load a model and start its worker; takes seconds to minutes. Raises SetupError in one line."""
-    folder = loading.resolve_folder(settings.source)
-    config = loading.load_config(folder)
-    context_length = loading.context_length(config, settings.context_length)
-    fingerprint = loading.weights_fingerprint(folder)
     device = loading.choose_device(settings.device)
     dtype = loading.choose_dtype(settings.dtype, device)
-    tokenizer = loading.load_tokenizer(folder)
-    runner = ModelRunner(loading.load_network(folder, config, device, dtype))
+    read = _read_file if settings.source.endswith(".gguf") else _read_folder
+    stored = read(settings.source, device, dtype)
+    config = stored.config
+    context_length = loading.context_length(config, settings.context_length)
+    tokenizer = stored.load_tokenizer()
+    runner = ModelRunner(stored.load_network())
     info = ModelInfo(
         id=settings.id,
         family=config.model_type,
         n_layers=runner.n_layers,
         hidden_size=runner.hidden_size,
         context_length=context_length,
-        fingerprint=fingerprint,
+        fingerprint=stored.fingerprint,
         engine="transformers",
         device=str(device),
         dtype=str(runner.network.dtype).removeprefix("torch."),  # some quantised weights keep their own
@@ -53,11 +59,47 @@ def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
     return TransformersEngine(info, runner, tokenizer, max_batch)
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A model that lies on the disk: what is quickly known of it, and how the rest is loaded."""
+
+    config: PretrainedConfig
+    fingerprint: str
+    load_tokenizer: Callable[[], Any]
+    load_network: Callable[[], PreTrainedModel]
+
+
+def _read_folder(source: str, device: torch.device, dtype: torch.dtype) -> _Stored:
+    folder = loading.resolve_folder(source)
+    config = loading.load_config(folder)
+    return _Stored(
+        config,
+        loading.weights_fingerprint(folder),
+        lambda: loading.load_tokenizer(folder),
+        lambda: loading.load_network(folder, config, device, dtype),
+    )
+
+
+def _read_file(source: str, device: torch.device, dtype: torch.dtype) -> _Stored:
+    from proxy.engines.transformers import gguf_loading  # not needed for folders
+
+    path = check_file(source)
+    file = GgufFile(path)
+    config = gguf_loading.load_config(file)
+    tokenizer = gguf_loading.load_tokenizer(file)
+    return _Stored(
+        config,
+        file_fingerprint(path),
+        lambda: tokenizer,
+        lambda: gguf_loading.load_network(file, config, tokenizer, device, dtype),
+    )
+
+
 TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
 
 
 class TransformersEngine(InProcessEngine[ModelRunner]):
-    """An engine for one Hugging Face model. At most `max_batch` answers run at once; the others wait their turn."""
+    """An engine for one model. At most `max_batch` answers run at once; the others wait their turn."""
 
     def __init__(self, info: ModelInfo, runner: ModelRunner, tokenizer: Any, max_batch: int) -> None:
         eos = runner.network.generation_config.eos_token_id

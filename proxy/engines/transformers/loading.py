@@ -30,7 +30,7 @@ from proxy.errors import SetupError
 
 _NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _UNNEEDED = ["*/*", "consolidated*"]
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 _SAMPLE_BYTES = 64 * 1024
 _GROWING_ROPE = ("dynamic", "longrope")  # frequencies change with the longest sequence of a forward
 
@@ -53,7 +53,7 @@ def resolve_folder(source: str) -> Path:
     except LocalEntryNotFoundError:
         raise SetupError(f"{source}: not downloaded yet, and the Hugging Face hub can't be reached") from None
     except (HfHubHTTPError, OSError) as error:
-        raise SetupError(f"{source}: the download failed: {_first_line(error)}") from None
+        raise SetupError(f"{source}: the download failed: {first_line(error)}") from None
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -91,7 +91,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SetupError(f"{folder}: its config.json can't be used: {_first_line(error)}") from None
+        raise SetupError(f"{folder}: its config.json can't be used: {first_line(error)}") from None
     return config
 
 
@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise SetupError(f"{folder}: its tokenizer can't be read: {_first_line(error)}") from None
+        raise SetupError(f"{folder}: its tokenizer can't be read: {first_line(error)}") from None
     if not tokenizer.chat_template:
         raise SetupError(f"{folder}: its tokenizer has no chat template; only chat models can be served")
     return tokenizer
@@ -114,7 +114,7 @@ def load_network(folder: Path, config: PretrainedConfig, device: torch.device, d
     if not sys.stderr.isatty():
         disable_progress_bar()  # a log is no place for one
     method = _quantisation(folder, config)
-    with _one_at_a_time, _in_one_line(folder, device, method):
+    with one_at_a_time, _in_one_line(folder, device, method):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -161,7 +161,7 @@ def _in_one_line(folder: Path, device: torch.device, method: str | None) -> Iter
         raise SetupError(f"{folder}: does not fit into the memory of {device}") from None
     except Exception as error:  # broken files surface as whatever their reader raises
         quantised = "" if method is None else f", quantised with {method},"
-        raise SetupError(f"{folder}: its weights{quantised} can't be loaded: {_first_line(error)}") from None
+        raise SetupError(f"{folder}: its weights{quantised} can't be loaded: {first_line(error)}") from None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -211,6 +211,7 @@ def context_length(config: PretrainedConfig, wanted: int | None) -> int:
     return wanted or limit or 0
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says at first, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

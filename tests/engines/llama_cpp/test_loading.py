@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from proxy.engines.gguf.file import file_fingerprint
 from proxy.engines.registry import load_engine
 from proxy.engines.text.speech import Speaker
 from proxy.errors import SetupError
@@ -21,7 +22,7 @@ import gguf  # noqa: E402
 
 from proxy.demo import gguf as exporter  # noqa: E402
 from proxy.demo.models import FAMILIES as DEMO_FAMILIES  # noqa: E402
-from proxy.engines.llama_cpp.model import DEFAULT_CONTEXT_LENGTH, LlamaModel, context_length, file_fingerprint  # noqa: E402
+from proxy.engines.llama_cpp.model import DEFAULT_CONTEXT_LENGTH, LlamaModel, context_length  # noqa: E402
 from proxy.engines.llama_cpp.vocabulary import Vocabulary  # noqa: E402
 
 NOT_INSTALLED = """

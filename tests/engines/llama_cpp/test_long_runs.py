@@ -19,7 +19,7 @@ pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
 import gguf  # noqa: E402
 
-from proxy.engines.llama_cpp import word_cutting  # noqa: E402
+from proxy.engines.gguf import word_cutting  # noqa: E402
 from proxy.engines.llama_cpp.model import LlamaModel  # noqa: E402
 from proxy.engines.llama_cpp.vocabulary import Vocabulary  # noqa: E402
 

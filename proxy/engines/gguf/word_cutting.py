@@ -1,4 +1,4 @@
-"""How llama.cpp cuts a text into words before it merges bytes, and which texts it can't cut.
+"""How a GGUF file's text is cut into words before bytes are merged, and which texts llama.cpp can't cut.
 
 For some pre-tokenizers it has code of its own. The others are regular expressions for C++'s std::regex, which calls
 itself once a character of a match: a run of some 28,000 letters, or spaces, ends the process. Such a run is found here
@@ -23,7 +23,8 @@ _OWN_CODE = frozenset(_NAMES.split())
 _RUN = re.compile(rf"\S{{{LONGEST_RUN}}}|\s{{{LONGEST_RUN}}}")
 _RUN_OF_WORDS = re.compile(rf"{_RUN.pattern}|[\w\s]{{{LONGEST_RUN}}}")  # what one match of exaone-moe's takes
 
-_CONTRACTION = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?"
+_SUFFIX = r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
+_CONTRACTION = rf"(?:{_SUFFIX})?"
 _UPPER, _LOWER = r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
@@ -34,6 +35,14 @@ def _cased(ending: str, digits: str) -> str:
     return rf"{before}{_UPPER}*{_LOWER}+{ending}|{before}{_UPPER}+{_LOWER}*{ending}|\p{{N}}{digits}|{_REST}"
 
 
+def _caseless(digits: str) -> str:
+    """Words of letters whatever their case, as Llama 3 and Qwen cut them."""
+    letters, others = r"[^\r\n\p{L}\p{N}]?\p{L}+", r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+    return rf"{_SUFFIX}|{letters}|\p{{N}}{digits}|{others}|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+_LLAMA_3 = (_caseless("{1,3}"),)
+_GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _GPT_4O = (_cased(_CONTRACTION, "{1,3}"),)
 _DEEPSEEK = (
     r"\p{N}{1,3}",
@@ -63,6 +72,12 @@ class WordCutting:
 _KNOWN = {
     **{name: WordCutting(name, _GPT_4O) for name in ("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2")},
     **{name: WordCutting(name, _DEEPSEEK) for name in ("deepseek-v3", "hunyuan-dense", "hy_v4", "joyai-llm")},
+    **{
+        name: WordCutting(name, (_caseless("{1,3}"),), whole_words=True) for name in ("llama3", "llama-v3", "llama-bpe")
+    },
+    "gpt-2": WordCutting("gpt-2", (_GPT_2,)),
+    "qwen2": WordCutting("qwen2", (_caseless(""),)),
+    "smollm": WordCutting("smollm", (r"\p{N}", _GPT_2)),
     "tekken": WordCutting("tekken", (_cased("", ""),), whole_words=True),
 }
 
