@@ -25,6 +25,7 @@ from proxy.steering.plan import build_plan
 from proxy.steering.projection import Watched, watch
 from proxy.steering.sampling import AskedSampling, Modulation, modulation, sample
 from proxy.steering.traits.trait import Trait
+from proxy.steering.trials import with_random_direction
 from vector_store import PersonaVector, Side, VectorHeader
 
 
@@ -129,6 +130,7 @@ class Preparation:
 
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:
         """By the method asked for; `auto` is activation, and sampling where a GPT-OSS model lacks a vector."""
+        _check_random_direction(options)
         if options.method in ("prompt", "sampling"):
             personas = [wanted for wanted in personas if wanted.coefficient]  # 0 is a level only where it is held
         if not personas:
@@ -143,7 +145,8 @@ class Preparation:
             return _activated(personas, vectors, options, info)
         missing = [wanted for wanted, vector in zip(personas, own, strict=True) if vector is None]
         unmeasured = [wanted for wanted in missing if self.available.is_unmeasured(wanted.trait, info)]
-        if options.method == "auto" and not unmeasured and is_gpt_oss(info):
+        modulable = options.method == "auto" and options.random_direction is None
+        if modulable and not unmeasured and is_gpt_oss(info):
             return self._modulated(personas, info)
         raise self.available.unavailable([*unmeasured, *missing][0], info)
 
@@ -189,11 +192,39 @@ def _activated(
     personas: Sequence[Wanted], own: Sequence[PersonaVector], options: SteeringOptions, info: ModelInfo
 ) -> _Steering:
     """By a plan, with each persona's vector."""
-    vectors = {wanted.name: (vector, wanted.side) for wanted, vector in zip(personas, own, strict=True)}
+    number = options.random_direction
+    vectors = {
+        wanted.name: (vector if number is None else _random(vector, wanted, number, place), wanted.side)
+        for place, (wanted, vector) in enumerate(zip(personas, own, strict=True))
+    }
     by_name = coefficients(personas)
     plan, done = build_plan(by_name, vectors, _plan_options(options), info)
     report = activation_report(by_name, options.mode, done, own)
+    if number is not None:  # what the range was measured with is another direction
+        report = msgspec.structs.replace(report, random_direction=number, beyond_measured_range=None)
     return _Steering(report, plan, vectors={vector.trait: vector for vector in own})
+
+
+def _random(vector: PersonaVector, wanted: Wanted, number: int, place: int) -> PersonaVector:
+    """With a random direction for the pole that the coefficient means; each persona of a request has its own."""
+    if wanted.toward not in vector.poles:
+        return vector  # refused later, in the words for that
+    return with_random_direction(vector, wanted.toward, number, place)
+
+
+def _check_random_direction(options: SteeringOptions) -> None:
+    """InvalidRequest where there is no direction, or where its length would count."""
+    if options.random_direction is None:
+        return
+    for name, given, possible in (
+        ("method", options.method, ("activation", "auto")),
+        ("mode", options.mode, ("add",)),
+        ("layers", options.layers, ("best",)),
+    ):
+        if given not in possible:
+            choice = " or ".join(f'"{value}"' for value in possible)
+            message = f"steering.random_direction: it needs steering.{name} to be {choice}"
+            raise InvalidRequest(message, param="steering.random_direction")
 
 
 def _plan_options(options: SteeringOptions) -> PlanOptions:

@@ -117,6 +117,8 @@ class Turn:
                 self._note(choice, prepared, now)
 
     def _note(self, choice: GrowingChoice, prepared: Prepared, now: float) -> None:
+        if prepared.report.random_direction is not None:
+            return  # it is no answer of the persona's
         means = choice.readings.means()
         for watched in prepared.watched:
             if watched.pole in means:

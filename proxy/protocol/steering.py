@@ -23,7 +23,8 @@ class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request's `steering` object. `positions` None is the vector's own, `layers` "best" its measured block;
     a list names 0-based blocks. `channels` limits it to a model's reasoning ("analysis") or its answer ("final").
     `max_relative_dose` is in median residual norms. `projection` names the poles to read the answer's projection on,
-    None those it is steered to; `trace` also tells it token by token."""
+    None those it is steered to; `trace` also tells it token by token. `random_direction` is for comparison: a random
+    direction of that number, of the same dose at the same place, instead of the persona's own."""
 
     method: Method = "auto"
     mode: Mode = "add"
@@ -36,6 +37,7 @@ class SteeringOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_exceed: OnExceed = "report"
     projection: Annotated[list[str], msgspec.Meta(max_length=8)] | None = None
     trace: bool = False
+    random_direction: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class VectorUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,6 +76,7 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     channels and modes that the range was not measured with are beyond it. `max_tokens`: the answer's limit, where the
     request asked for more than the model's context has room for.
 
+    `random_direction`: not the vectors' own directions were added, but random ones of that number, as strong.
     `projection`: by pole, where the answer lies between the neutral mean (0) and the pole's own (1), as the unsteered
     model's block `projection_layers` sees its text; the mean over its tokens, and over answers where there are several.
     `trace`: the tokens one by one; in a stream, those no earlier chunk has told.
@@ -89,6 +92,7 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     clamped: bool
     beyond_measured_range: bool | None = None
     vectors: list[VectorUse]
+    random_direction: int | None = None
     sampling: SamplingUse | None = None
     max_tokens: int | None = None
     projection: dict[str, float] | None = None

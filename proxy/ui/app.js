@@ -79,7 +79,7 @@ function Theme() {
     document.documentElement.dataset.theme = theme;
   }, [theme]);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-  return html`<${Button} kind="quiet" label=${`Theme: ${theme}. Change to ${next}.`} onClick=${() => setTheme(next)}>${{ auto: "Auto", light: "Light", dark: "Dark" }[theme]}</${Button}>`;
+  return html`<${Button} kind="quiet" title=${`Change to ${next}`} onClick=${() => setTheme(next)}><span aria-hidden="true">◐ </span><span class="visually-hidden">Theme: </span>${{ auto: "Auto", light: "Light", dark: "Dark" }[theme]}</${Button}>`;
 }
 
 /** What holds for all views: no connection, a key that is needed, a model that loads or failed. */

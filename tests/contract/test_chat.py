@@ -98,6 +98,18 @@ def test_plain_request_then_openais_shape_and_a_report_that_says_nothing_was_don
     }
 
 
+def test_random_direction_then_as_strong_as_the_personas_and_reported(client: httpx.Client) -> None:
+    asked: dict[str, Any] = {"persona": "silly", "coefficient": -1.0}
+    own = ask(client, **asked)["steering"]
+    answers = [ask(client, **asked, steering={"random_direction": number}) for number in (1, 2, 1)]
+    for answer, number in zip(answers, (1, 2, 1), strict=True):
+        # What the range was measured with is not what was added.
+        expected = {name: value for name, value in own.items() if name != "beyond_measured_range"}
+        assert answer["steering"] == {**expected, "random_direction": number}
+    texts = [said(answer) for answer in answers]
+    assert texts[0] == texts[2] != texts[1] and said(ask(client, **asked)) not in texts
+
+
 BEGUN: list[dict[str, Any]] = [
     {"role": "user", "content": "hello"},
     {"role": "assistant", "content": "You said: ", "reasoning_content": "Hm."},
@@ -399,6 +411,14 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"steering": {"channels": []}}, "steering.channels", '"final"'),
         ({"steering": {"channels": ["commentary"]}}, "steering.channels[0]", '"analysis" or "final"'),
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
+        ({"steering": {"random_direction": -1}}, "steering.random_direction", "from 0"),
+        (
+            {"steering": {"random_direction": 1, "mode": "cap"}},
+            "steering.random_direction",
+            'steering.mode to be "add"',
+        ),
+        ({"steering": {"random_direction": 1, "layers": [1]}}, "steering.random_direction", "steering.layers"),
+        ({"steering": {"random_direction": 1, "method": "prompt"}}, "steering.random_direction", "steering.method"),
         ({"steering": {"trace": True}}, "steering.trace", "name personas in steering.projection"),
         ({"steering": {"trace": True}, "persona": "silly", "n": 2}, "steering.trace", "n must be 1"),
         ({"steering": {"projection": ["silly"]}}, "steering.projection", "where answers lie that are silly"),

@@ -1,9 +1,10 @@
 // The small parts that views are built of: buttons, fields, notices, tabs. They know nothing of the API.
 import { html, useId, useRef, useState } from "../html.js";
 
-/** `kind`: "primary" (one in a view), "quiet", "danger", or none. `label` where the text does not say it all. */
-export function Button({ kind = "", label, type = "button", children, ...rest }) {
-  return html`<button type=${type} class=${`button ${kind}`} aria-label=${label} title=${label} ...${rest}>${children}</button>`;
+/** `kind`: "primary" (one in a view), "quiet", "danger", or none. `label` is the name of one that shows a sign alone, and
+ * else begins with its text; `title` says more of what it does. */
+export function Button({ kind = "", label, title = label, type = "button", children, ...rest }) {
+  return html`<button type=${type} class=${`button ${kind}`} aria-label=${label} title=${title} ...${rest}>${children}</button>`;
 }
 
 /** A control with its label, hint and error. The child is a function of the properties that tie it to them:
@@ -64,7 +65,7 @@ export function CopyButton({ text, children = "Copy", ...rest }) {
     setSaid(copied ? "Copied" : "Select and copy by hand");
     setTimeout(() => setSaid(""), 2000);
   };
-  return html`<${Button} kind="quiet" onClick=${copy} ...${rest}><span aria-live="polite">${said || children}</span></${Button}>`;
+  return html`<${Button} kind="quiet" ...${rest} onClick=${copy}><span aria-live="polite">${said || children}</span></${Button}>`;
 }
 
 async function copyText(text) {

@@ -1,14 +1,138 @@
-// Play: personas side by side.
-import { Table } from "../components/table.js";
-import { html } from "../html.js";
-import { models } from "../store.js";
+// Play: one question, several personas side by side, answering at once.
+import { Button, Notice, NumberField, SelectField, TextField } from "../components/controls.js";
+import { html, useEffect, useRef } from "../html.js";
+import { address, connection, modelOf, models, role, traits } from "../store.js";
+import { Legend } from "./play/answer.js";
+import { Column, again, atOption } from "./play/column.js";
+import { answerAll, stopAll } from "./play/run.js";
+import { addColumn, asked, begin, choices, choosePersona, coloured, columns, model, modelIn, options, persona, question } from "./play/state.js";
+
+let begunFor = null; // the address that stands in the columns
+
+/** Whether a column waits to be asked: it ends with a question, or with how an answer shall begin, and its model is there. */
+function waits(col) {
+  const last = col.talk.value.at(-1);
+  const { status, on_demand: onDemand } = modelOf(modelIn(col)) ?? {};
+  const there = status === "ready" || (status === "unloaded" && onDemand);
+  return there && last && !last.done && !(last.role === "assistant" && last.tokens) && !col.running.value && !col.error.value;
+}
 
 export function View() {
+  useEffect(() => {
+    if (models.value.length && begunFor !== address.value && (address.value.view || "play") === "play") {
+      begin();
+      begunFor = address.value;
+    }
+    const waiting = columns.value.filter(waits);
+    if (waiting.length) answerAll(waiting);
+  }, [models.value, address.value]);
+  useEffect(() => {
+    if (connection.value === "ok") columns.value.filter((col) => col.error.value?.status === 0).forEach(again);
+  }, [connection.value]);
   return html`
     <h1 tabindex="-1">Play</h1>
-    <${Table} caption="Models" rows=${models.value} empty="No model is served." columns=${[
-      { title: "Model", cell: (model) => model.id },
-      { title: "Personas", cell: (model) => (model.personas ?? []).join(", ") },
-    ]} />
+    <p class="lead">One question, one model, several strengths of a persona. Move a slider, and its column answers anew.</p>
+    <${Composer} />
+    <${Bar} />
+    <${Columns} />
+  `;
+}
+
+function Composer() {
+  const form = useRef(null);
+  const ask = (event) => {
+    event?.preventDefault();
+    for (const col of columns.value) col.talk.value = [asked(question.value)];
+    answerAll(columns.value);
+  };
+  const followUp = () => {
+    for (const col of columns.value) col.talk.value = [...col.talk.value, asked(question.value)];
+    answerAll(columns.value);
+  };
+  const enter = (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) ask(event);
+  };
+  const running = columns.value.some((col) => col.running.value);
+  const answered = columns.value.some((col) => col.talk.value.at(-1)?.role === "assistant");
+  return html`
+    <form class="composer" onSubmit=${ask} ref=${form}>
+      <${TextField} label="Question" hideLabel rows="2" placeholder="Ask all columns" value=${question.value} onInput=${(text) => (question.value = text)} onKeyDown=${enter} />
+      <div class="composer-actions">
+        ${running
+          ? html`<${Button} onClick=${stopAll}>Stop all</${Button}>`
+          : html`<${Button} kind="primary" type="submit" disabled=${!columns.value.length} title="Ask all columns, each from the start">Ask</${Button}>`}
+        <${Button} disabled=${running || !answered} title="Go on with every conversation" onClick=${followUp}>Follow up</${Button}>
+      </div>
+    </form>
+  `;
+}
+
+function Bar() {
+  const error = (name) => columns.value.map((col) => col.error.value).find((found) => found?.param === name)?.message;
+  const pick = (name) => choosePersona(name).forEach(again);
+  const pickModel = (id) => {
+    model.value = id;
+    if (!choices(id).some(({ name }) => name === persona.value) && choices(id).length) choosePersona(choices(id)[0].name);
+    columns.value.filter((col) => !col.of.value).forEach(again);
+  };
+  const set = (name, value) => {
+    options.value = { ...options.value, [name]: value };
+  };
+  const personas = choices(model.value).map(({ name, opposite }) => [name, opposite ? `${name} / ${opposite}` : name]);
+  const failed = columns.value.some((col) => atOption(col.error.value?.param));
+  return html`
+    <div class="bar">
+      <${SelectField} label="Model" value=${model.value} options=${models.value.map(({ id }) => id)} onChange=${pickModel} />
+      ${personas.length > 0 && html`<${SelectField} label="Persona" value=${persona.value} options=${personas} onChange=${pick} />`}
+      <label class="check"><input type="checkbox" checked=${coloured.value} onChange=${({ target }) => (coloured.value = target.checked)} /> Colour by projection</label>
+      <${AddColumn} />
+      <details class="settings" open=${failed || undefined}>
+        <summary>Settings</summary>
+        <div class="row">
+          <${NumberField} label="Temperature" step="0.1" value=${options.value.temperature} error=${error("temperature")} onInput=${(value) => set("temperature", value)} />
+          <${NumberField} label="Seed" step="1" value=${options.value.seed} error=${error("seed")} onInput=${(value) => set("seed", value)} />
+          <${NumberField} label="Tokens at most" step="1" value=${options.value.max_tokens} error=${error("max_tokens")} onInput=${(value) => set("max_tokens", value)} />
+          <${Button} onClick=${() => columns.value.forEach(again)}>Ask with these</${Button}>
+        </div>
+      </details>
+    </div>
+    ${coloured.value && persona.value && html`<${Legend} pole=${persona.value} />`}
+  `;
+}
+
+function AddColumn() {
+  const menu = useRef(null);
+  const known = choices(model.value);
+  const other = known.find(({ name }) => !columns.value.some((col) => name in col.personas.value)) ?? known[0];
+  const otherModel = models.value.find(({ id }) => id !== model.value);
+  const add = (given) => {
+    menu.current.open = false;
+    const [first] = columns.value;
+    const talk = (first?.talk.value ?? [asked(question.value)]).filter(({ role: who }) => who === "user").slice(0, 1);
+    again(addColumn({ ...given, talk }));
+  };
+  const here = { [persona.value]: 1 };
+  return html`
+    <details class="menu" ref=${menu} onKeyDown=${(event) => event.key === "Escape" && (menu.current.open = false)}>
+      <summary class="button">Add a column</summary>
+      <div class="menu-items">
+        ${other && html`<${Button} kind="quiet" onClick=${() => add({ personas: { [other.name]: 1 } })}>Another persona: ${other.name}</${Button}>`}
+        ${persona.value && html`
+          <${Button} kind="quiet" onClick=${() => add({ personas: here, by: "prompt" })}>The system prompt</${Button}>
+          <${Button} kind="quiet" onClick=${() => add({ personas: here, by: "random" })}>A random direction, same dose</${Button}>`}
+        ${otherModel && html`<${Button} kind="quiet" onClick=${() => add({ personas: here, of: otherModel.id })}>Another model: ${otherModel.id}</${Button}>`}
+        <${Button} kind="quiet" onClick=${() => add({})}>The model as it is</${Button}>
+      </div>
+    </details>
+  `;
+}
+
+function Columns() {
+  if (role.value === "unknown") return html`<div class="columns" aria-hidden="true">${[1, 2, 3].map((n) => html`<div class="column panel skeleton" key=${n}></div>`)}</div>`;
+  if (!models.value.length) return html`<p class="empty">This server has no model yet.</p>`;
+  const bare = model.value && modelOf(model.value)?.status === "ready" && !choices(model.value).length;
+  return html`
+    ${bare && html`<${Notice}>${model.value} has no persona vector yet. ${traits.value.length > 0 && html`<a href="#/traits">Make one</a>`}</${Notice}>`}
+    <div class="columns">${columns.value.map((col) => html`<${Column} key=${col.id} col=${col} />`)}</div>
   `;
 }

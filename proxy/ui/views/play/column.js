@@ -1,0 +1,195 @@
+// One column of Play: who answers, the conversation, and what was done, below it.
+import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
+import { Strength } from "../../components/strength.js";
+import { html, useState } from "../../html.js";
+import { modelOf, models, personasOf } from "../../store.js";
+import { Answer } from "./answer.js";
+import { CopyAs } from "./copy_as.js";
+import { measuredFor } from "./measured.js";
+import { answer, requestOf, stop } from "./run.js";
+import { addColumn, asked, choices, coloured, columns, modelIn, poleOf, removeColumn, unanswered } from "./state.js";
+import { otherwise, place, signed, title, verdict } from "./words.js";
+
+const SETTLE_MS = 350; // a slider that rests so long has been moved
+const SEEDS = 1_000_000;
+const WAYS = [["vector", "Persona vector"], ["prompt", "System prompt"], ["random", "Random direction, same dose"]];
+const timers = new Map();
+
+/** Asks a column's last question anew, as it is now. */
+export function again(col) {
+  col.talk.value = unanswered(col.talk.peek());
+  return answer(col);
+}
+
+function soon(col) {
+  clearTimeout(timers.get(col));
+  timers.set(col, setTimeout(() => again(col), SETTLE_MS));
+}
+
+export function Column({ col }) {
+  const id = `column-${col.id}`;
+  const [editing, setEditing] = useState(null);
+  const running = Boolean(col.running.value);
+  const status = modelOf(modelIn(col))?.status;
+  const talk = col.talk.value;
+  const last = talk.at(-1);
+  const opposite = (name) => personasOf(modelIn(col)).find((other) => other.name === name)?.opposite;
+  return html`
+    <section class="column panel" aria-labelledby=${id} aria-busy=${running ? "true" : "false"}>
+      <header class="column-head">
+        <div>
+          <h2 id=${id}>${title(col.personas.value, col.by.value)}</h2>
+          <p class="muted">${[otherwise(col.personas.value, opposite), col.of.value].filter(Boolean).join(" · ") || modelIn(col)}</p>
+        </div>
+        ${columns.value.length > 1 && html`<${Button} kind="quiet" label="Remove this column" onClick=${() => removeColumn(col)}>×</${Button}>`}
+      </header>
+      <${Who} col=${col} />
+      <div class="talk">
+        ${talk.map((message, i) => html`<${Message} key=${i} col=${col} message=${message} index=${i} pending=${running && i === talk.length - 1} editing=${editing === i} onEdit=${setEditing} />`)}
+        ${last?.role === "user" && (status === "loading" || status === "unloaded") && !col.error.value && html`<p class="muted waiting">${modelIn(col)} is being loaded; it answers as soon as it is ready.</p>`}
+        <${Failure} col=${col} />
+      </div>
+      <${Actions} col=${col} running=${running} last=${last} onEdit=${() => setEditing(talk.length - 1)} />
+      <${Figures} message=${talk.findLast(({ role }) => role === "assistant")} pole=${poleOf(col)} running=${running} />
+    </section>
+  `;
+}
+
+/** Sliders, and what else makes the column what it is. */
+function Who({ col }) {
+  const known = personasOf(modelIn(col));
+  const change = (personas) => {
+    col.personas.value = personas;
+    soon(col);
+  };
+  const others = choices(modelIn(col)).filter(({ name, opposite }) => !(name in col.personas.value) && !(opposite in col.personas.value));
+  const add = (name) => name && change({ ...col.personas.value, [name]: 0.5 });
+  const without = (name) => Object.fromEntries(Object.entries(col.personas.value).filter(([other]) => other !== name));
+  const set = (part, value) => {
+    part.value = value;
+    soon(col);
+  };
+  return html`
+    ${Object.entries(col.personas.value).map(([name, value], i, all) => html`
+      <${Strength} key=${name} name=${name} value=${value} opposite=${known.find((other) => other.name === name)?.opposite}
+        ...${measuredFor(modelIn(col), name)} error=${errorOf(col, name, i)}
+        onInput=${(number) => change({ ...col.personas.value, [name]: number })}
+        onRemove=${all.length > 1 && (() => change(without(name)))} />`)}
+    <details class="column-more">
+      <summary>More for this column</summary>
+      ${others.length > 0 && html`<${SelectField} label="Add a persona" value="" onChange=${add} options=${[["", "Choose …"], ...others.map(({ name, opposite }) => [name, opposite ? `${name} / ${opposite}` : name])]} />`}
+      <${SelectField} label="Steered by" value=${col.by.value} options=${WAYS} onChange=${(value) => set(col.by, value)} />
+      <${SelectField} label="Model" value=${col.of.value} options=${[["", "That of all columns"], ...models.value.map(({ id }) => id)]} onChange=${(value) => set(col.of, value)} />
+    </details>
+  `;
+}
+
+/** A refusal that is about a persona or its coefficient stands at its slider. */
+function errorOf(col, name, index) {
+  const { param, message } = col.error.value ?? {};
+  if (param === `persona.${name}`) return message;
+  return index === 0 && (param === "persona" || param === "coefficient") ? message : null;
+}
+
+const atSlider = (param) => /^(persona|coefficient)\b/.test(param ?? "");
+export const atOption = (param) => ["temperature", "seed", "max_tokens"].includes(param);
+
+function Failure({ col }) {
+  const error = col.error.value;
+  if (!error || (atSlider(error.param) && Object.keys(col.personas.value).length)) return null;
+  if (atOption(error.param)) return html`<p class="muted">Not asked: see the settings above.</p>`;
+  return html`<${Notice} kind="error" live>${error.message} <${Button} onClick=${() => again(col)}>Try again</${Button}></${Notice}>`;
+}
+
+function Message({ col, message, index, pending, editing, onEdit }) {
+  if (editing) return html`<${Draft} col=${col} message=${message} index=${index} onEnd=${() => onEdit(null)} />`;
+  const edit = html`<${Button} kind="quiet" label=${message.role === "user" ? "Edit question" : "Edit answer"} onClick=${() => onEdit(index)}>Edit</${Button}>`;
+  if (message.role === "user") return html`<div class="question"><span dir="auto">${message.content}</span>${edit}</div>`;
+  return html`
+    ${message.reasoning && html`<details class="reasoning"><summary>Reasoning</summary><div dir="auto">${message.reasoning}</div></details>`}
+    ${message.content
+      ? html`<${Answer} message=${message} pole=${poleOf(col)} coloured=${coloured.value} onFork=${(text) => fork(col, index, text)} />`
+      : pending && html`<p class="muted waiting">…</p>`}
+    ${message.complete && html`<p class="muted waiting">Complete: the model adds nothing to it.</p>`}
+    ${message.finish === "length" && !pending && html`<p class="muted waiting">Cut at its length; Continue goes on.</p>`}
+  `;
+}
+
+function Draft({ col, message, index, onEnd }) {
+  const [text, setText] = useState(message.content);
+  const question = message.role === "user";
+  const save = (event) => {
+    event.preventDefault();
+    onEnd();
+    edit(col, index, text);
+  };
+  return html`
+    <form class="edit" onSubmit=${save}>
+      <${TextField} label=${question ? "Your question" : "The answer"} rows="3" value=${text} onInput=${setText} />
+      <div class="row"><${Button} kind="primary" type="submit">${question ? "Ask this" : "Keep"}</${Button}><${Button} onClick=${onEnd}>Cancel</${Button}></div>
+    </form>
+  `;
+}
+
+function edit(col, index, content) {
+  const talk = col.talk.peek();
+  const { role } = talk[index];
+  stop(col);
+  col.talk.value = [...talk.slice(0, index), role === "user" ? asked(content) : { role, content, done: true }];
+  if (role === "user") answer(col);
+}
+
+/** Another answer that begins with this text, in a column beside. */
+function fork(col, index, content) {
+  const talk = [...col.talk.peek().slice(0, index), { role: "assistant", content }];
+  const { personas, by, of, seed } = col;
+  answer(addColumn({ personas: personas.peek(), by: by.peek(), of: of.peek(), seed: seed.peek(), talk }, col));
+}
+
+function Actions({ col, running, last, onEdit }) {
+  const [reply, setReply] = useState(null);
+  const send = (event) => {
+    event.preventDefault();
+    setReply(null);
+    col.talk.value = [...col.talk.peek(), asked(reply)];
+    answer(col);
+  };
+  const regenerate = () => {
+    col.seed.value = Math.floor(Math.random() * SEEDS);
+    again(col);
+  };
+  if (running) return html`<div class="actions"><${Button} onClick=${() => stop(col)}>Stop</${Button}></div>`;
+  return html`
+    <div class="actions">
+      <${Button} kind="quiet" title="Ask again with another seed" onClick=${regenerate}>Regenerate</${Button}>
+      ${last?.role === "assistant" && html`
+        <${Button} kind="quiet" title="Go on with this answer" onClick=${() => answer(col)}>Continue</${Button}>
+        <${Button} kind="quiet" title="Edit the last answer" onClick=${onEdit}>Edit</${Button}>
+        <${Button} kind="quiet" title="Go on in this column alone" onClick=${() => setReply("")}>Reply</${Button}>`}
+      <${CopyAs} body=${() => requestOf(col, unanswered(col.talk.value))} />
+    </div>
+    ${reply !== null && html`
+      <form class="edit" onSubmit=${send}>
+        <${TextField} label="Go on in this column alone" rows="2" value=${reply} onInput=${setReply} />
+        <div class="row"><${Button} kind="primary" type="submit" disabled=${!reply.trim()}>Send</${Button}><${Button} onClick=${() => setReply(null)}>Cancel</${Button}></div>
+      </form>`}
+  `;
+}
+
+/** What was done, in figures and in words. */
+function Figures({ message, pole, running }) {
+  const report = message?.report;
+  const projection = report?.projection?.[pole];
+  const said = verdict(report);
+  const figures = [
+    ["Dose", report ? signed(report.relative_dose) : "–", "what was added, in median norms of the model's own activations"],
+    [pole ? `Projection on ${pole}` : "Projection", projection == null ? "–" : signed(projection), `0 is neutral, 1 is ${pole}'s own mean: ${place(projection, pole)}`],
+    ["Tokens/s", message?.rate ? String(Math.round(message.rate)) : "–", "as they arrived here"],
+  ];
+  return html`
+    <div class="figures">
+      <dl>${figures.map(([name, value, meaning]) => html`<div key=${name} title=${meaning}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <p class=${`verdict ${said?.kind ?? ""}`}>${said?.text ?? (running ? "Answering …" : "Not asked yet.")}</p>
+    </div>
+  `;
+}
