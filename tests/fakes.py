@@ -23,6 +23,7 @@ from sse_starlette.sse import AppStatus
 
 from proxy.app import create_app
 from proxy.engines.base import (
+    AnswerReadings,
     Engine,
     Event,
     Failure,
@@ -211,6 +212,12 @@ class FakeEngine:
         if progress is not None:
             progress(len(rollouts))
         return [-np.asarray(rollout.response, np.float32) for rollout in rollouts]
+
+    def read(
+        self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Callable[[int], None] | None = None
+    ) -> AnswerReadings:
+        means = np.ones((len(rollouts), len(blocks), HIDDEN), np.float32)
+        return AnswerReadings(means, self.score(rollouts, progress=progress))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         return np.tile(-np.asarray(token_ids, np.float32), (len(prompts), 1))

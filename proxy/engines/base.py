@@ -218,6 +218,18 @@ class SpanStats:
     norms: FloatArray
 
 
+@dataclass(frozen=True)
+class AnswerReadings:
+    """What one pass over many rollouts shows, unsteered.
+
+    `means`: float32[n_rollouts, n_blocks, hidden], each rollout's mean residual over its response, zeros without one.
+    `logprobs`: each rollout's float32[n_response_tokens], the log-probability of every response token.
+    """
+
+    means: FloatArray
+    logprobs: list[FloatArray]
+
+
 class Engine(Protocol):
     """One model, run by one worker thread of its own."""
 
@@ -263,6 +275,15 @@ class Engine(Protocol):
         """Each rollout's float32[n_response_tokens]: the log-probability of every response token after what precedes
         it, with each rollout steered by its own plan as if the response were being generated; unsteered without
         `plans`. Blocks."""
+
+    def read(
+        self,
+        rollouts: Sequence[Rollout],
+        blocks: Sequence[int],
+        progress: Callable[[int], None] | None = None,
+    ) -> AnswerReadings:
+        """Mean residuals over the responses at the output of `blocks`, in their order, and log-probabilities of the
+        responses, in one pass, unsteered. Blocks the caller."""
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         """float32[n_prompts, n_token_ids]: log-probability of each token right after each prompt. Blocks."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from proxy.engines.answer import RunningAnswer, Steering, steering_of
 from proxy.engines.base import (
+    AnswerReadings,
     Channel,
     Event,
     FloatArray,
@@ -49,6 +50,7 @@ class Tasks(Generic[M]):
     capture: Callable[[M, Sequence[Rollout], Sequence[Span], Progress], Steps[dict[Span, SpanStats]]]
     capture_tokens: Callable[[M, Sequence[Rollout], Span, Sequence[int]], Steps[list[FloatArray]]]
     score: Callable[[M, Sequence[Rollout], Sequence[Steering], Progress], Steps[list[FloatArray]]]
+    read: Callable[[M, Sequence[Rollout], Sequence[int], Progress], Steps[AnswerReadings]]
     next_token_logprobs: Callable[[M, Sequence[Sequence[int]], Sequence[int]], Steps[FloatArray]]
 
 
@@ -226,6 +228,13 @@ class InProcessEngine(ABC, Generic[M]):
             return self._tasks.score(model, rollouts, steering, progress)
 
         return self._worker.run(steps)
+
+    def read(self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Progress = None) -> AnswerReadings:
+        """Mean residuals over the responses at some blocks, and log-probabilities of the responses; blocks. Raises
+        ModelFailed when the model fails."""
+        check_rollouts(rollouts, self._info, self._n_tokens)
+        check_blocks(blocks, self._info)
+        return self._worker.run(lambda model: self._tasks.read(model, rollouts, blocks, progress))
 
     def _answer_to(self, rollout: Rollout, plan: Plan) -> RunningAnswer:
         """Nobody listens to it. On the worker thread, to which the speaker belongs."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxy.engines.base import (
+    AnswerReadings,
     Engine,
     Event,
     Finish,
@@ -120,6 +121,12 @@ class PretendEngine:
                 logprobs[match.start()] = np.log(max(share, 1e-3))
             found.append(logprobs)
         return found
+
+    def read(
+        self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Callable[[int], None] | None = None
+    ) -> AnswerReadings:
+        means = self.capture(rollouts, ["response"])["response"].means[:, list(blocks)]
+        return AnswerReadings(means, self.score(rollouts, progress=progress))
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         raise AssertionError("the pretend model is no judge")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from proxy.engines.answer import Steering
-from proxy.engines.base import FloatArray, Rollout, Span, SpanStats
+from proxy.engines.base import AnswerReadings, FloatArray, Rollout, Span, SpanStats
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.reading import Step, Text, TextReader, TextSlice
 from proxy.engines.transformers.capture import bounds
@@ -100,16 +100,51 @@ def score_steps(
     _tell_of_empty(progress, len(rollouts) - len(texts))
     reader = TextReader(model, texts)
     for step in reader.steps:
-        logits = torch.from_numpy(reader.run(step))
-        for piece, results in _results(step):
-            member = piece.text.member
-            at = slice(piece.wanted.start - piece.text.wanted, piece.end - piece.text.wanted)
-            targets = torch.tensor(list(rollouts[member].response[at]), dtype=torch.long)
-            mine = logits[results]
-            found[member][at] = (mine.gather(1, targets[:, None])[:, 0] - mine.logsumexp(dim=-1)).numpy()
+        _take_logprobs(found, rollouts, step, reader.run(step))
         _tell(progress, step)
         yield
     return found
+
+
+def read_steps(
+    model: LlamaModel, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Progress
+) -> Generator[None, None, AnswerReadings]:
+    """Engine.read in steps."""
+    gatherer = _SpanGatherer(rollouts, "response", len(blocks), model.hidden_size)
+    logprobs = [np.zeros(len(rollout.response), np.float32) for rollout in rollouts]
+    # From the last prompt token on, whose logits are about the response's first.
+    texts = [
+        Text(member, [*rollout.prompt, *rollout.response], len(rollout.prompt) - 1)
+        for member, rollout in enumerate(rollouts)
+        if rollout.response
+    ]
+    _tell_of_empty(progress, len(rollouts) - len(texts))
+    reader = TextReader(model, texts)
+    for step in reader.steps:
+
+        def take(block: int, hidden: torch.Tensor, step: Step = step) -> None:
+            residuals = hidden.numpy()
+            norms = np.zeros(len(residuals), np.float32)
+            for piece, results in _results(step):
+                gatherer.add(piece, blocks.index(block), residuals[results], norms[results])
+
+        _take_logprobs(logprobs, rollouts, step, reader.run(step, blocks, take, logits=True))
+        _tell(progress, step)
+        yield
+    return AnswerReadings(gatherer.result().means, logprobs)
+
+
+def _take_logprobs(found: list[FloatArray], rollouts: Sequence[Rollout], step: Step, made: FloatArray) -> None:
+    """Put the log-probabilities of a step's response tokens where they belong. The logits `made` are of the wanted
+    tokens, float32[n_wanted, vocabulary], each about the token after it; after a text's last there is none."""
+    logits = torch.from_numpy(made)
+    for piece, results in _results(step):
+        member = piece.text.member
+        at = slice(piece.wanted.start - piece.text.wanted, piece.end - piece.text.wanted)
+        targets = torch.tensor(list(rollouts[member].response[at]), dtype=torch.long)
+        mine = logits[results][: len(targets)]
+        logprobs = mine.gather(1, targets[:, None])[:, 0] - mine.logsumexp(dim=-1)
+        found[member][at.start : at.start + len(targets)] = logprobs.numpy()
 
 
 def next_token_steps(
@@ -140,11 +175,12 @@ def _texts(rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progres
 
 
 def _results(step: Step) -> Iterator[tuple[TextSlice, slice]]:
-    """Each piece, and which of the step's results are its own."""
+    """Each piece that has results, and which of the step's are its own."""
     begin = 0
     for piece in step:
         end = begin + len(piece.wanted)
-        yield piece, slice(begin, end)
+        if end > begin:
+            yield piece, slice(begin, end)
         begin = end
 
 

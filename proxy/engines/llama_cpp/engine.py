@@ -8,7 +8,13 @@ from proxy.engines.base import Message, ModelInfo, Tool
 from proxy.engines.gguf.file import check_file, file_fingerprint
 from proxy.engines.in_process import InProcessEngine, Tasks
 from proxy.engines.llama_cpp.batch import MOST_PIECE, LlamaBatch
-from proxy.engines.llama_cpp.capture import capture_steps, capture_token_steps, next_token_steps, score_steps
+from proxy.engines.llama_cpp.capture import (
+    capture_steps,
+    capture_token_steps,
+    next_token_steps,
+    read_steps,
+    score_steps,
+)
 from proxy.engines.llama_cpp.context import Context
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel, context_length
@@ -54,7 +60,7 @@ def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
     return LlamaEngine(info, model, context, vocabulary, n_seats)
 
 
-TASKS = Tasks(capture_steps, capture_token_steps, score_steps, next_token_steps)
+TASKS = Tasks(capture_steps, capture_token_steps, score_steps, read_steps, next_token_steps)
 
 
 class LlamaEngine(InProcessEngine[LlamaModel]):

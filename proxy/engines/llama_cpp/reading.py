@@ -1,10 +1,13 @@
 """Many texts through a context of their own, to read from them: a small batch at a time, and long ones in pieces.
 
-Knows nothing of what is read.
+Texts that begin alike, such as answers to one question, have their common beginning read once. Knows nothing of what is
+read.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from proxy.engines.base import FloatArray, Intervention
 from proxy.engines.llama_cpp.context import Context, StepToken
@@ -14,6 +17,7 @@ from proxy.engines.llama_cpp.model import LlamaModel
 TOKENS_A_STEP = 512
 TEXTS_A_STEP = 32
 LOGITS_A_STEP = 2**25  # numbers, 128 MiB of them
+LEAST_SHARED = 8  # tokens: a shorter beginning is not worth a step of its own
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,29 @@ class Text:
     wanted: int
     steering: Sequence[Sequence[Intervention]] = ()
 
+    @cached_property
+    def beginning(self) -> tuple[int, ...]:
+        """The first tokens, as far as nothing is read at them and nothing done to them; none where they are few."""
+        steered = next((at for at, done in enumerate(self.steering) if done), len(self.tokens))
+        length = min(self.wanted, steered)
+        return tuple(self.tokens[:length]) if length >= LEAST_SHARED else ()
+
 
 @dataclass(frozen=True)
 class TextSlice:
-    """Tokens of a text that are read in one step: those from `start` on, before `end`."""
+    """Tokens of a text that are read in one step: those from `start` on, before `end`, into `sequence` of the context.
+    What comes before them that sequence holds already, or it is taken from `source`."""
 
     text: Text
     start: int
     end: int
+    sequence: int = 0
+    source: int | None = None
+
+    @property
+    def n_cells(self) -> int:
+        """How much memory the text takes up to here; what is taken from elsewhere is there already."""
+        return self.end if self.source is None else self.end - self.start
 
     @property
     def wanted(self) -> range:
@@ -58,57 +77,95 @@ class TextReader:
         self._model = model
         most_wanted = min(max(LOGITS_A_STEP // model.n_tokens, 1), TOKENS_A_STEP)
         self.steps = list(_steps(texts, most_wanted))
-        n_cells = max((sum(piece.end for piece in step) for step in self.steps), default=1)
+        n_cells = max((sum(piece.n_cells for piece in step) for step in self.steps), default=1)
         self._context = Context(model, n_cells, min(TEXTS_A_STEP, most_wanted), TOKENS_A_STEP, most_wanted)
 
-    def run(self, step: Step, blocks: Sequence[int] = (), take: Take | None = None) -> FloatArray:
+    def run(
+        self, step: Step, blocks: Sequence[int] = (), take: Take | None = None, *, logits: bool = False
+    ) -> FloatArray:
         """The next of the steps: the logits float32[n_wanted, vocabulary] of the wanted tokens, piece by piece. With
         `take`, that is told the residuals of these at the output of each of the blocks instead, and the logits mean
-        nothing."""
+        nothing, but with `logits`."""
         if step[0].start == 0:
             self._context.clear()
+        for piece in step:
+            if piece.source is not None:
+                self._context.share(piece.source, piece.sequence, piece.start)
         tokens: list[StepToken] = []
         places: list[TokenSlot] = []
         steered: list[tuple[TokenSlot, Sequence[Intervention]]] = []
-        for sequence, piece in enumerate(step):
+        for piece in step:
             for position in range(piece.start, piece.end):
                 wanted = position in piece.wanted
                 place = TokenSlot(len(tokens), len(places) if wanted else None)
-                tokens.append(StepToken(piece.text.tokens[position], position, sequence, wanted))
+                tokens.append(StepToken(piece.text.tokens[position], position, piece.sequence, wanted))
                 if wanted:
                     places.append(place)
                 if piece.text.steering and piece.text.steering[position]:
                     steered.append((place, piece.text.steering[position]))
         trimmed = self._model.trimmed_block
         steering = StepSteering(steered, self._model.hidden_size, trimmed) if steered else None
-        reading = BlockRead(places, blocks, take, trimmed) if take is not None and places and blocks else None
+        reading = None
+        if take is not None and places and blocks:
+            reading = BlockRead(places, blocks, take, trimmed, logits=logits)
         return self._context.run(tokens, steering, reading)
 
 
 def _steps(texts: Sequence[Text], most_wanted: int) -> Iterator[Step]:
-    """Every token of every text once, in order; the shortest texts first, as many in a step as fit into it, and one
-    that does not alone in several."""
-    group: Step = []
-    for text in sorted(texts, key=lambda text: len(text.tokens)):
-        whole = TextSlice(text, 0, len(text.tokens))
-        if group and not _fit([*group, whole], most_wanted):
-            yield group
-            group = []
-        if _fit([whole], most_wanted):
-            group.append(whole)
+    """Every token of every text once, each text's in order, common beginnings once for all: as many texts together as
+    fit, and one that does not fit alone in several steps. A step that starts anew has a text's beginning first."""
+    together: list[Text] = []
+    # Those that begin alike stand side by side; among these, and among all others, the shortest come first.
+    for text in sorted(texts, key=lambda text: (len(text.beginning), text.beginning, len(text.tokens))):
+        if together and not _fit([*together, text], most_wanted):
+            yield from _round(together)
+            together = []
+        if _fit([text], most_wanted):
+            together.append(text)
             continue
         start = 0
-        while start < whole.end:
-            end = min(start + TOKENS_A_STEP, max(start, text.wanted) + most_wanted, whole.end)
+        while start < len(text.tokens):
+            end = min(start + TOKENS_A_STEP, max(start, text.wanted) + most_wanted, len(text.tokens))
             yield [TextSlice(text, start, end)]
             start = end
-    if group:
-        yield group
+    if together:
+        yield from _round(together)
 
 
-def _fit(step: Step, most_wanted: int) -> bool:
+def _round(texts: Sequence[Text]) -> Iterator[Step]:
+    """The step of some texts that fit together, behind one of the beginnings that several of them share."""
+    shared = _shared(texts)
+    holders: dict[tuple[int, ...], int] = {}  # by beginning: the sequence that holds it
+    beginnings: Step = []
+    rest: Step = []
+    whole: Step = []
+    for sequence, text in enumerate(texts):
+        start, end = len(text.beginning), len(text.tokens)
+        if text.beginning not in shared:
+            whole.append(TextSlice(text, 0, end, sequence))
+        elif text.beginning in holders:
+            rest.append(TextSlice(text, start, end, sequence, holders[text.beginning]))
+        else:
+            holders[text.beginning] = sequence
+            beginnings.append(TextSlice(text, 0, start, sequence))
+            rest.append(TextSlice(text, start, end, sequence))
+    if beginnings:
+        yield beginnings
+    yield [*rest, *whole]  # one that goes on stands first, so that the beginnings are not cleared away
+
+
+def _shared(texts: Sequence[Text]) -> set[tuple[int, ...]]:
+    """The beginnings that several have."""
+    counts = Counter(text.beginning for text in texts if text.beginning)
+    return {beginning for beginning, count in counts.items() if count > 1}
+
+
+def _fit(texts: Sequence[Text], most_wanted: int) -> bool:
+    shared = _shared(texts)
+    rest = sum(len(text.tokens) - len(text.beginning) * (text.beginning in shared) for text in texts)
     return (
-        len(step) <= TEXTS_A_STEP
-        and sum(piece.end - piece.start for piece in step) <= TOKENS_A_STEP
-        and sum(len(piece.wanted) for piece in step) <= most_wanted
+        len(texts) <= TEXTS_A_STEP
+        and sum(map(len, shared)) <= TOKENS_A_STEP
+        and rest <= TOKENS_A_STEP
+        and sum(len(text.tokens) - text.wanted for text in texts) <= most_wanted
     )

@@ -23,10 +23,10 @@ def capture_steps(
         span: SpanStats(np.zeros((*shape, runner.hidden_size), np.float32), np.zeros(shape, np.float32))
         for span in spans
     }
-    readers: dict[Span, _SpanReader] = {}
+    readers: dict[Span, SpanReader] = {}
     for chunk in chunks(runner, _texts(rollouts)):
         if chunk.start == 0:
-            readers = {span: _SpanReader(runner, [rollouts[m] for m in chunk.members], span) for span in spans}
+            readers = {span: SpanReader(runner, [rollouts[m] for m in chunk.members], span) for span in spans}
         _read(runner, chunk, readers)
         if chunk.last:
             for span, reader in readers.items():
@@ -37,7 +37,7 @@ def capture_steps(
     return found
 
 
-def _read(runner: ModelRunner, chunk: Chunk, readers: "dict[Span, _SpanReader]") -> None:
+def _read(runner: ModelRunner, chunk: Chunk, readers: "dict[Span, SpanReader]") -> None:
     def read(block: int, hidden: torch.Tensor) -> None:
         hidden = hidden.float()
         norms = hidden.norm(dim=-1)
@@ -47,7 +47,7 @@ def _read(runner: ModelRunner, chunk: Chunk, readers: "dict[Span, _SpanReader]")
     runner.read_chunk(chunk.rows, chunk.starts, chunk.cache, reader=read)
 
 
-class _SpanReader:
+class SpanReader:
     """One span's statistics of one batch, gathered block by block and chunk by chunk."""
 
     def __init__(self, runner: ModelRunner, batch: Sequence[Rollout], span: Span) -> None:

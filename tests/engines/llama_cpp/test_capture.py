@@ -107,9 +107,50 @@ def test_logprobs_when_asked_of_several_prompts_then_equal_the_model_s(
         np.testing.assert_allclose(row, expected.numpy(), atol=1e-3)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_when_prompts_are_shared_then_each_is_as_if_alone(family: str, llama_of: LoadLlama) -> None:
+    engine = llama_of(family)
+    prompts = [engine.encode(text) for text in ("the first question of two", "another one, which is longer", "short")]
+    rollouts = [Rollout(prompts[n % 3], engine.encode("an answer" * (1 + n % 4))) for n in range(12)]
+    plans = [PLANS[n % len(PLANS)] for n in range(12)]
+    with full_precision():
+        together = engine.score(rollouts, plans)
+        alone = [engine.score([rollout], [plan])[0] for rollout, plan in zip(rollouts, plans, strict=True)]
+        stats = engine.capture(rollouts, SPANS)
+        of_one = [engine.capture([rollout], SPANS) for rollout in rollouts]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    for span in SPANS:
+        expected = np.concatenate([found[span].means for found in of_one])
+        np.testing.assert_allclose(stats[span].means, expected, atol=1e-3)
+
+
+def test_steps_when_texts_begin_alike_then_the_beginning_is_read_once() -> None:
+    texts = [reading.Text(n, [*range(20), n, n], 19) for n in range(5)] + [reading.Text(5, list(range(3)), 2)]
+    n_read = sum(piece.end - piece.start for step in reading._steps(texts, 512) for piece in step)
+    assert n_read == 19 + 5 * 3 + 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_read_when_asked_for_blocks_then_equals_what_capture_and_score_find(family: str, llama_of: LoadLlama) -> None:
+    engine = llama_of(family)
+    rollouts = [Rollout(engine.encode("a question" * n), engine.encode("answer"[: 2 * n])) for n in (1, 2, 0, 3)]
+    rollouts[2] = Rollout(engine.encode("nothing was said"))
+    rollouts.append(Rollout(engine.encode("long"), engine.encode("on and on " * 120)))
+    told: list[int] = []
+    with full_precision():
+        found = engine.read(rollouts, [2, 0], told.append)
+        means = engine.capture(rollouts, ["response"])["response"].means[:, [2, 0]]
+        logprobs = engine.score(rollouts)
+    assert sum(told) == len(rollouts)
+    np.testing.assert_allclose(found.means, means, atol=1e-3)
+    for one, other in zip(found.logprobs, logprobs, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
 def test_capture_when_a_steered_answer_is_running_then_both_are_as_if_alone(llama_of: LoadLlama) -> None:
     engine = llama_of("qwen2", exact=True)
-    rollouts = [Rollout(engine.encode("x" * 400), engine.encode("yes")) for _ in range(10)]
+    rollouts = [Rollout(engine.encode(f"{n}" + "x" * 400), engine.encode("yes")) for n in range(10)]
     generation = Generation(engine.encode("hello"), Sampling(900, temperature=0, logit_bias={257: -1e4}), PLANS[2])
     alone = engine.capture(rollouts, SPANS)
     [answer] = generate_all(engine, [generation])

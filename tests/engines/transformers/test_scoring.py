@@ -63,3 +63,17 @@ def test_an_answer_when_it_was_steered_then_it_is_likelier_under_its_own_plan(
 def test_a_text_when_it_does_not_fit_then_the_model_says_so(qwen2: Path, engine_of: LoadEngine) -> None:
     with pytest.raises(PromptTooLong):
         engine_of(qwen2, context_length=40).score([Rollout([1] * 30, [1] * 11)])
+
+
+def test_read_when_asked_for_blocks_then_equals_what_capture_and_score_find(
+    any_family: Path, engine_of: LoadEngine
+) -> None:
+    engine = engine_of(any_family)
+    asked = [*rollouts(engine), Rollout(engine.encode("nothing was said"))]
+    told: list[int] = []
+    found = engine.read(asked, [2, 0], told.append)
+    assert sum(told) == len(asked)
+    means = engine.capture(asked, ["response"])["response"].means[:, [2, 0]]
+    np.testing.assert_allclose(found.means, means, atol=1e-3)
+    for one, other in zip(found.logprobs, engine.score(asked), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxy.engines.base import (
+    AnswerReadings,
     Engine,
     Event,
     Finish,
@@ -126,6 +127,11 @@ class PairedEngine:
         progress: Callable[[int], None] | None = None,
     ) -> list[FloatArray]:
         raise AssertionError("the pair's answers are not scored")
+
+    def read(
+        self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Callable[[int], None] | None = None
+    ) -> AnswerReadings:
+        raise AssertionError("the pair's answers are not judged by reading")
 
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         raise AssertionError("neither of the pair is a judge")
