@@ -28,7 +28,7 @@ class Reading(PretendEngine):
         plans: Sequence[Plan] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[FloatArray]:
-        self.__dict__.setdefault("read", []).extend(zip(rollouts, plans or (), strict=True))
+        self.__dict__.setdefault("was_read", []).extend(zip(rollouts, plans or (), strict=True))
         return super().score(rollouts, plans, progress)
 
 
@@ -57,7 +57,7 @@ def test_measure_gains_then_the_place_that_steers_gains_most(extracted: PersonaV
 def test_measure_gains_then_the_bare_question_is_what_is_steered(extracted: PersonaVector) -> None:
     engine = Reading()
     measure(extracted, engine)
-    read = engine.read  # type: ignore[attr-defined]
+    read = engine.was_read  # type: ignore[attr-defined]
     assert len(read) == n_read(len(every_place(extracted, "positive")))
     with_system = ["system" in "".join(map(chr, rollout.prompt)) for rollout, _ in read]
     assert with_system == [False] * (len(read) - N_TEXTS) + [True] * N_TEXTS
