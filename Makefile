@@ -1,4 +1,4 @@
-# make serve   install what is missing into .venv and serve the demo models (PORT=9000 for another port)
+# make serve   install what is missing into .venv, and serve SmolLM2 and the demo models (PORT=9000 for another port)
 # make test    the tests (WORKERS=0 for one process)          make lint    ruff and mypy
 # make coverage   the tests, and how much of our code they run: apart, since on 3.11 they take half longer so
 # make docs    the manual, as a site in site/
@@ -12,7 +12,8 @@ WORKERS ?= 2
 VENV := .venv
 DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+SHOWN_PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+PIP := $(SHOWN_PIP) --quiet
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
 # A file's tests stay in one process, where they share what they load; tests/conftest.py says which files begin first.
@@ -69,8 +70,8 @@ $(VENV)/bin/python:
 
 # The stamps are older than pyproject.toml when something new may be needed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing persona-steering-proxy into $(VENV): a few minutes the first time ..."
-	@$(PIP) install --editable .
+	@echo "Installing persona-steering-proxy into $(VENV): a few minutes the first time, and 98 MB for a model after it ..."
+	@$(SHOWN_PIP) install --editable . # not quiet: minutes of silence look like a mistake
 	@touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json tests/ui/axe/package.json

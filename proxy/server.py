@@ -224,17 +224,28 @@ class Startup:
             self._on_hopeless()
 
     def _say_how_to_use(self, models: Sequence[ModelState]) -> None:
-        """By the first of them with the persona that delights most, else the first with any."""
+        """A steered question, by the first of them with the persona that delights most, else the first with any. Where
+        the very first has none, a plain question to that before it."""
         personas = {model.id: self._available.personas_of(model) for model in models}
         delightful = [id_ for id_, names in personas.items() if EXAMPLE_PERSONA in names]
-        steerable = [id_ for id_, names in personas.items() if names]
-        model = next(iter([*delightful, *steerable, *personas]))
-        body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": EXAMPLE_QUESTION}]}
-        if names := personas[model]:
-            persona = EXAMPLE_PERSONA if EXAMPLE_PERSONA in names else names[0]
-            body |= {"persona": persona, "coefficient": 1.0, "temperature": EXAMPLE_TEMPERATURE}
-        key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
+        steerable = next(iter([*delightful, *(id_ for id_, names in personas.items() if names)]), None)
+        first = next(iter(personas))
         _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
+        if not personas[first]:
+            self._say_request({"model": first})
+            if steerable is not None:
+                _say("  and steered:")
+        if steerable is not None:
+            names = personas[steerable]
+            persona = EXAMPLE_PERSONA if EXAMPLE_PERSONA in names else names[0]
+            self._say_request({"model": steerable, "persona": persona, "coefficient": 1.0})
+
+    def _say_request(self, asked: dict[str, object]) -> None:
+        body = asked | {
+            "temperature": EXAMPLE_TEMPERATURE,
+            "messages": [{"role": "user", "content": EXAMPLE_QUESTION}],
+        }
+        key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
         _say(
             f"  curl {self._url}/v1/chat/completions {key}-H 'Content-Type: application/json' "
             f"-d {shlex.quote(json.dumps(body))}"

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -220,10 +220,10 @@ def load_settings(
     config: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[str, object] | None = None,
-    models: Callable[[], list[ModelSettings]] = demo_models,
+    models: Sequence[ModelSettings] | None = None,
 ) -> Settings:
-    """The settings of one run. `flags` maps a setting's name to what the command line gave for it; `models` tells which
-    models there are where nothing else does.
+    """The settings of one run. `flags` maps a setting's name to what the command line gave for it; `models` are there
+    where nothing names any, by default the demo models.
 
     Relative folders mean: relative to the file they stand in, else to the working directory.
     Raises SetupError naming the file, variable or flag, the setting, and what is possible.
@@ -237,8 +237,8 @@ def load_settings(
     for name, value in (flags or {}).items():
         flag = "--" + name.removesuffix("s").replace("_", "-")
         merged |= _layer({name: value}, flag, Path.cwd(), text=True)
-    if "models" not in merged:
-        merged["models"] = models()
+    if models is not None:
+        merged.setdefault("models", models)
     settings = Settings(**merged)  # type: ignore[arg-type]  # each layer was checked on its own
     _check_together(settings)
     return settings

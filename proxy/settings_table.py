@@ -7,7 +7,7 @@ from proxy.settings import ModelSettings, Settings, fields_of, variable_of
 
 _IN_FILES_ONLY = ("judges",)
 _SHOWN_DEFAULTS = {
-    "models": "the demo models",
+    "models": "SmolLM2, and the demo models on demand",
     "vectors_dir": "`vectors` in the user's data folder",
     "traits_dir": "`traits` in the user's data folder",
     "jobs_dir": "`jobs` in the user's data folder",

@@ -201,6 +201,18 @@ def test_serve_when_models_are_on_demand_then_it_is_ready_at_once_and_says_when_
     assert process.output.count("curl ") == 1
 
 
+def test_serve_when_the_first_model_has_no_vectors_then_it_is_asked_plainly_and_another_steered(
+    processes: list[Process], tmp_path: Path
+) -> None:
+    save_vector(tmp_path / "vectors", "silly", "silly", "serious")
+    process = Process(tmp_path, "--port", "0", "--model", "plain=a/c", "--model", "fake=a/b")
+    processes.append(process)
+    process.read_until("and steered:")
+    output = process.read_until('"persona": "silly"')
+    bodies = [json.loads(shlex.split(line)[-1]) for line in output.splitlines() if "curl " in line]
+    assert [(body["model"], body.get("persona")) for body in bodies] == [("plain", None), ("fake", "silly")]
+
+
 def test_serve_when_all_that_loads_at_the_start_fails_then_those_on_demand_are_served(
     processes: list[Process], tmp_path: Path
 ) -> None:

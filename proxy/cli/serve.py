@@ -4,11 +4,13 @@ import argparse
 
 import msgspec
 
+from proxy.catalogue.known import FIRST
 from proxy.cli.common import MODEL, Commands, add_command, add_config, add_model_flags
-from proxy.settings import load_settings, override_models
+from proxy.errors import ProxyError
+from proxy.settings import ModelSettings, demo_models, load_settings, model_settings, override_models
 
 EXAMPLES = """examples:
-  persona-proxy serve                                       the demo models, on http://127.0.0.1:8000
+  persona-proxy serve                                       SmolLM2 and the demo models, on http://127.0.0.1:8000
   persona-proxy serve --model smollm2-135m-instruct         a known model, downloaded unless it is here
   persona-proxy serve --model Qwen/Qwen2.5-7B-Instruct      a model of the Hugging Face hub
   persona-proxy serve --model ./my-model --device cpu       a model in a folder
@@ -20,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_serve(commands: Commands) -> None:
     """Add `serve` to the command line."""
-    serve = add_command(commands, "serve", "serve models; without options the demo models", EXAMPLES)
+    serve = add_command(commands, "serve", "serve models; without options SmolLM2 and the demo models", EXAMPLES)
     help_ = "a known model (`persona-proxy models`), a hub name, a folder or a demo model; may be given several times"
     serve.add_argument("--model", action="append", metavar=MODEL, help=help_)
     add_model_flags(serve)
@@ -44,15 +46,28 @@ def add_settings(commands: Commands) -> None:
 
 def _serve(args: argparse.Namespace) -> None:
     given = {"host": args.host, "port": args.port, "models": args.model, "api_keys": args.api_key}
-    settings = load_settings(args.config, flags={name: value for name, value in given.items() if value is not None})
+    flags = {name: value for name, value in given.items() if value is not None}
+    unasked = _unasked_models()
+    settings = load_settings(args.config, flags=flags, models=unasked)
     models = override_models(settings.models, device=args.device, dtype=args.dtype)
     from proxy.catalogue.pull import fetch_missing
 
-    fetch_missing(models)
+    try:
+        fetch_missing(models)
+    except ProxyError as error:
+        if settings.models is not unasked or settings.default_model == FIRST:
+            raise
+        print(f"{error.message}\nServing the toy models alone; the next start tries again.", flush=True)
+        models = override_models(demo_models(), device=args.device, dtype=args.dtype)
     print("Starting ...", flush=True)
     from proxy.server import serve
 
     serve(msgspec.structs.replace(settings, models=models))
+
+
+def _unasked_models() -> list[ModelSettings]:
+    """What is served where nobody says what: a real model at once, and the toys when they are asked for."""
+    return [model_settings(FIRST), *(msgspec.structs.replace(model, load="demand") for model in demo_models())]
 
 
 def _settings(args: argparse.Namespace) -> None:

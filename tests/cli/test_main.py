@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 import proxy
@@ -12,11 +13,11 @@ from proxy.catalogue import pull
 from proxy.catalogue.known import KNOWN, KnownModel
 from proxy.cli import main as cli
 from proxy.engines.base import ModelInfo
-from proxy.errors import EngineFailure, SetupError
+from proxy.errors import EngineFailure, HubFailed, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.extraction import ExtractionParameters
 from proxy.jobs.kinds.vectors import Surroundings
-from proxy.settings import ModelSettings, Settings
+from proxy.settings import ModelSettings, Settings, demo_models
 from proxy.settings_table import describe_settings
 from tests.fakes import save_vector
 from tests.steering.pretend import PretendEngine
@@ -83,9 +84,38 @@ def test_settings_when_the_reader_leaves_early_then_no_traceback() -> None:
     assert done.stderr == ""
 
 
-def test_serve_when_given_nothing_then_the_defaults_are_served(served: list[Settings]) -> None:
+def test_serve_when_given_nothing_then_a_real_model_is_fetched_and_the_toys_are_there_on_demand(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    fetched: list[str] = []
+    monkeypatch.setattr(pull, "fetch", lambda model, folder: fetched.append(model.id))
+    assert cli.main(["serve"]) == 0
+    assert fetched == ["smollm2-135m-instruct"]
+    first, *toys = served[0].models
+    assert (first.id, first.load) == ("smollm2-135m-instruct", "start")
+    assert toys == [msgspec.structs.replace(model, load="demand") for model in demo_models()]
+    assert msgspec.structs.replace(served[0], models=demo_models()) == Settings()
+
+
+def test_serve_when_there_is_no_network_then_a_line_says_so_and_the_toys_are_served(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+    def fail(model: KnownModel, folder: Path) -> Path:
+        raise HubFailed(f"{model.id} can't be had: no network")
+
+    monkeypatch.setattr(pull, "fetch", fail)
     assert cli.main(["serve"]) == 0
     assert served == [Settings()]
+    said = "smollm2-135m-instruct can't be had: no network\nServing the toy models alone; the next start tries again.\n"
+    assert capsys.readouterr().out.startswith(said)
+    # Whoever asks for it gets it, or an error.
+    assert cli.main(["serve", "--model", "smollm2-135m-instruct"]) == 1
+    monkeypatch.setenv("PERSONA_PROXY_DEFAULT_MODEL", "smollm2-135m-instruct")
+    assert cli.main(["serve"]) == 1
+    assert len(served) == 1
 
 
 def test_serve_when_given_flags_then_they_reach_the_server(served: list[Settings], tmp_path: Path) -> None:
@@ -182,7 +212,7 @@ def test_main_when_a_command_fails_then_the_exit_code_says_how(
         raise error
 
     monkeypatch.setitem(sys.modules, "proxy.server", SimpleNamespace(serve=fail))
-    assert cli.main(["serve"]) == code
+    assert cli.main(["serve", "--model", "demo-qwen2"]) == code
 
 
 class Extraction:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from proxy.app import create_app
+from proxy.catalogue.known import FIRST
 from proxy.engines.registry import Registry
 from proxy.settings import Settings, demo_models
 from tests.docs.blocks import ROOT
@@ -29,8 +30,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("manual")
     folders = {name: folder / name for name in ("vectors_dir", "traits_dir", "jobs_dir", "transfers_dir")}
     qwen2, gpt_oss = (model for model in demo_models() if model.engine == "transformers")
+    # The manual's real model would have to be downloaded; what is typed for it is asked of a toy.
+    smollm2 = msgspec.structs.replace(qwen2, id=FIRST, load="demand")
     settings = Settings(
-        models=[qwen2, msgspec.structs.replace(gpt_oss, load="demand")],
+        models=[qwen2, msgspec.structs.replace(gpt_oss, load="demand"), smollm2],
         **{**folders, "vectors_dir": str(folders["vectors_dir"])},  # type: ignore[arg-type]
     )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PERSONA_PROXY_")}
