@@ -19,7 +19,10 @@ import pytest
 from tests.fakes import wait_until
 from vector_store import CONDITIONS, SPANS, VectorHeader, VectorStore
 
+pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minutes on a machine that is busy
+
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120
 REQUEST = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 2, "seed": 5}
 
 # The real command line, with fewer places to steer tried, so that a run takes seconds.
@@ -29,8 +32,12 @@ from proxy.cli import main as cli
 from proxy.steering import placement
 from proxy.steering import gain
 
-placement.N_QUESTIONS, placement.N_SAMPLES, placement.N_PLACES = 2, 1, 1
-gain.DOSES, gain.N_TEXTS, placement.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
+def smaller(module, **sizes):
+    assert all(hasattr(module, name) for name in sizes), sizes
+    vars(module).update(sizes)
+
+smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
+smaller(gain, DOSES=(0.5,), N_TEXTS=2)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", "--model", "demo-qwen2"]))
 """
 
@@ -57,7 +64,7 @@ class Server:
                 break
         found = re.search(r"http://\S+:\d+", output)
         assert found, self.popen.communicate()
-        self.client = httpx.Client(base_url=found[0], timeout=60)
+        self.client = httpx.Client(base_url=found[0], timeout=PATIENCE_S)
 
     def job(self, job_id: str) -> dict[str, Any]:
         details: dict[str, Any] = self.client.get(f"/api/jobs/{job_id}").json()
@@ -66,7 +73,7 @@ class Server:
     def end(self, number: int) -> int:
         self.client.close()
         self.popen.send_signal(number)
-        self.popen.communicate(timeout=20)
+        self.popen.communicate(timeout=PATIENCE_S)
         return self.popen.returncode
 
 
@@ -85,7 +92,7 @@ def test_extraction_when_the_server_is_killed_then_the_next_one_makes_the_same_v
     parts = tmp_path / "jobs" / "parts"
     servers.append(Server(tmp_path))
     job_id = servers[0].client.post("/api/vectors/generate", json=REQUEST).json()["id"]
-    wait_until(lambda: len(list(parts.glob("*/[!.]*"))) >= 7, 60)
+    wait_until(lambda: len(list(parts.glob("*/[!.]*"))) >= 7, PATIENCE_S)
     assert servers[0].job(job_id)["status"] == "running"
     assert servers[0].end(signal.SIGKILL) == -signal.SIGKILL
 
@@ -119,13 +126,13 @@ def test_wait_when_the_server_is_told_to_stop_then_503_at_once_and_the_job_is_na
         target=lambda: answers.append(server.client.post("/api/vectors/generate", json={**REQUEST, "wait": True}))
     )
     ask.start()
-    wait_until(lambda: httpx.get(f"{server.client.base_url}/api/jobs").json()["data"] != [], 10)
+    wait_until(lambda: httpx.get(f"{server.client.base_url}/api/jobs").json()["data"] != [], PATIENCE_S)
     (job,) = httpx.get(f"{server.client.base_url}/api/jobs").json()["data"]
     events: list[str] = []
-    with httpx.stream("GET", f"{server.client.base_url}/api/jobs/{job['id']}/events", timeout=60) as stream:
+    with httpx.stream("GET", f"{server.client.base_url}/api/jobs/{job['id']}/events", timeout=PATIENCE_S) as stream:
         server.popen.send_signal(signal.SIGTERM)
         events += [line for line in stream.iter_lines() if line.startswith("data: ")]
-    ask.join(20)
+    ask.join(PATIENCE_S)
     assert server.end(signal.SIGTERM) == 0
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "jobs_unavailable")
     assert job["id"] in answers[0].json()["error"]["message"]
