@@ -297,6 +297,17 @@ def save_vector(
     return VectorStore([folder]).save(vector)
 
 
+def settings_in(folder: Path, **options: Any) -> Settings:
+    """Default settings but for `options`, with every folder below `folder`."""
+    return Settings(
+        vectors_dir=str(folder / "vectors"),
+        traits_dir=folder / "traits",
+        jobs_dir=folder / "jobs",
+        transfers_dir=folder / "transfers",
+        **options,
+    )
+
+
 def model_settings(*ids: str) -> list[ModelSettings]:
     return [ModelSettings(id=id_, source=id_) for id_ in ids]
 

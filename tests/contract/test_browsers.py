@@ -11,14 +11,14 @@ from proxy.app import create_app
 from proxy.engines.registry import Registry
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, Settings
-from tests.fakes import FakeEngine, running, serving, wait_until
+from tests.fakes import FakeEngine, running, serving, settings_in, wait_until
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 
 
-@pytest.fixture
-def url(settings: Settings) -> Iterator[str]:
-    with serving(settings, FakeEngine()) as found:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(settings_in(tmp_path_factory.mktemp("server")), FakeEngine()) as found:
         yield found
 
 

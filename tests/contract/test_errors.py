@@ -14,7 +14,7 @@ from litestar.routes import HTTPRoute
 from proxy.app import create_app
 from proxy.engines.registry import Registry
 from proxy.settings import Settings
-from tests.fakes import FakeEngine, model_settings, running, serving
+from tests.fakes import FakeEngine, model_settings, running, serving, settings_in
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OWN = re.compile(r"/(v1|api|health|ready)\b")
@@ -91,14 +91,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @contextlib.contextmanager
 def asked(folder: Path, **options: Any) -> Iterator[httpx.Client]:
-    settings = Settings(
-        vectors_dir=str(folder / "vectors"),
-        traits_dir=folder / "traits",
-        jobs_dir=folder / "jobs",
-        transfers_dir=folder / "transfers",
-        **options,
-    )
-    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(settings_in(folder, **options), FakeEngine()) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 

@@ -21,7 +21,7 @@ from proxy.settings import ModelSettings, Settings
 from proxy.steering import gain, placement
 from proxy.steering.seeds import Purpose
 from proxy.steering.traits.trait import BUILTIN_FOLDER
-from tests.fakes import running, wait_until
+from tests.fakes import running, settings_in, wait_until
 from tests.steering.pretend import N_LAYERS, PretendEngine, PretendJudge, hidden_direction, made_for
 
 MODEL = "org/pretend"
@@ -103,6 +103,13 @@ def served(settings: Settings) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all the tests in which there is no job."""
+    with serving_pretend(settings_in(tmp_path_factory.mktemp("idle")), Gated()) as served:
+        yield served
+
+
 def test_generate_then_202_with_a_job_that_makes_the_vector(served: Served) -> None:
     begun = served.generate()
     assert begun.status_code == 202
@@ -174,11 +181,11 @@ def test_generate_when_the_same_is_under_way_then_it_is_that_job(served: Served)
     ],
 )
 def test_generate_when_wrong_then_the_field_is_named_and_there_is_no_job(
-    served: Served, fields: dict[str, Any], status: int, param: str
+    idle: Served, fields: dict[str, Any], status: int, param: str
 ) -> None:
-    answer = served.generate(**fields)
+    answer = idle.generate(**fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
-    assert served.client.get("/api/jobs").json() == {"data": [], "has_more": False}
+    assert idle.client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_generate_when_the_client_goes_away_then_the_job_goes_on(served: Served) -> None:
@@ -247,15 +254,15 @@ def test_server_when_it_stops_then_the_next_one_goes_on_with_the_job_where_it_wa
     assert list((settings.jobs_dir / "parts").iterdir()) == []
 
 
-def test_jobs_when_there_is_no_such_job_then_404(served: Served) -> None:
+def test_jobs_when_there_is_no_such_job_then_404(idle: Served) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
         for job_id in ("job-1", "..%2F..%2Fjobs.sqlite"):
-            answer = served.client.request(method, f"/api/jobs/{job_id}{path}")
+            answer = idle.client.request(method, f"/api/jobs/{job_id}{path}")
             assert answer.status_code == 404, (method, path, job_id)
 
 
-def test_jobs_when_the_status_is_unknown_then_400_that_says_what_is_possible(served: Served) -> None:
-    answer = served.client.get("/api/jobs", params={"status": "over"})
+def test_jobs_when_the_status_is_unknown_then_400_that_says_what_is_possible(idle: Served) -> None:
+    answer = idle.client.get("/api/jobs", params={"status": "over"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "status")
     assert "queued, running, done, failed, cancelled" in answer.json()["error"]["message"]
 

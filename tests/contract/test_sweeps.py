@@ -10,7 +10,7 @@ import pytest
 
 from proxy.settings import Settings
 from tests.contract.test_jobs import MODEL, Gated, Served, serving_pretend
-from tests.fakes import wait_until
+from tests.fakes import settings_in, wait_until
 from tests.steering.sweep.swept import PERFECT, placed
 from vector_store import VectorStore
 
@@ -26,6 +26,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def served(settings: Settings) -> Iterator[Served]:
     """With a vector that was placed and never swept."""
+    VectorStore([settings.vectors_dir]).save(placed(0.6))
+    with serving_pretend(settings, Gated()) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One for all the tests in which there is no job."""
+    settings = settings_in(tmp_path_factory.mktemp("idle"))
     VectorStore([settings.vectors_dir]).save(placed(0.6))
     with serving_pretend(settings, Gated()) as served:
         yield served
@@ -89,11 +98,11 @@ def test_sweep_when_coefficients_are_left_out_then_the_usual_ones(served: Served
     ],
 )
 def test_sweep_when_wrong_then_the_field_is_named_and_there_is_no_job(
-    served: Served, fields: dict[str, Any], status: int, param: str | None
+    idle: Served, fields: dict[str, Any], status: int, param: str | None
 ) -> None:
-    answer = sweep(served, **fields)
+    answer = sweep(idle, **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
-    assert served.client.get("/api/jobs").json() == {"data": [], "has_more": False}
+    assert idle.client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_sweep_when_a_poles_name_is_given_then_its_trait_is_named(served: Served) -> None:

@@ -16,7 +16,7 @@ from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
 from proxy.steering.traits.trait import load_traits
 from tests.contract.test_errors import check_shape
-from tests.fakes import FakeEngine, running, save_vector, serving, wait_until
+from tests.fakes import FakeEngine, running, save_vector, serving, settings_in, wait_until
 from tests.steering.traits.trait_writer import Writer, pairs
 
 MODEL = "org/pretend"
@@ -40,6 +40,14 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
     limited = msgspec.structs.replace(settings, max_traits=2)
     with serving(limited, FakeEngine()) as url, httpx.Client(base_url=url, timeout=10) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Settings]]:
+    """One server for all the tests in which no trait comes to be."""
+    settings = settings_in(tmp_path_factory.mktemp("empty"), max_traits=2)
+    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client, settings
 
 
 @contextmanager
@@ -95,8 +103,9 @@ def test_create_then_it_is_listed_shown_and_its_personas_are_known_at_once(
     ],
 )
 def test_create_when_wrong_then_the_field_is_named_and_nothing_is_kept(
-    client: httpx.Client, settings: Settings, fields: dict[str, Any], status: int, code: str, param: str | None
+    empty: tuple[httpx.Client, Settings], fields: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
+    client, settings = empty
     error = check_shape(client.post("/api/traits", json={**WRITTEN, **fields}), status)
     assert (error["code"], error["param"]) == (code, param), error
     assert not settings.traits_dir.exists()
@@ -207,8 +216,9 @@ def test_download_then_import_elsewhere_gives_the_same_trait_and_file(client: ht
     ],
 )
 def test_import_when_the_file_is_wrong_then_it_says_why(
-    client: httpx.Client, settings: Settings, content: bytes, status: int, said: str
+    empty: tuple[httpx.Client, Settings], content: bytes, status: int, said: str
 ) -> None:
+    client, settings = empty
     assert said in check_shape(client.post("/api/traits/import", content=content), status)["message"]
     assert not settings.traits_dir.exists()
 
@@ -255,8 +265,9 @@ def test_generate_when_descriptions_are_long_then_the_personas_are_called_after_
     ],
 )
 def test_generate_when_wrong_then_the_field_is_named_and_there_is_no_job(
-    client: httpx.Client, settings: Settings, fields: dict[str, Any], status: int, param: str | None
+    empty: tuple[httpx.Client, Settings], fields: dict[str, Any], status: int, param: str | None
 ) -> None:
+    client, settings = empty
     assert check_shape(generate(client, **fields), status)["param"] == param
     assert client.get("/api/jobs").json() == {"data": [], "has_more": False} and not settings.traits_dir.exists()
 

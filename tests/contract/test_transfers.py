@@ -1,6 +1,7 @@
 """Transfers over HTTP: fitted, applied and evaluated as jobs, listed, and refused where they can't be."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
 from proxy.steering import gain, placement
 from tests.contract.test_errors import check_shape
-from tests.fakes import running, wait_until
+from tests.fakes import running, settings_in, wait_until
 from tests.steering.pretend import PretendEngine, PretendJudge
 from tests.steering.transfer.planted import TRAITS, planted_store, planted_transfer
 from tests.steering.transfer.pretend_pair import PairedEngine, letter_model, word_model
@@ -26,6 +27,19 @@ REQUEST = {"source": "words", "target": "letters", "documents": 100}
 @pytest.fixture
 def client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
+    with serving_pair(settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One server for all the tests in which nothing is fitted."""
+    with serving_pair(settings_in(tmp_path_factory.mktemp("idle"))) as client:
+        yield client
+
+
+@contextmanager
+def serving_pair(settings: Settings) -> Iterator[httpx.Client]:
     engines: dict[str, PairedEngine] = {engine.id: engine for engine in (word_model(), letter_model())}
     engines["small"] = word_model(world="demo")
     registry = Registry([ModelSettings(id_, "a/b") for id_ in engines], load=lambda model, most: engines[model.id])
@@ -88,15 +102,31 @@ def test_fit_when_the_models_share_no_language_then_the_job_says_so(client: http
     ],
 )
 def test_fit_when_a_field_is_wrong_then_the_error_names_it(
-    client: httpx.Client, change: dict[str, Any], status: int, param: str
+    idle: httpx.Client, change: dict[str, Any], status: int, param: str
 ) -> None:
-    response = client.post("/api/transfers", json=REQUEST | change)
+    response = idle.post("/api/transfers", json=REQUEST | change)
     assert response.status_code == status and param in str(response.json()["error"]["param"])
 
 
 @pytest.fixture
 def target(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """Where only the target of a planted transfer is served, with the vectors of both models."""
+    with serving_target(settings, monkeypatch) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def idle_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One such server for all the tests in which there is no job."""
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        serving_target(settings_in(tmp_path_factory.mktemp("target")), monkeypatch) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def serving_target(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     monkeypatch.setattr("proxy.jobs.queue.TOLD_EVERY_S", 0.02)
     monkeypatch.setattr("proxy.steering.traits.trait.Traits.current", TRAITS)
     monkeypatch.setattr("proxy.jobs.kinds.vectors.default_kind", lambda info, trait: PretendJudge())
@@ -203,10 +233,10 @@ def test_evaluate_then_the_figures_are_the_answer_and_are_kept_beside_the_transf
     ],
 )
 def test_apply_and_evaluate_when_a_field_is_wrong_then_the_error_names_it_and_there_is_no_job(
-    target: httpx.Client, path: str, body: dict[str, Any], status: int, param: str
+    idle_target: httpx.Client, path: str, body: dict[str, Any], status: int, param: str
 ) -> None:
-    error = check_shape(target.post(f"/api/transfers/{path}", json=body), status)
-    assert param in str(error["param"]) and target.get("/api/jobs").json() == {"data": [], "has_more": False}
+    error = check_shape(idle_target.post(f"/api/transfers/{path}", json=body), status)
+    assert param in str(error["param"]) and idle_target.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
 def test_apply_when_the_source_has_no_vector_then_the_error_says_how_to_make_one(

@@ -1,39 +1,28 @@
 """No text ends the process: llama.cpp's std::regex runs out of stack over long runs, so it never sees them."""
 
-import json
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
-from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from proxy.engines.errors import Refusal
 from tests.engines.llama_cpp.models import LoadLlama
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
-import gguf  # noqa: E402
-
 from proxy.engines.gguf import word_cutting  # noqa: E402
-from proxy.engines.llama_cpp.model import LlamaModel  # noqa: E402
-from proxy.engines.llama_cpp.vocabulary import Vocabulary  # noqa: E402
+from tests.engines.llama_cpp.vocabularies import CHARACTERS, MARKERS, UNKNOWN, vocabulary  # noqa: E402
 
 MERGED = sorted({cutting.name for cutting in word_cutting._KNOWN.values()})
 OWN_CODE = ["gemma4", "gpt-2", "kimi-k2", "laguna", "llama-bpe", "qwen2", "qwen35", "smollm"]  # one for each
-UNKNOWN = ["default", "falcon", "bloom", "exaone-moe", "seed-coder"]
-MARKERS = {"<|end|>": gguf.TokenType.CONTROL, "<|call|>": gguf.TokenType.USER_DEFINED}
-CHARACTERS = "aBcD1 2\n\r\t-'s/é中\u0301ʰǅ.!😀\u00a0\u3000一ぬ("
-RUNS = ["-", "a", " ", "\n", "中", "aA", "1", "\u0301", "a-", "a b ", "'s", "\r\n", "😀"]
 # A stack of 256 KiB: what calls itself once a character has no chance.
 ATTACK = """
 import sys, threading
 from pathlib import Path
-from tests.engines.llama_cpp.test_long_runs import RUNS, UNKNOWN, vocabulary
+from tests.engines.llama_cpp.vocabularies import RUNS, UNKNOWN, vocabulary
 from proxy.engines.errors import Refusal
 
 def attack():
@@ -54,40 +43,6 @@ thread = threading.Thread(target=attack)
 thread.start()
 thread.join()
 """
-
-
-@cache
-def learnt() -> tuple[list[str], list[tuple[str, str]]]:
-    """Tokens and merges that reach across every kind of characters, so that each cut between words shows."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=1500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, max_token_length=6
-    )
-    random = Random(7)
-    tokenizer.train_from_iterator(("".join(random.choices(CHARACTERS, k=30)) for _ in range(2000)), trainer)
-    state = json.loads(tokenizer.to_str())["model"]
-    tokens = sorted(state["vocab"], key=state["vocab"].__getitem__)
-    return tokens, [(left, right) for left, right in state["merges"]]
-
-
-def vocabulary(folder: Path, pre_tokenizer: str) -> Vocabulary:
-    """A file's that cuts words so."""
-    file = folder / f"{pre_tokenizer}.gguf"
-    if not file.exists():
-        tokens, merges = learnt()
-        writer = gguf.GGUFWriter(file, "llama")
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(pre_tokenizer)
-        writer.add_token_list([*tokens, *MARKERS])
-        writer.add_token_types([*[gguf.TokenType.NORMAL] * len(tokens), *MARKERS.values()])
-        writer.add_token_merges([" ".join(pair) for pair in merges])
-        writer.add_eos_token_id(len(tokens))
-        writer.add_chat_template("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}")
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.close()
-    return Vocabulary(LlamaModel(file, vocabulary_only=True))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +66,7 @@ def test_ids_when_merged_without_llama_cpp_then_are_the_same(folder: Path, name:
     assert known._byte_pairs is not None
     pairs = known._byte_pairs
 
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=60)
     @given(st.lists(st.text(CHARACTERS, max_size=30) | st.sampled_from(sorted(MARKERS)) | st.text(max_size=10)))
     def check(parts: list[str]) -> None:
         text = "".join(parts).encode("utf-8", "replace").decode()
