@@ -4,7 +4,6 @@ A path names a model, a trait and perhaps a version. A model's id is one part of
 where three parts may mean either, a version that is there counts, then which of the two models is known.
 """
 
-from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -35,7 +34,6 @@ from proxy.routes.errors import declared
 from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
 from proxy.vectors import chosen, format_of, poles_of, side_of, take, use, versions
-from proxy.vectors_hub import pull, push
 from vector_store import SIDES, VectorHeader
 from vector_store.choice import Standing
 from vector_store.exchange import export_vector, suffix
@@ -196,6 +194,8 @@ async def push_vectors(request: Request[Any, Any, Any], data: Annotated[PushRequ
     store = services_of(request).store
 
     def pushed() -> Pushed:
+        from proxy.vectors_hub import push  # the hub's library is slow to start, and few need it
+
         ids = [data.id] if data.id is not None else [header.id for header in store.list(data.model, data.trait)]
         vectors = [store.get(id_) for id_ in ids]
         return Pushed(push(data.repo, vectors, private=data.private), ids)
@@ -213,7 +213,13 @@ async def push_vectors(request: Request[Any, Any, Any], data: Annotated[PushRequ
 )
 async def pull_vectors(request: Request[Any, Any, Any], data: Annotated[PullRequest, Body()]) -> Pulled:
     store = services_of(request).store
-    return Pulled(await anyio.to_thread.run_sync(partial(pull, data.repo, store, model=data.model, trait=data.trait)))
+
+    def pulled() -> Pulled:
+        from proxy.vectors_hub import pull
+
+        return Pulled(pull(data.repo, store, model=data.model, trait=data.trait))
+
+    return await anyio.to_thread.run_sync(pulled)
 
 
 def vector_details(services: Services, header: VectorHeader, standing: Standing | None) -> VectorDetails:
