@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-JUDGE_KINDS = ("rules", "likelihood", "model")  # what a judge may be, besides an endpoint or another model
+JUDGE_KINDS = ("rules", "likelihood", "reading", "model")  # what a judge may be, besides an endpoint or another model
 
 
 class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -134,6 +134,7 @@ def poles_of(header: VectorHeader) -> dict[str, PoleDetails]:
             choice.relative_dose,
             choice.measured_range,
             choice.score if header.scored else None,
+            choice.against,
         )
         for side, choice in header.poles.items()
     }

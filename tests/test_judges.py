@@ -41,7 +41,9 @@ def test_opened_then_a_kind_or_an_endpoint_or_the_model_itself(judges: Judges) -
 
 @pytest.mark.parametrize("name", ["bigger", "http://localhost:9/v1", "large@http://localhost:9/v1", ""])
 def test_check_when_the_operator_did_not_set_it_up_then_refused(name: str, judges: Judges) -> None:
-    with pytest.raises(InvalidRequest, match="possible: rules, likelihood, model, big, org/pretend, other") as caught:
+    with pytest.raises(
+        InvalidRequest, match="possible: rules, likelihood, reading, model, big, org/pretend, other"
+    ) as caught:
         judges.check(name)
     assert caught.value.param == "judge"
     with pytest.raises(InvalidRequest, match="there is no judge"), judges.opened(name, PretendEngine(), never):

@@ -21,6 +21,7 @@ Side = Literal["positive", "negative"]
 Condition = Literal["positive", "negative", "neutral"]
 Span = Literal["last_prompt", "response"]
 Positions = Literal["last_prompt", "response", "all"]
+Against = Literal["neutral", "opposite"]  # what a pole's direction is counted from
 Origin = Literal["native", "transferred", "imported"]
 
 SIDES: tuple[Side, Side] = ("positive", "negative")
@@ -58,6 +59,7 @@ class PoleChoice:
     `relative_dose`: norm of the addition over the median residual norm of `span` at `block`.
     `measured_range`: coefficients between which answers were found coherent; None where nobody measured.
     `score`: mean of trait x coherence, 0 to 1, at coefficient 1; None where nobody measured.
+    `against`: the direction is from there to the pole's mean: from the neutral mean, or the opposite pole's.
     """
 
     block: int
@@ -66,6 +68,7 @@ class PoleChoice:
     relative_dose: float
     measured_range: tuple[float, float] | None = None
     score: float | None = None
+    against: Against = "neutral"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,7 @@ class PlaceGain:
 
     `gain`: how much likelier it makes the pole's answers, as a share of what the pole's instruction adds to them; the
     most that is reached before ordinary answers lose more than the instruction adds. `relative_dose`: where it is.
+    `against`: as in PoleChoice.
     """
 
     side: Side
@@ -103,6 +107,7 @@ class PlaceGain:
     positions: Positions
     relative_dose: float
     gain: float
+    against: Against = "neutral"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,15 +218,21 @@ class PersonaVector(VectorHeader):
         return self.difference is None and self.origin != "transferred"
 
     def direction(self, side: Side, span: Span, block: int) -> FloatArray:
-        """float32[hidden_size], not normalised: the pole's mean minus the neutral mean, or the difference with the
-        side's sign, which is the same for every span. KeyError for a span that was not captured."""
+        """float32[hidden_size], not normalised: the pole's mean minus the one that the pole's choice names, which is
+        the neutral one before there is a choice; or the difference with the side's sign, which is the same for every
+        span. KeyError for a span that was not captured."""
         direction: FloatArray
         if self.difference is not None:
             direction = self.difference[block] if side == "positive" else -self.difference[block]
         else:
             means = self.means[span]
-            direction = means[side][block] - means["neutral"][block]
+            direction = means[side][block] - means[self.against(side)][block]
         return direction
+
+    def against(self, side: Side) -> Condition:
+        """Whose mean the pole's direction is counted from."""
+        choice = self.poles.get(side)
+        return opposite(side) if choice is not None and choice.against == "opposite" else "neutral"
 
 
 def _best(scores: Iterable[float]) -> float | None:

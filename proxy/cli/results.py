@@ -2,10 +2,45 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
+from proxy.engines.base import Engine
+from proxy.jobs.kinds.extraction import ExtractionParameters
+from proxy.steering.budget import LIMITED, BudgetName
+from proxy.steering.cost import cost_of, measure_speed
+from proxy.steering.judge import JudgeKind, default_kind
+from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import TransferInfo
 from vector_store import SIDES, SPANS, CurvePoint, PersonaVector, PoleChoice, Side
 
 WHERE = {"last_prompt": "the last prompt token", "response": "the response", "all": "every token"}
+
+
+def expected_line(engine: Engine, trait: Trait, asked: ExtractionParameters) -> str:
+    """How long an extraction may take by a short trial, which blocks for seconds; what its intervals will be; and where
+    it is long, what less would take."""
+    kind = asked.usual(default_kind(engine.info, trait)) if asked.judge is None else asked.judge
+    speed = measure_speed(engine, trait)
+
+    def about(budget: BudgetName, judge: JudgeKind) -> str:
+        options = msgspec.structs.replace(asked, budget=budget).options
+        return duration(cost_of(trait, engine.info.n_layers, judge, options, speed).seconds(speed))
+
+    line = f"{trait.id}: about {about(asked.budget, kind)}, budget {asked.budget}"
+    limited = asked.options.limited
+    if limited is not None:
+        return f"{line}; the curve's 95 % intervals will reach about {limited.interval} of 100 points to either side"
+    quicker = "reading" if kind == "likelihood" else kind
+    others = (f"--budget {name} about {about(name, quicker)}" for name in LIMITED)
+    return f"{line}, without a curve; with one: {', '.join(others)}"
+
+
+def duration(seconds: float) -> str:
+    """In words, rounded to what an estimate is good for."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * size:
+            return f"{round(seconds / size)} {unit}s"
+    return "a minute" if seconds > 45 else "less than a minute"
 
 
 def extracted_lines(vector: PersonaVector) -> Iterator[str]:

@@ -16,7 +16,9 @@ Coefficients = Annotated[list[Annotated[float, Meta(ge=-4, le=4)]], Meta(min_len
 class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which persona vector to make; see the command `extract`. `model_id` and `trait_id` are other names of `model` and
     `trait`. Without a model it is the default one. `judge`: who scores the answers, `rules`, `likelihood`, `model`, a
-    model's id or one of the server's `judges`. `wait`: answer when it is made, not at once."""
+    model's id or one of the server's `judges`. `budget`: how much is asked, `quick`, `standard` or, by default,
+    `thorough`; the first two measure the curve too, and take no `rollouts` and `questions`. `wait`: answer when it is
+    made, not at once."""
 
     model: str | None = None
     model_id: str | None = None
@@ -26,6 +28,7 @@ class GenerateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     questions: Questions | None = None
     seed: Seed | None = None
     judge: str | None = None
+    budget: Literal["quick", "standard", "thorough"] | None = None
     wait: bool = False
 
 

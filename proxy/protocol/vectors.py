@@ -8,7 +8,8 @@ from vector_store import JudgedBy, Sweep, Transferred
 
 
 class PoleDetails(msgspec.Struct):
-    """Where a pole is steered at coefficient 1; see the vector store's PoleChoice."""
+    """Where a pole is steered at coefficient 1, and from which mean its direction leads to the pole's; see the vector
+    store's PoleChoice."""
 
     block: int
     span: Literal["last_prompt", "response"]
@@ -16,6 +17,7 @@ class PoleDetails(msgspec.Struct):
     relative_dose: float
     measured_range: tuple[float, float] | None
     score: float | None
+    against: Literal["neutral", "opposite"]
 
 
 class VectorDetails(msgspec.Struct, kw_only=True):

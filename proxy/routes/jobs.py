@@ -13,7 +13,7 @@ from litestar.params import Body, FromPath, FromQuery, Parameter
 from litestar.types import ASGIApp
 from sse_starlette.sse import EventSourceResponse
 
-from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, ModelNotFound, NotFound
+from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, ModelNotFound, NotFound, SetupError
 from proxy.jobs.kinds.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.kinds.measuring import MEASURING, MeasuringParameters
 from proxy.jobs.kinds.vectors import Parameters
@@ -26,6 +26,8 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.vectors import fingerprint_of, vector_details
 from proxy.services import Services, services_of
+from proxy.steering import making
+from proxy.steering.budget import THOROUGH
 from proxy.steering.traits.trait import no_trait
 from proxy.vectors import versions
 
@@ -54,9 +56,13 @@ async def generate_vector(request: Request[Any, Any, Any], data: Annotated[Gener
     await check_trait(services, name)
     model = model_alone(services, _one_of(data.model, data.model_id, "model"))
     numbers = {"rollouts": data.rollouts, "questions": data.questions, "seed": data.seed}
+    try:
+        making.check_numbers(data.budget, data.rollouts, data.questions)
+    except SetupError as error:
+        raise InvalidRequest(error.message, param=error.message.partition(":")[0]) from None
     services.judges.check(data.judge)
     given = {key: value for key, value in numbers.items() if value is not None}
-    parameters = ExtractionParameters(trait=name, judge=data.judge, **given)
+    parameters = ExtractionParameters(trait=name, judge=data.judge, budget=data.budget or THOROUGH, **given)
     return await made(request, EXTRACTION, model, parameters, data.wait)
 
 

@@ -7,6 +7,8 @@ section 2, with the neutral condition added. Knows nothing of where the vector i
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,15 @@ TRAIT_SHOWN = 50.0  # above it the trait is shown, below it not; the filter of C
 JUDGING, READING = 0.25, 0.2  # an answer's judging, and reading its residuals, as shares of what making it takes
 MIN_KEPT = 8  # pairs, and neutral answers: fewer make a mean of noise
 METHOD = "mean residuals under positive, negative and no instruction; pairs that show the trait, coherent"
+
+
+class AskedRollout(NamedTuple):
+    """A rollout that is asked for: under which instruction pair, to which question, and which of several."""
+
+    condition: Condition
+    instruction: int
+    question: int
+    rollout: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,29 @@ def extract(
     where the judge could score too few.
     """
     texts = trait.questions_for(engine.info.world).extract[:questions]
-    samples = _roll_out(engine, trait, texts, rollouts, seed, work)
-    kept = _keep(samples, _judge(engine, samples, texts, trait, judge, work))
+    wanted = [
+        AskedRollout(condition, instruction, question, rollout)
+        for instruction in range(len(trait.instructions))
+        for question in range(len(texts))
+        for condition in CONDITIONS
+        for rollout in range(rollouts)
+    ]
+    samples = roll_out(engine, trait, texts, wanted, seed, work)
+    return vector_of(engine, trait, texts, samples, judge, work)
+
+
+def vector_of(
+    engine: Engine,
+    trait: Trait,
+    texts: Sequence[str],
+    samples: Sequence["TraitRollout"],
+    judge: Judge,
+    work: Work,
+    method: str = METHOD,
+) -> PersonaVector:
+    """The persona vector that rollouts to the questions `texts` make, less those that the judge throws out. Blocks.
+    SetupError where too few are left, and where the judge could score too few."""
+    kept = _keep(samples, _judge(samples, texts, trait, judge, work))
     _check_kept(samples, kept, trait, engine.info.id)
     stats = {condition: _capture(engine, trait, condition, kept[condition], work) for condition in CONDITIONS}
     # By question, not by answer: answers to one question are so alike that a direction would be tried on what it was
@@ -85,7 +117,7 @@ def extract(
         hidden_size=info.hidden_size,
         created="",
         software_version=proxy.__version__,
-        method=METHOD,
+        method=method,
         filters=Filters(
             min_coherence=MIN_COHERENCE_SCORE, positive_trait_above=TRAIT_SHOWN, negative_trait_below=TRAIT_SHOWN
         ),
@@ -178,37 +210,48 @@ def reading_label(trait: Trait, condition: Condition) -> str:
     return f"{trait.id}: reading residuals, {condition}"
 
 
-def _roll_out(
-    engine: Engine, trait: Trait, questions: Sequence[str], rollouts: int, seed: int, work: Work
+def roll_out(
+    engine: Engine,
+    trait: Trait,
+    questions: Sequence[str],
+    wanted: Sequence[AskedRollout],
+    seed: int,
+    work: Work,
+    *,
+    max_tokens: int = MAX_TOKENS,
+    temperature: float = 1.0,
 ) -> list[TraitRollout]:
-    wanted: list[tuple[Condition, int, int, int, list[int]]] = []
-    for instruction, pair in enumerate(trait.instructions):
-        systems: Mapping[Condition, str | None] = {
-            "positive": pair.positive,
-            "negative": pair.negative,
-            "neutral": None,
-        }
-        for number, question in enumerate(questions):
-            for condition, system in systems.items():
-                prompt = engine.render(messages(system, question))
-                wanted += [(condition, instruction, number, rollout, prompt) for rollout in range(rollouts)]
+    """The answers that are wanted, in order. At temperature 1 where nothing else is said, as in Chen et al. 2025,
+    section 2."""
+
+    @cache
+    def prompt(condition: Condition, instruction: int, question: int) -> list[int]:
+        system = None if condition == "neutral" else trait.instructions[instruction].side(condition)
+        return engine.render(messages(system, questions[question]))
+
+    # Rollouts of one prompt share a number, and differ by their sample.
+    numbers = {asked[:3]: number for number, asked in enumerate(dict.fromkeys(one[:3] for one in wanted))}
+    prompts = [prompt(*asked[:3]) for asked in wanted]
     generations = [
-        # At temperature 1 and several to each question, as in Chen et al. 2025, section 2.
         Generation(
-            prompt,
+            tokens,
             Sampling(
-                answer_tokens(engine, prompt, MAX_TOKENS),
-                seed=seed_of(seed, Purpose.EXTRACTING, index // rollouts, rollout),
+                answer_tokens(engine, tokens, max_tokens),
+                temperature=temperature,
+                seed=seed_of(seed, Purpose.EXTRACTING, numbers[asked[:3]], asked.rollout),
             ),
         )
-        for index, (_, _, _, rollout, prompt) in enumerate(wanted)
+        for asked, tokens in zip(wanted, prompts, strict=True)
     ]
     completions = work.answers("answers", answering_label(trait), engine, generations)
-    return [TraitRollout(*item, completion) for item, completion in zip(wanted, completions, strict=True)]
+    return [
+        TraitRollout(*asked, tokens, completion)
+        for asked, tokens, completion in zip(wanted, prompts, completions, strict=True)
+    ]
 
 
 def _judge(
-    engine: Engine, samples: Sequence[TraitRollout], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
+    samples: Sequence[TraitRollout], questions: Sequence[str], trait: Trait, judge: Judge, work: Work
 ) -> list[Score | None]:
     """A score for each rollout, in order; None where there is none. Instructed answers are judged for the positive
     pole, which the negative ones must lack; the others are ordinary answers, so what makes sense of the negative,

@@ -51,10 +51,19 @@ def texts_label(trait: Trait) -> str:
     return f"{trait.id}: answers to compare places by"
 
 
-def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[AnswerTexts]:
-    """The model's own answers to the first extract questions, the instruction pairs taken in turn, at temperature 1."""
+def make_texts(
+    engine: Engine,
+    trait: Trait,
+    seed: int,
+    work: Work,
+    *,
+    n_texts: int = N_TEXTS,
+    max_tokens: int = MAX_TOKENS,
+    temperature: float = 1.0,
+) -> list[AnswerTexts]:
+    """The model's own answers to the first extract questions, the instruction pairs taken in turn."""
     prompts: list[Mapping[Condition, list[int]]] = []
-    for number, question in enumerate(trait.questions_for(engine.info.world).extract[:N_TEXTS]):
+    for number, question in enumerate(trait.questions_for(engine.info.world).extract[:n_texts]):
         pair = trait.instructions[number % len(trait.instructions)]
         systems: Mapping[Condition, str | None] = {
             "positive": pair.positive,
@@ -65,7 +74,11 @@ def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Answ
     generations = [
         Generation(
             prompt,
-            Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, Purpose.COMPARING_PLACES, number)),
+            Sampling(
+                answer_tokens(engine, prompt, max_tokens),
+                temperature=temperature,
+                seed=seed_of(seed, Purpose.COMPARING_PLACES, number),
+            ),
         )
         for number, prompt in enumerate(by[c] for by in prompts for c in CONDITIONS)
     ]
@@ -73,15 +86,23 @@ def make_texts(engine: Engine, trait: Trait, seed: int, work: Work) -> list[Answ
     return [AnswerTexts(by, {condition: next(found).token_ids for condition in CONDITIONS}) for by in prompts]
 
 
-def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts]) -> list[PlaceGain]:
-    """What each place gains, in the order of `places`, as a share of what the pole's instruction adds. Blocks.
+def measure_gains(
+    trials: Trials,
+    places: Sequence[Place],
+    texts: Sequence[AnswerTexts],
+    doses: Sequence[float] | None = None,
+    what: str = EVERY_PLACE,
+) -> list[PlaceGain]:
+    """What each place gains, in the order of `places`, as a share of what the pole's instruction adds. Blocks. `what`
+    is being done, in words; `doses` rise, by default DOSES.
     SetupError where the instruction makes the pole's answers no likelier, which leaves nothing to compare with."""
+    doses = DOSES if doses is None else doses
     side, n = trials.side, len(texts)
-    plans = [trials.plan(place.trial(dose)) for place in places for dose in DOSES]
+    plans = [trials.plan(place.trial(dose)) for place in places for dose in doses]
     own, ordinary = ([text.read(condition, "neutral") for text in texts] for condition in (side, "neutral"))
     asked = [text.read(side, side) for text in texts]
     items = [(rollout, plan) for plan in (Plan(), *plans) for rollout in (*own, *ordinary)]
-    name, label = f"{side}-likelihoods", label_of(trials.trait, side, EVERY_PLACE)
+    name, label = f"{side}-{what.replace(' ', '-')}", label_of(trials.trait, side, what)
     items += [(rollout, Plan()) for rollout in asked]
     parts = trials.work.in_parts(name, label, items, _SUMS, lambda some: _likelihoods(trials.engine, some))
     sums = np.array([value for part in parts for value in part])
@@ -93,8 +114,8 @@ def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[Answe
     if instructed <= 0:
         pole, model_id = trials.trait.pole(side), trials.engine.info.id
         raise SetupError(f"the instructions for {pole!r} make no difference to how {model_id} answers")
-    shares = ((likelihoods[1:] - likelihoods[0]) / instructed).reshape(len(places), len(DOSES), 2)
-    found = [at_equal_damage(DOSES, of_place[:, 0], -of_place[:, 1]) for of_place in shares]
+    shares = ((likelihoods[1:] - likelihoods[0]) / instructed).reshape(len(places), len(doses), 2)
+    found = [at_equal_damage(doses, of_place[:, 0], -of_place[:, 1]) for of_place in shares]
     return [
         PlaceGain(side=side, **place._asdict(), relative_dose=dose, gain=gain)
         for place, (dose, gain) in zip(places, found, strict=True)

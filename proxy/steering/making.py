@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.engines.base import Engine
+from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
-from proxy.steering import extract, placement
-from proxy.steering.judge import Validated
+from proxy.steering import extract, judge, limited, placement
+from proxy.steering.budget import BUDGETS, THOROUGH, Budget, BudgetName
+from proxy.steering.judge import JudgeKind, Validated
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work, folder_parts
 from vector_store import PersonaVector, VectorStore
@@ -25,11 +26,13 @@ KEPT_S = 7 * 24 * 3600  # unfinished work nobody has gone on with for so long is
 @dataclass(frozen=True)
 class ExtractionOptions:
     """How a vector is made. `rollouts`: answers to each question under each instruction. `questions`: how many of the
-    20 extract questions are asked. The same `seed` makes the same vector, on the same machine."""
+    20 extract questions are asked. The same `seed` makes the same vector, on the same machine. A limited `budget` says
+    itself how much is asked."""
 
     rollouts: int = 10
     questions: int = N_QUESTIONS
     seed: int = 0
+    budget: BudgetName = THOROUGH
 
     def __post_init__(self) -> None:
         """SetupError where a number is out of range."""
@@ -39,6 +42,18 @@ class ExtractionOptions:
             raise SetupError(f"questions must be from 2 to {N_QUESTIONS}, not {self.questions}")
         if self.seed < 0:
             raise SetupError(f"the seed must not be negative, as {self.seed} is")
+
+    @property
+    def limited(self) -> Budget | None:
+        """The numbers of a limited budget; None where it is thorough."""
+        return BUDGETS.get(self.budget)
+
+
+def check_numbers(budget: str | None, rollouts: int | None, questions: int | None) -> None:
+    """SetupError where a limited budget stands beside numbers that it would not heed."""
+    for name, value in (("rollouts", rollouts), ("questions", questions)):
+        if budget in BUDGETS and value is not None:
+            raise SetupError(f"{name}: the budget {budget!r} says how many; possible: leave it out, or thorough")
 
 
 def prepare(store: VectorStore, parts_folder: Path) -> None:
@@ -67,6 +82,23 @@ def in_use(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
             f"--trait {trait.id}"
         )
     return vector
+
+
+def make_by_kind(
+    engine: Engine, trait: Trait, kind: JudgeKind, options: ExtractionOptions, work: Work
+) -> PersonaVector:
+    """The trait's vector, still to be saved, with the judge prepared first; within a limited budget with its curve.
+    Blocks for minutes. SetupError where the model or the judge can't be used."""
+    if options.limited is not None:
+        return limited.make_vector(engine, trait, kind, options.limited, options.seed, work)
+    return make_vector(engine, trait, judge.prepare(kind, engine, trait, seed=options.seed, work=work), options, work)
+
+
+def stages_by_kind(trait: Trait, info: ModelInfo, kind: JudgeKind, options: ExtractionOptions) -> dict[str, float]:
+    """What `make_by_kind` reports, in order, and about how much each is, in answers to be made."""
+    if options.limited is not None:
+        return limited.stages(trait, info, kind, options.limited)
+    return judge.stages(kind, trait) | stages(trait, info.n_layers, options)
 
 
 def make_vector(

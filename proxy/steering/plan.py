@@ -125,7 +125,8 @@ def _pushes(
             raise VectorUnavailable(f"persona: the vector for {name!r} is empty at block {block}", param="persona")
         neutral = float(vector.means[span]["neutral"][block] @ direction)
         if held and vector.knows_poles:
-            distance = size * float(np.linalg.norm(gap))
+            # A level is counted from the neutral mean, whatever the direction was counted from.
+            distance = size * float(vector.means[span][side][block] @ direction - neutral)
         else:
             distance = size * choice.relative_dose * norm * (1 if held else 1 / len(blocks))
         pushes.append(_Push(block, positions, direction, distance, neutral, norm))

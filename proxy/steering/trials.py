@@ -21,26 +21,27 @@ from proxy.steering.plan import build_plan
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
-from vector_store import CurvePoint, PersonaVector, PlaceGain, PoleChoice, Positions, Side, Span
+from vector_store import Against, CurvePoint, PersonaVector, PlaceGain, PoleChoice, Positions, Side, Span
 
 TEMPERATURE = 0.7
 
 
 class Place(NamedTuple):
-    """Where a direction is taken from, and where it is added."""
+    """Where a direction is taken from, where it is added, and what it is counted from."""
 
     block: int
     span: Span
     positions: Positions
+    against: Against = "neutral"
 
     @classmethod
     def of(cls, known: PoleChoice | PlaceGain) -> Self:
         """The place of a pole's choice or gain."""
-        return cls(known.block, known.span, known.positions)
+        return cls(known.block, known.span, known.positions, known.against)
 
     def trial(self, dose: float) -> "Trial":
         """Steering here at a relative dose."""
-        return Trial(PoleChoice(block=self.block, span=self.span, positions=self.positions, relative_dose=dose))
+        return Trial(PoleChoice(**self._asdict(), relative_dose=dose))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials of one pole, each of which is asked all of `questions`."""
+    """The trials of one pole, each of which is asked all of `questions`, for answers of at most `max_tokens`."""
 
     engine: Engine
     trait: Trait
@@ -104,6 +105,7 @@ class Trials:
     questions: Sequence[str]
     seed: int
     work: Work
+    max_tokens: int = MAX_TOKENS
 
     def measure(self, trials: Sequence[Trial], n_samples: int, what: str) -> list[Outcome]:
         """Each trial's answers to the questions, `n_samples` to each, all in one stream of batches, judged.
@@ -138,7 +140,7 @@ class Trials:
 
     def _generation(self, prompt: list[int], plan: Plan, question: int, sample: int) -> Generation:
         sampling = Sampling(
-            max_tokens=answer_tokens(self.engine, prompt, MAX_TOKENS),
+            max_tokens=answer_tokens(self.engine, prompt, self.max_tokens),
             temperature=TEMPERATURE,
             seed=seed_of(self.seed, Purpose.CHOOSING_PLACES, question, sample),
         )
@@ -197,6 +199,6 @@ def with_random_direction(vector: PersonaVector, side: Side, seed: int, number: 
         return dataclasses.replace(vector, difference=rows)
     means = {span: dict(conditions) for span, conditions in vector.means.items()}
     changed = means[choice.span][side].copy()
-    changed[choice.block] = means[choice.span]["neutral"][choice.block] + drawn
+    changed[choice.block] = means[choice.span][vector.against(side)][choice.block] + drawn
     means[choice.span][side] = changed
     return dataclasses.replace(vector, means=means)

@@ -207,4 +207,4 @@ def test_the_progress_line_says_what_is_done_and_how_far() -> None:
 @pytest.mark.parametrize("bad", [{"rollouts": 0}, {"questions": 1}, {"questions": 21}, {"seed": -1}])
 def test_options_out_of_range_are_named(bad: dict[str, int]) -> None:
     with pytest.raises(SetupError, match=next(iter(bad))):
-        ExtractionOptions(**bad)
+        ExtractionOptions(**bad)  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ import proxy
 from proxy.catalogue import pull
 from proxy.catalogue.known import KNOWN, KnownModel
 from proxy.cli import main as cli
-from proxy.engines.base import ModelInfo
 from proxy.errors import EngineFailure, HubFailed, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.extraction import ExtractionParameters
@@ -215,19 +214,16 @@ def test_main_when_a_command_fails_then_the_exit_code_says_how(
     assert cli.main(["serve", "--model", "demo-qwen2"]) == code
 
 
-class Extraction:
+class Extraction(PretendEngine):
     """Stands in for the model and for the work, and remembers what they were asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.model: ModelSettings | None = None
         self.asked: list[ExtractionParameters] = []
         self.around: Surroundings | None = None
         self.closed = False
         self.error: Exception | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        return PretendEngine().info
 
     def load(self, settings: ModelSettings, max_batch: int) -> "Extraction":
         self.model = settings

@@ -116,7 +116,8 @@ def test_generate_then_202_with_a_job_that_makes_the_vector(served: Served) -> N
     job = begun.json()
     assert set(job) == DETAILS and begun.headers["location"] == f"/api/jobs/{job['id']}"
     assert (job["kind"], job["model"], job["status"]) == ("extraction", MODEL, "queued")
-    assert job["parameters"] == {"trait": "silly", "rollouts": 2, "questions": 4, "seed": 0, "judge": None}
+    numbers = {"rollouts": 2, "questions": 4, "seed": 0, "budget": "thorough"}
+    assert job["parameters"] == {"trait": "silly", "judge": None, **numbers}
     served.engine.go.set()
     done = served.until(job["id"], "done")
     assert done["progress"]["fraction"] == 1.0 and done["error"] is None
@@ -146,9 +147,25 @@ def test_generate_when_given_the_other_names_then_they_mean_the_same(served: Ser
     names = {"model_id": MODEL, "trait_id": "silly", "seed": 3}
     job = served.client.post("/api/vectors/generate", json=names).json()
     assert job["model"] == MODEL
-    assert job["parameters"] == {"trait": "silly", "rollouts": 10, "questions": 20, "seed": 3, "judge": None}
+    assert job["parameters"] == {
+        "trait": "silly",
+        "rollouts": 10,
+        "questions": 20,
+        "seed": 3,
+        "budget": "thorough",
+        "judge": None,
+    }
     assert served.client.post("/api/vectors/generate", json={"trait": "silly"}).json()["model"] == MODEL
     assert served.generate(model_id=MODEL, trait_id="silly").status_code == 202
+
+
+def test_generate_when_a_budget_is_named_then_it_says_the_numbers_itself(served: Served) -> None:
+    job = served.client.post("/api/vectors/generate", json={"trait": "silly", "budget": "quick"}).json()
+    assert job["parameters"]["budget"] == "quick"
+    refused = served.generate(budget="quick", rollouts=3)
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "rollouts"
+    assert "possible: leave it out, or thorough" in refused.json()["error"]["message"]
+    assert served.generate(budget="hasty").status_code == 400
 
 
 def test_generate_when_a_judge_is_named_then_it_must_be_one_the_operator_allows(served: Served) -> None:
@@ -156,7 +173,7 @@ def test_generate_when_a_judge_is_named_then_it_must_be_one_the_operator_allows(
     assert job["parameters"]["judge"] == "likelihood" and served.generate().json()["id"] != job["id"]
     refused = served.generate(judge="http://elsewhere/v1")
     assert refused.status_code == 400 and refused.json()["error"]["param"] == "judge"
-    assert f"possible: rules, likelihood, model, {MODEL}" in refused.json()["error"]["message"]
+    assert f"possible: rules, likelihood, reading, model, {MODEL}" in refused.json()["error"]["message"]
 
 
 def test_generate_when_the_same_is_under_way_then_it_is_that_job(served: Served) -> None:

@@ -4,7 +4,8 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.jobs.kinds.base import Kind
 from proxy.jobs.kinds.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Questions, Rollouts, Seed
-from proxy.steering import judge, making
+from proxy.steering import making
+from proxy.steering.budget import THOROUGH, BudgetName
 from proxy.steering.judge import JudgeKind
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.traits.trait import Trait
@@ -15,32 +16,36 @@ EXTRACTION = "extraction"
 
 
 class ExtractionParameters(Parameters, frozen=True):
-    """How many answers an extraction asks for, to how many questions, and the seed of all."""
+    """How many answers an extraction asks for, to how many questions, and the seed of all; or within which budget, that
+    says the numbers itself."""
 
     rollouts: Rollouts = ExtractionOptions.rollouts
     questions: Questions = ExtractionOptions.questions
     seed: Seed = ExtractionOptions.seed
+    budget: BudgetName = THOROUGH
 
     @property
-    def work(self) -> ExtractionOptions:
+    def options(self) -> ExtractionOptions:
+        return ExtractionOptions(self.rollouts, self.questions, self.seed, self.budget)
+
+    @property
+    def work(self) -> object:
         """What the parts depend on. The command `extract` has the same, so that each goes on with the other's parts."""
-        return ExtractionOptions(self.rollouts, self.questions, self.seed)
+        return self.options, self.options.limited
+
+    def usual(self, kind: JudgeKind) -> JudgeKind:
+        """Who judges where `kind` does by default: within a budget, the linear reading rather than the likelihood
+        ratio, which takes several passes for its one."""
+        return "reading" if self.judge is None and kind == "likelihood" and self.options.limited else kind
 
 
 def extraction(around: Surroundings) -> Kind:
     """The kind of job that extracts a vector."""
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: ExtractionParameters, work: Work) -> PersonaVector:
-        judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
-        return making.make_vector(engine, trait, judged, asked.work, work)
+        return making.make_by_kind(engine, trait, asked.usual(kind), asked.options, work)
 
     def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: ExtractionParameters) -> dict[str, float]:
-        return judge.stages(kind, trait) | making.stages(trait, info.n_layers, asked.work)
+        return making.stages_by_kind(trait, info, asked.usual(kind), asked.options)
 
-    return vector_kind(
-        EXTRACTION,
-        ExtractionParameters,
-        stages,
-        make,
-        around,
-    )
+    return vector_kind(EXTRACTION, ExtractionParameters, stages, make, around)

@@ -99,9 +99,8 @@ class LikelihoodJudge:
         """One score for each answer, in order. Blocks. ValueError for an answer to be judged for another trait."""
         if any(answer.trait.id != self._trait.id for answer in answers):
             raise ValueError(f"a judge that was calibrated for {self._trait.id!r} can't judge another trait")
-        asked = list(dict.fromkeys((answer.question, answer.text) for answer in answers))
-        readings = dict(zip(asked, self._reader.read(asked), strict=True))
-        return [self._score(readings[answer.question, answer.text], answer.side) for answer in answers]
+        readings = self._reader.read([(answer.question, answer.text) for answer in answers])
+        return [self._score(reading, answer.side) for answer, reading in zip(answers, readings, strict=True)]
 
     def _score(self, reading: AnswerEvidence, side: Side) -> Score:
         shown = self._calibration.sides[side](ratios(reading, side)) if reading.n_tokens else 0.0

@@ -42,9 +42,16 @@ class EvidenceReader:
     def __init__(self, engine: Engine, pairs: Sequence[InstructionPair]) -> None:
         self._engine = engine
         self._instructions: list[str | None] = [None, *(pair.side(side) for side in SIDES for pair in pairs)]
+        self._known: dict[tuple[str, str], AnswerEvidence] = {}
 
     def read(self, asked: Sequence[tuple[str, str]]) -> list[AnswerEvidence]:
-        """The evidence of each question and answer, in order; all in one pass of the engine. Blocks."""
+        """The evidence of each question and answer, in order; of those that were never read before in one pass of the
+        engine. Blocks."""
+        new = [one for one in dict.fromkeys(asked) if one not in self._known]
+        self._known |= dict(zip(new, self._read(new), strict=True))
+        return [self._known[one] for one in asked]
+
+    def _read(self, asked: Sequence[tuple[str, str]]) -> list[AnswerEvidence]:
         prompts = {question: self._prompts(question) for question, _ in asked}
         answers = [(prompts[question], self._engine.encode(text)) for question, text in asked]
         rollouts = [
@@ -55,7 +62,7 @@ class EvidenceReader:
         ]
         means = iter([float(logprobs.mean()) for logprobs in self._engine.score(rollouts)])
         return [
-            _reading([next(means) for _ in mine], tokens, text) if tokens else EMPTY
+            evidence([next(means) for _ in mine], tokens, text) if tokens else EMPTY
             for (mine, tokens), (_, text) in zip(answers, asked, strict=True)
         ]
 
@@ -67,7 +74,9 @@ class EvidenceReader:
         ]
 
 
-def _reading(means: Sequence[float], tokens: Sequence[int], text: str) -> AnswerEvidence:
+def evidence(means: Sequence[float], tokens: Sequence[int], text: str) -> AnswerEvidence:
+    """The evidence of an answer from its mean log-probability under no instruction, under each of the positive and each
+    of the negative ones, and from its tokens, of which there is one at least."""
     positive, negative = np.split(np.array(means[1:]), 2)
     content = text.encode()
     return AnswerEvidence(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from proxy.engines.base import Engine, Generation, Sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
 from proxy.steering.seeds import Purpose, seed_of
-from proxy.steering.traits.trait import N_INSTRUCTIONS, Trait
+from proxy.steering.traits.trait import N_INSTRUCTIONS, N_QUESTIONS, Trait
 from proxy.steering.work import Work
 from vector_store import CONDITIONS, SIDES, Condition
 
@@ -28,6 +28,26 @@ class LabelledAnswer:
     text: str
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How answers to judge judges by are asked for: of at most `max_tokens`, at `temperature`. `held_out`: of how many
+    evaluate questions, each asked `times` for either pole, under the pairs from `first_held_out` on."""
+
+    max_tokens: int = MAX_TOKENS
+    temperature: float = 1.0
+    held_out: int = N_QUESTIONS
+    times: int = N_HELD_OUT
+    first_held_out: int = HELD_OUT_PAIRS.start
+
+    @property
+    def n_held_out(self) -> int:
+        """How many answers are held out."""
+        return self.held_out * self.times * len(SIDES)
+
+
+USUAL_ASKING = Asking()
+
+
 def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[LabelledAnswer]:
     """An answer to every extract question under each condition, the pairs taken in turn. Blocks."""
     questions = trait.questions_for(engine.info.world).extract
@@ -40,15 +60,18 @@ def calibration_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> 
     )
 
 
-def held_out_samples(engine: Engine, trait: Trait, seed: int, work: Work) -> list[LabelledAnswer]:
-    """Answers to every evaluate question for each pole, the held-out pairs taken in turn. Blocks."""
-    questions = trait.questions_for(engine.info.world).evaluate
+def held_out_samples(
+    engine: Engine, trait: Trait, seed: int, work: Work, asking: Asking = USUAL_ASKING
+) -> list[LabelledAnswer]:
+    """Answers to evaluate questions for each pole, the held-out pairs taken in turn. Blocks."""
+    questions = trait.questions_for(engine.info.world).evaluate[: asking.held_out]
+    pairs = range(asking.first_held_out, N_INSTRUCTIONS)
     wanted: list[tuple[Condition, int, str]] = [
-        (side, HELD_OUT_PAIRS[number % len(HELD_OUT_PAIRS)], question)
-        for (number, question), side in itertools.product(enumerate(questions * N_HELD_OUT), SIDES)
+        (side, pairs[number % len(pairs)], question)
+        for (number, question), side in itertools.product(enumerate(questions * asking.times), SIDES)
     ]
     return _samples(
-        engine, trait, wanted, seed, Purpose.VALIDATING_JUDGES, work, "judge-validation", held_out_label(trait)
+        engine, trait, wanted, seed, Purpose.VALIDATING_JUDGES, work, "judge-validation", held_out_label(trait), asking
     )
 
 
@@ -69,14 +92,18 @@ def _samples(
     work: Work,
     name: str,
     label: str,
+    asking: Asking = USUAL_ASKING,
 ) -> list[LabelledAnswer]:
-    """The answers to what is wanted, each a condition, an instruction pair and a question, at temperature 1, as in
-    extraction."""
+    """The answers to what is wanted, each a condition, an instruction pair and a question."""
     generations = []
     for number, (condition, pair, question) in enumerate(wanted):
         instruction = None if condition == "neutral" else trait.instructions[pair].side(condition)
         prompt = engine.render(messages(instruction, question))
-        sampling = Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, purpose, number))
+        sampling = Sampling(
+            answer_tokens(engine, prompt, asking.max_tokens),
+            temperature=asking.temperature,
+            seed=seed_of(seed, purpose, number),
+        )
         generations.append(Generation(prompt, sampling))
     completions = work.answers(name, label, engine, generations)
     return [

@@ -9,6 +9,16 @@ table, svg  a curve to look at
 """
 
 from proxy.steering.sweep.options import MAX_COEFFICIENTS, MAX_SWEPT_COEFFICIENT, SweepOptions, grid
-from proxy.steering.sweep.run import parts_key, stages, sweep
+from proxy.steering.sweep.run import curve_stages, measure_curve, parts_key, stages, sweep
 
-__all__ = ["MAX_SWEPT_COEFFICIENT", "MAX_COEFFICIENTS", "SweepOptions", "grid", "parts_key", "stages", "sweep"]
+__all__ = [
+    "MAX_COEFFICIENTS",
+    "MAX_SWEPT_COEFFICIENT",
+    "SweepOptions",
+    "curve_stages",
+    "grid",
+    "measure_curve",
+    "parts_key",
+    "stages",
+    "sweep",
+]

@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from proxy.engines.base import Engine, Generation, ModelInfo, Plan, Sampling
-from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.asking import answer_tokens, messages
 from proxy.steering.options import PlanOptions
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.plan import build_plan
@@ -46,10 +46,15 @@ def listed(options: SweepOptions) -> list[SweepCell]:
     controls += [Arm("prompt", side) for side in options.sides]
     return [
         SweepCell(arm, question, sample)
-        for question in range(2 * N_PLACEMENT_QUESTIONS)
+        for question in asked_questions(options)
         for sample in range(options.samples)
         for arm in (UNSTEERED, *steered, *(controls if question >= N_PLACEMENT_QUESTIONS else ()))
     ]
+
+
+def asked_questions(options: SweepOptions) -> list[int]:
+    """The evaluate questions that are asked: the first of those for choosing, then the first of those for reporting."""
+    return [half + number for half in (0, N_PLACEMENT_QUESTIONS) for number in range(options.questions)]
 
 
 def generations(
@@ -71,7 +76,7 @@ def generations(
     for arm, question, sample in asked:
         tokens = prompt(_instruction(trait, arm, question + sample), question)
         sampling = Sampling(
-            max_tokens=answer_tokens(engine, tokens, MAX_TOKENS),
+            max_tokens=answer_tokens(engine, tokens, options.max_tokens),
             temperature=TEMPERATURE,
             seed=seed_of(options.seed, Purpose.SWEEPING, question, sample),
         )

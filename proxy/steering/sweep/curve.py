@@ -1,12 +1,11 @@
 """From the scores of a sweep's answers to a pole's curve, in the coefficients its calibration makes of them. Pure."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from proxy.steering.judge import Score
-from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.statistics import measured, wrong_way, wrong_way_unsteered
 from proxy.steering.sweep.asked import UNSTEERED, Arm, SweepCell
 from proxy.steering.sweep.calibration import Level, reach, strength
@@ -16,19 +15,22 @@ CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are
 ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "prompt")
 
 
-def levels_of(scores: Iterable[tuple[SweepCell, Score | None, bool | None]], samples: int) -> dict[Arm, Level]:
-    """One pole's scores, and whether the fact is right, by arm: a row for each question and a column for each sample,
-    nan where nothing was asked, could be scored or is known."""
+def levels_of(
+    scores: Iterable[tuple[SweepCell, Score | None, bool | None]], questions: Sequence[int], samples: int
+) -> dict[Arm, Level]:
+    """One pole's scores, and whether the fact is right, by arm: a row for each of the questions, of which the first
+    half are for choosing, and a column for each sample, nan where nothing was asked, could be scored or is known."""
+    rows = {question: row for row, question in enumerate(questions)}
     levels: dict[Arm, Level] = {}
     for (arm, question, sample), score, right in scores:
         if arm not in levels:
-            tables = [np.full((2 * N_PLACEMENT_QUESTIONS, samples), np.nan) for _ in range(3)]
+            tables = [np.full((len(rows), samples), np.nan) for _ in range(3)]
             levels[arm] = Level(arm.coefficient, *tables)
         level = levels[arm]
         if score is not None:
-            level.trait[question, sample], level.coherence[question, sample] = score.trait, score.coherence
+            level.trait[rows[question], sample], level.coherence[rows[question], sample] = score.trait, score.coherence
         if right is not None:
-            level.correct[question, sample] = right
+            level.correct[rows[question], sample] = right
     return levels
 
 
@@ -39,10 +41,9 @@ def pole_curve(
 
     `truthful`: facts count, the pole does not ask for falsehood.
     """
-    choosing = {
-        arm: _rows(level, slice(N_PLACEMENT_QUESTIONS)) for arm, level in levels.items() if arm.kind in CHOSEN_BY
-    }
-    reporting = {arm: _rows(level, slice(N_PLACEMENT_QUESTIONS, None)) for arm, level in levels.items()}
+    half = len(levels[UNSTEERED].trait) // 2
+    choosing = {arm: _rows(level, slice(half)) for arm, level in levels.items() if arm.kind in CHOSEN_BY}
+    reporting = {arm: _rows(level, slice(half, None)) for arm, level in levels.items()}
     if judge.scored:
         factor, verdict = strength(_steered(choosing), choosing[UNSTEERED], truthful)
     else:

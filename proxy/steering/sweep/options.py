@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from proxy.errors import SetupError
+from proxy.steering.asking import MAX_TOKENS
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from vector_store import SIDES, Side
 
 MAX_SWEPT_COEFFICIENT = 4.0  # twice what a request may ask for: the strength may have been set too low by half
@@ -26,12 +28,15 @@ def grid(start: float, end: float, step: float) -> tuple[float, ...]:
 @dataclass(frozen=True)
 class SweepOptions:
     """What is swept. `coefficients`: of the trait's positive pole, below 0 of the other one; 0, which is no steering,
-    is always asked. `samples`: answers to each question. The same `seed` makes the same answers, on the same machine.
+    is always asked. `samples`: answers to each question, of at most `max_tokens`. `questions`: how many choose, and as
+    many report. The same `seed` makes the same answers, on the same machine.
     """
 
     coefficients: tuple[float, ...] = grid(-2.0, 2.0, 0.25)
     samples: int = 4
     seed: int = 0
+    questions: int = N_PLACEMENT_QUESTIONS
+    max_tokens: int = MAX_TOKENS
 
     def __post_init__(self) -> None:
         """SetupError where a number is out of range."""

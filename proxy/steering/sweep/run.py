@@ -14,8 +14,8 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering import judge
 from proxy.steering.extract import JUDGING
-from proxy.steering.judge import SCORES, Answer, JudgeKind
-from proxy.steering.sweep.asked import generations, listed
+from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
+from proxy.steering.sweep.asked import asked_questions, generations, listed
 from proxy.steering.sweep.curve import levels_of, pole_curve
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.traits.trait import Trait
@@ -31,7 +31,15 @@ def sweep(
     of its own. Blocks for minutes. SetupError for a vector of other weights, or one that was never placed, and where
     the judge can't judge."""
     _check(vector, options, engine.info)
-    judged = judge.prepare(kind, engine, trait, seed=options.seed, work=work)
+    return measure_curve(
+        engine, trait, vector, judge.prepare(kind, engine, trait, seed=options.seed, work=work), options, work
+    )
+
+
+def measure_curve(
+    engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, options: SweepOptions, work: Work
+) -> PersonaVector:
+    """The same of a vector of these weights whose swept poles are placed, by a judge that is there already."""
     asked = listed(options)
     questions = trait.questions_for(engine.info.world).evaluate
     completions = work.answers(
@@ -57,7 +65,7 @@ def sweep(
         of_side = [(asked[index], score, right[index]) for (owner, index), score in scores.items() if owner == side]
         poles[side], sweeps[side] = pole_curve(
             vector.poles[side],
-            levels_of(of_side, options.samples),
+            levels_of(of_side, asked_questions(options), options.samples),
             judged.record,
             truthful=world is not None and not world.wants_falsehood(trait.pole(side)),
             seed=options.seed,
@@ -76,10 +84,14 @@ def sweep(
 
 def stages(trait: Trait, kind: JudgeKind, options: SweepOptions) -> dict[str, float]:
     """What the work reports while it sweeps, in order, and about how much each is, in answers to be made."""
+    return judge.stages(kind, trait) | curve_stages(trait, options)
+
+
+def curve_stages(trait: Trait, options: SweepOptions) -> dict[str, float]:
+    """What `measure_curve` reports, as `stages` has it."""
     asked = listed(options)
     n_judged = sum(1 if item.arm.side else len(options.sides) for item in asked)
-    own = {sweeping_label(trait): len(asked), judging_label(trait): JUDGING * n_judged}
-    return judge.stages(kind, trait) | own
+    return {sweeping_label(trait): len(asked), judging_label(trait): JUDGING * n_judged}
 
 
 def parts_key(vector_id: str, options: SweepOptions) -> object:

@@ -110,7 +110,7 @@ def test_prepare_when_the_judge_can_not_judge_at_all_then_told_before_anything_i
     engine = PretendEngine()
     with pytest.raises(SetupError, match="counting can't judge"):
         prepare(Mute(), engine, trait, seed=0, work=WORK)
-    with pytest.raises(SetupError, match="no judge 'magic'; possible: rules, likelihood, model"):
+    with pytest.raises(SetupError, match="no judge 'magic'; possible: rules, likelihood, reading, model"):
         prepare("magic", engine, trait, seed=0, work=WORK)
     assert engine.started == []
 

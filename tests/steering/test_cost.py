@@ -1,0 +1,65 @@
+"""What a vector will cost is near to what it does cost, counted in tokens."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from proxy.engines.base import AnswerReadings, Event, FloatArray, Generation, Plan, Rollout, Run, Span, SpanStats
+from proxy.steering.budget import BUDGETS, BudgetName
+from proxy.steering.cost import cost_of, measure_speed
+from proxy.steering.limited import make_vector
+from proxy.steering.making import ExtractionOptions
+from tests.steering.pretend import N_LAYERS, WORK, PretendEngine, make_trait
+
+
+class Counting(PretendEngine):
+    """Counts the tokens of answers: those it made, and those it read."""
+
+    made = 0
+    read_again = 0
+
+    def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        self.made += 29  # ten words, nine spaces in between
+        return super().start(generation, on_event)
+
+    def capture(
+        self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Callable[[int], None] | None = None
+    ) -> dict[Span, SpanStats]:
+        self.read_again += sum(len(rollout.response) for rollout in rollouts)
+        return super().capture(rollouts, spans, progress)
+
+    def score(
+        self,
+        rollouts: Sequence[Rollout],
+        plans: Sequence[Plan] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[FloatArray]:
+        self.read_again += sum(len(rollout.response) for rollout in rollouts)
+        return super().score(rollouts, plans, progress)
+
+    def read(
+        self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Callable[[int], None] | None = None
+    ) -> AnswerReadings:
+        found = super().read(rollouts, blocks, progress)
+        self.read_again -= sum(len(rollout.response) for rollout in rollouts)  # it is made of a capture and a score
+        return found
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_cost_when_a_vector_is_made_within_a_budget_then_it_was_told_before(budget: BudgetName) -> None:
+    engine, options = Counting(0.8), ExtractionOptions(budget=budget)
+    speed = measure_speed(engine, make_trait())
+    expected = cost_of(make_trait(), N_LAYERS, "reading", options, speed)
+    engine.made = engine.read_again = 0
+    make_vector(engine, make_trait(), "reading", BUDGETS[budget], 3, WORK)
+    assert expected.made == pytest.approx(engine.made, rel=0.25)
+    assert expected.read > engine.read_again / 1.5
+
+
+def test_cost_when_the_budget_is_larger_then_it_is_higher() -> None:
+    speed = measure_speed(PretendEngine(), make_trait())
+    costs = [
+        cost_of(make_trait(), 30, "reading", ExtractionOptions(budget=budget), speed).seconds(speed)
+        for budget in ("quick", "standard", "thorough")
+    ]
+    assert costs == sorted(costs) and costs[0] < costs[1] / 1.5 and costs[1] < costs[2] / 5
