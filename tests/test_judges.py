@@ -67,7 +67,7 @@ def test_opened_when_the_job_is_cancelled_while_the_model_loads_then_nobody_wait
     loading = threading.Event()
 
     def load(settings: object, max_batch: int) -> FakeEngine:
-        loading.wait(10)
+        loading.wait(60)
         return FakeEngine("slow")
 
     registry = Registry(model_settings("slow"), load=load)

@@ -111,7 +111,7 @@ def hub() -> Iterator[Hub]:
     hub.released.set()
     hub.server.shutdown()
     hub.server.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
 def start(

@@ -90,7 +90,7 @@ def index() -> Iterator[Index]:
     yield index
     index.server.shutdown()
     index.server.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
 def code_knowing(before: str = "") -> str:

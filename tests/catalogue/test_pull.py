@@ -33,7 +33,7 @@ def test_pull_when_its_process_is_killed_then_the_next_one_goes_on(hub: Hub, tmp
     process = start(hub, tmp_path, "pull", f"{REPO}/{NAME}", "--out", str(tmp_path))
     wait_until(lambda: any(path.stat().st_size >= 20_000_000 for path in kept(tmp_path)), timeout_s=30)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     [part] = kept(tmp_path)
     had = part.stat().st_size
     code, out, err = pulled(hub, tmp_path)

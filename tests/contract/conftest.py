@@ -19,5 +19,5 @@ def client(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) -> Iter
     folder = tmp_path_factory.mktemp("server")
     save_vector(folder / "vectors", "silly", "silly", "serious")
     settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
-    with serving(settings, engine) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(settings, engine) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client

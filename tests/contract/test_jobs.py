@@ -82,7 +82,7 @@ class Served:
 def serving_pretend(settings: Settings, engine: Gated) -> Iterator[Served]:
     registry = Registry([ModelSettings(MODEL, "a/b")], load=lambda model, max_batch: engine)
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(60)
     with running(create_app(settings, registry)) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield Served(client, engine)
     registry.close()

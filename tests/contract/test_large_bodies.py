@@ -26,7 +26,7 @@ class CountingEngine(FakeEngine):
 
     def render(self, *args: Any, **more: Any) -> list[int]:
         self.begun += 1
-        self.go.wait(10)
+        self.go.wait(60)
         return super().render(*args, **more)
 
 

@@ -50,7 +50,7 @@ def serving_on_demand(settings: Settings, unload_after_s: float | None = None) -
     engines: list[FakeEngine] = []
 
     def load(model: ModelSettings, max_batch: int) -> Engine:
-        assert model.load == "start" or go.wait(10)
+        assert model.load == "start" or go.wait(60)
         if model.id == "broken":
             raise SetupError("its weights are missing")
         engines.append(FakeEngine(model.id, token_s=0.005))
@@ -63,10 +63,10 @@ def serving_on_demand(settings: Settings, unload_after_s: float | None = None) -
     ]
     registry = Registry(models, load=load)
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(60)
     app = create_app(msgspec.structs.replace(settings, models=models), registry)
     try:
-        with running(app) as url, httpx.Client(base_url=url, timeout=10) as client:
+        with running(app) as url, httpx.Client(base_url=url, timeout=60) as client:
             yield Served(client, app.state.services, go, engines)
             go.set()
     finally:

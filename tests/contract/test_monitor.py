@@ -25,7 +25,7 @@ def engine() -> FakeEngine:
 def client(settings: Settings, engine: FakeEngine) -> Iterator[httpx.Client]:
     save_vector(settings.vectors_dir, "silly", "silly", "serious", responses=True)
     save_vector(settings.vectors_dir, "superficial", "superficial", "deep", responses=True)
-    with serving(settings, engine) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(settings, engine) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 

@@ -38,7 +38,7 @@ WRITTEN: dict[str, Any] = {
 @pytest.fixture
 def client(settings: Settings) -> Iterator[httpx.Client]:
     limited = msgspec.structs.replace(settings, max_traits=2)
-    with serving(limited, FakeEngine()) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(limited, FakeEngine()) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -54,7 +54,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Clie
 def serving_writer(settings: Settings, engine: Writer) -> Iterator[httpx.Client]:
     registry = Registry([ModelSettings(MODEL, "a/b")], load=lambda model, max_batch: engine)
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(60)
     with running(create_app(settings, registry)) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
     registry.close()

@@ -44,7 +44,7 @@ def serving_pair(settings: Settings) -> Iterator[httpx.Client]:
     engines["small"] = word_model(world="demo")
     registry = Registry([ModelSettings(id_, "a/b") for id_ in engines], load=lambda model, most: engines[model.id])
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(60)
     with running(create_app(settings, registry)) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
     registry.close()
@@ -138,7 +138,7 @@ def serving_target(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Itera
     planted_store(Path(settings.vectors_dir))
     registry = Registry([ModelSettings("org/pretend", "a/b")], load=lambda model, most: PretendEngine())
     registry.start()
-    assert registry.wait(10)
+    assert registry.wait(60)
     with running(create_app(settings, registry)) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
     registry.close()

@@ -31,7 +31,7 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
     """Serves two models, the first of which has a vector."""
     save_vector(Path(settings.vectors_dir), "silly", "silly", "serious")
     limited = msgspec.structs.replace(settings, max_upload_bytes=20_000)
-    with serving(limited, FakeEngine(), FakeEngine(HUB)) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(limited, FakeEngine(), FakeEngine(HUB)) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -53,7 +53,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Cli
     folder = tmp_path_factory.mktemp("reader")
     id_ = save_vector(folder / "vectors", "silly", "silly", "serious")
     settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
-    with serving(settings, FakeEngine(), FakeEngine(HUB)) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(settings, FakeEngine(), FakeEngine(HUB)) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client, VectorStore([folder / "vectors"]).get(id_)
 
 
@@ -308,7 +308,7 @@ def test_uploads_when_many_at_once_then_each_is_a_version(client: httpx.Client, 
 def test_store_when_it_is_a_url_then_what_is_uploaded_is_used(settings: Settings, vector: PersonaVector) -> None:
     place = msgspec.structs.replace(settings, vectors_dir="memory://served/vectors")
     try:
-        with serving(place, FakeEngine()) as url, httpx.Client(base_url=url, timeout=10) as client:
+        with serving(place, FakeEngine()) as url, httpx.Client(base_url=url, timeout=60) as client:
             assert upload(client, encode(vector)).status_code == 200
             assert "[+1.00]" in chat(client, model="fake").text
             assert client.delete("/api/vectors/fake/silly").json() == {"deleted": [vector.id]}
@@ -324,7 +324,7 @@ def test_store_when_it_can_not_be_reached_then_503_in_the_one_shape(
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", fail)
     place = msgspec.structs.replace(settings, vectors_dir="memory://gone/vectors")
-    with serving(place, FakeEngine()) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(place, FakeEngine()) as url, httpx.Client(base_url=url, timeout=60) as client:
         for response in (client.get("/api/vectors"), chat(client, model="fake")):
             assert check_shape(response, 503)["code"] == "vectors_unavailable" and "secret" not in response.text
         assert chat(client, model="fake", persona="none").status_code == 200
@@ -355,7 +355,7 @@ def test_use_when_weights_are_served_under_another_id_then_their_vectors_are_fou
 ) -> None:
     first = save_vector(Path(settings.vectors_dir), "silly", "silly", "serious")
     mine = FakeEngine("mine", fingerprint=FINGERPRINT)
-    with serving(settings, mine) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with serving(settings, mine) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert "mine:silly" in [card["id"] for card in client.get("/v1/models").json()["data"]]
         assert chat(client, model="mine").json()["steering"]["vectors"][0]["id"] == first
         (shown,) = client.get(f"/api/vectors/mine/silly/{first}").json()["data"]

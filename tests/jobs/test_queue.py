@@ -187,7 +187,7 @@ async def test_cancel_when_the_model_is_loading_then_nobody_waits_for_it(
     go = threading.Event()
 
     def load(settings: ModelSettings, max_batch: int) -> Engine:
-        assert go.wait(10)
+        assert go.wait(60)
         return FakeEngine("slow")
 
     slow = Registry([ModelSettings("slow", "a/b", load="demand")], load=load)
@@ -313,7 +313,7 @@ async def test_stop_when_a_job_does_not_heed_then_the_server_stops_all_the_same(
     let_go = threading.Event()
 
     def run(engine: Engine, parameters: Size, task: Task) -> Done:
-        let_go.wait(10)
+        let_go.wait(60)
         return Done({}, lambda: None)
 
     queue = JobQueue(JobStore(tmp_path), registry, [Kind("work", Size, run)])
@@ -330,7 +330,7 @@ async def test_stop_when_a_job_is_done_before_it_heeds_then_it_is_done(registry:
     let_go = threading.Event()
 
     def run(engine: Engine, parameters: Size, task: Task) -> Done:
-        assert let_go.wait(10)
+        assert let_go.wait(60)
         return Done({"size": 1}, lambda: None)
 
     queue = JobQueue(JobStore(tmp_path), registry, [Kind("work", Size, run)])

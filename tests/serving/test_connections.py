@@ -81,7 +81,7 @@ def test_connection_when_the_answer_is_not_read_then_the_app_is_told_that_the_cl
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
     ):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert gone.wait(10)
+        assert gone.wait(60)
 
 
 def test_files_when_the_system_allows_more_then_the_limit_is_raised() -> None:

@@ -163,7 +163,7 @@ def test_add_when_two_at_once_want_a_name_then_one_gets_it(opened: Opened, monke
     write = write_new
 
     def write_together(path: Path, content: bytes) -> None:
-        together.wait(5)
+        together.wait(60)
         write(path, content)
 
     def tried(folder: TraitFolder, trait: Trait) -> str:
