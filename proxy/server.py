@@ -230,7 +230,7 @@ class Startup:
         delightful = [id_ for id_, names in personas.items() if EXAMPLE_PERSONA in names]
         steerable = next(iter([*delightful, *(id_ for id_, names in personas.items() if names)]), None)
         first = next(iter(personas))
-        _say(f"Ready at {self._url}/v1 (stop with Ctrl-C). Try:")
+        _say(f"Ready at {self._url}/v1, with a page at {self._url}/ (stop with Ctrl-C). Try:")
         if not personas[first]:
             self._say_request({"model": first})
             if steerable is not None:

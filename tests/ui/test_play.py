@@ -1,16 +1,22 @@
 """Play, driven as a person would: a question answered side by side, by mouse and by keyboard."""
 
+import dataclasses
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from proxy.app import create_app
+from proxy.engines.registry import Registry
 from proxy.settings import Settings
-from tests.fakes import FakeEngine, save_vector, serving
+from tests.fakes import FakeEngine, fake_registry, model_settings, running, save_vector, serving
 from tests.ui.conftest import Watched
+from vector_store import JudgedBy, Sweep, SweepPoint, VectorStore
 
 Open = Callable[..., Watched]
 SECONDS = 30_000  # in milliseconds: machines that run tests are busy
@@ -30,6 +36,36 @@ def text(column: Locator) -> str:
     return column.locator(".answer").last.inner_text()
 
 
+def save_swept(folder: Path) -> None:
+    """A vector whose positive pole falls apart at 1.75."""
+    store = VectorStore([folder])
+    vector = store.get(save_vector(folder, "silly", "silly", "serious", responses=True))
+    judge = JudgedBy(name="a judge", auroc=1.0, n=80, scored=True)
+    point = SweepPoint(
+        kind="steered",
+        coefficient=1.0,
+        relative_dose=0.5,
+        trait=None,
+        coherence=None,
+        wrong_way=None,
+        correct=None,
+        score=None,
+        n=4,
+    )
+    sweep = Sweep(
+        points=[point],
+        chosen_on=[point],
+        judge=judge,
+        coherent_to=1.5,
+        collapse=1.75,
+        factor=None,
+        verdict="",
+        seed=0,
+    )
+    store.delete(vector.model_id, vector.trait, vector.id)
+    store.save(dataclasses.replace(vector, id="", created="2025-01-02T00:00:00Z", sweeps={"positive": sweep}))
+
+
 @pytest.fixture
 def page(demo_server: str, open_page: Open) -> Page:
     return open_page(f"{demo_server}/").page
@@ -43,7 +79,7 @@ def engine() -> FakeEngine:
 @pytest.fixture(scope="module")
 def fake_server(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("fake")
-    save_vector(folder / "vectors", "silly", "silly", "serious", responses=True)
+    save_swept(folder / "vectors")
     settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
     with serving(settings, engine) as url:
         yield url
@@ -58,7 +94,9 @@ def test_first_view_when_opened_then_three_strengths_answer_and_differ(
     expect(serious).to_contain_text("serious 1")
     expect(plain).to_contain_text("Not steered")
     expect(silly).to_contain_text("Within what was measured")
-    assert re.search(r"Dose\s+[0-9.]+\s+Projection on silly\s+[0-9.]+\s+Tokens/s\s+\d+", silly.inner_text())
+    assert re.search(
+        r"Dose\s+[0-9.]+\s+Projection\s+silly [0-9.]+\s+serious −?[0-9.]+\s+Tokens/s\s+\d+", silly.inner_text()
+    )
     assert silly.locator(".token.towards").count() and "probability" not in silly.inner_text()
     accessible(page)
     shot(page, "play-answered")
@@ -88,7 +126,7 @@ def test_persona_and_colours_when_changed_then_all_columns_follow(page: Page) ->
     page.wait_for_timeout(700)
     first, *_ = columns(page, 3)
     expect(first.get_by_role("slider")).to_have_attribute("aria-label", "superficial: strength")
-    page.get_by_role("checkbox", name="Colour by projection").uncheck()
+    page.get_by_label("Colour tokens by").select_option("nothing")
     expect(page.locator(".token.towards, .token.away")).to_have_count(0)
     expect(page.locator(".legend")).to_have_count(0)
     page.wait_for_url(re.compile("colour=off"))
@@ -102,7 +140,9 @@ def test_token_when_reached_by_keyboard_then_its_projection_and_alternatives_and
     page.keyboard.press("ArrowRight")
     inspector = silly.locator(".inspector")
     expect(inspector).to_contain_text("token 2 of")
-    expect(inspector).to_contain_text(re.compile(r"projection on silly −?[0-9.]+ · probability [<0-9.]+"))
+    expect(inspector).to_contain_text(
+        re.compile(r"projection on silly −?[0-9.]+, serious −?[0-9.]+ · probability [<0-9.]+")
+    )
     assert inspector.locator("tbody tr").count() == 5
     inspector.get_by_role("button", name="Fork with").nth(1).click()
     forked = columns(page, 4)[3]
@@ -279,6 +319,69 @@ def test_model_when_without_vectors_then_it_answers_and_says_what_is_missing(
         page = open_page(url).page
         columns(page, 1)
         expect(page.get_by_text("fake has no persona vector yet.")).to_be_visible()
+
+
+def test_strength_when_beyond_what_was_measured_then_said_and_the_range_is_shaded(
+    fake_server: str, open_page: Open
+) -> None:
+    page = open_page(f"{fake_server}/#/play?c=silly:1.8").page
+    [column] = columns(page, 1)
+    expect(column).to_contain_text("Beyond what was measured")
+    expect(column).to_contain_text("measured −1.5 to 1.5, falls apart at 1.75")
+    track = column.locator(".strength-track")
+    assert track.evaluate(
+        "(track) => [track.style.getPropertyValue('--low'), track.style.getPropertyValue('--high')]"
+    ) == [
+        "12.5%",
+        "87.5%",
+    ]
+    assert column.locator(".collapse").evaluate("(mark) => mark.style.left") == "93.75%"
+
+
+def test_model_when_it_still_loads_then_the_page_says_so_and_answers_when_it_is_there(
+    settings: Settings, open_page: Open
+) -> None:
+    engine, loaded = FakeEngine(), threading.Event()
+
+    def load(*_: object) -> FakeEngine:
+        loaded.wait(60)
+        return engine
+
+    registry = Registry(model_settings("fake"), load=load)
+    registry.start()
+    try:
+        with running(create_app(settings, registry)) as url:
+            page = open_page(url).page
+            expect(page.get_by_text("Loading fake …")).to_be_visible()
+            expect(page.get_by_text("fake is being loaded; it answers as soon as it is ready.")).to_be_visible()
+            page.get_by_label("Question", exact=True).fill("typed meanwhile")
+            loaded.set()
+            columns(page, 1)
+            expect(page.get_by_label("Question", exact=True)).to_have_value("typed meanwhile")
+    finally:
+        loaded.set()
+        registry.close()
+
+
+def test_page_when_behind_a_path_prefix_then_it_works(settings: Settings, open_page: Open) -> None:
+    registry = fake_registry(FakeEngine())
+    app = create_app(settings, registry)
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        """What nginx does by `location /persona/ { proxy_pass http://server/; }`."""
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/persona")
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await app(scope, receive, send)
+
+    try:
+        with running(proxy) as url:
+            page = open_page(f"{url}/persona/").page
+            columns(page, 1)
+            page.goto(f"{url}/persona/visualization")
+            expect(page.get_by_role("heading", level=1)).to_have_text("Thermostat")
+    finally:
+        registry.close()
 
 
 def test_play_when_on_a_phone_then_nothing_is_wider_than_it(

@@ -3,9 +3,9 @@ import { Button, Notice, NumberField, SelectField, TextField } from "../componen
 import { html, useEffect, useRef } from "../html.js";
 import { address, connection, modelOf, models, role, traits } from "../store.js";
 import { Legend } from "./play/answer.js";
-import { Column, again, atOption } from "./play/column.js";
+import { again, atOption, Column, Meanings } from "./play/column.js";
 import { answerAll, stopAll } from "./play/run.js";
-import { addColumn, asked, begin, choices, choosePersona, coloured, columns, model, modelIn, options, persona, question } from "./play/state.js";
+import { addColumn, asked, begin, choices, choosePersona, colour, columns, model, modelIn, options, oppositeOf, persona, question } from "./play/state.js";
 
 let begunFor = null; // the address that stands in the columns
 
@@ -79,12 +79,14 @@ function Bar() {
     options.value = { ...options.value, [name]: value };
   };
   const personas = choices(model.value).map(({ name, opposite }) => [name, opposite ? `${name} / ${opposite}` : name]);
+  const poles = [persona.value, columns.value[0] && oppositeOf(columns.value[0], persona.value)].filter(Boolean);
+  const colours = [["own", "the pole steered to"], ...poles, ["off", "nothing"]];
   const failed = columns.value.some((col) => atOption(col.error.value?.param));
   return html`
     <div class="bar">
       <${SelectField} label="Model" value=${model.value} options=${models.value.map(({ id }) => id)} onChange=${pickModel} />
       ${personas.length > 0 && html`<${SelectField} label="Persona" value=${persona.value} options=${personas} onChange=${pick} />`}
-      <label class="check"><input type="checkbox" checked=${coloured.value} onChange=${({ target }) => (coloured.value = target.checked)} /> Colour by projection</label>
+      ${personas.length > 0 && html`<${SelectField} label="Colour tokens by" value=${colour.value} options=${colours} onChange=${(value) => (colour.value = value)} />`}
       <${AddColumn} />
       <details class="settings" open=${failed || undefined}>
         <summary>Settings</summary>
@@ -96,7 +98,7 @@ function Bar() {
         </div>
       </details>
     </div>
-    ${coloured.value && persona.value && html`<${Legend} pole=${persona.value} />`}
+    ${colour.value !== "off" && persona.value && html`<${Legend} pole=${colour.value === "own" ? "" : colour.value} />`}
   `;
 }
 
@@ -134,5 +136,6 @@ function Columns() {
   return html`
     ${bare && html`<${Notice}>${model.value} has no persona vector yet. ${traits.value.length > 0 && html`<a href="#/traits">Make one</a>`}</${Notice}>`}
     <div class="columns">${columns.value.map((col) => html`<${Column} key=${col.id} col=${col} />`)}</div>
+    <${Meanings} />
   `;
 }

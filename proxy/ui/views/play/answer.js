@@ -7,26 +7,25 @@ import { percent, signed, visible } from "./words.js";
 const BLOCK = 40; // tokens that are drawn as one, so that a long answer need not be drawn anew for each
 const MOST = 2; // projections beyond are coloured alike
 
-function styled({ projection }, coloured) {
-  if (!coloured || projection == null) return { class: "token" };
-  const amount = Math.min(Math.abs(projection) / MOST, 1);
-  return { class: `token ${projection < 0 ? "away" : "towards"}`, style: { "--amount": amount } };
+function styled(value) {
+  if (value == null) return {};
+  return { name: value < 0 ? "away" : "towards", style: { "--amount": Math.min(Math.abs(value) / MOST, 1) } };
 }
 
-function Block({ tokens, from, chosen, coloured }) {
+function Block({ tokens, from, chosen, by }) {
   // Tokens get their projections late: the block is drawn anew when it has more tokens or more projections.
   const known = tokens.filter(({ projection }) => projection != null).length;
   return useMemo(
     () => tokens.map((token, i) => {
-      const { class: name, style } = styled(token, coloured);
-      return html`<span key=${i} data-i=${from + i} class=${from + i === chosen ? `${name} chosen` : name} style=${style}>${token.text}</span>`;
+      const { name = "", style } = styled(token.projection?.[by]);
+      return html`<span key=${i} data-i=${from + i} class=${`token ${name} ${from + i === chosen ? "chosen" : ""}`} style=${style}>${token.text}</span>`;
     }),
-    [tokens.length, known, tokens[0], chosen, coloured],
+    [tokens.length, known, tokens[0], chosen, by],
   );
 }
 
-/** `pole` is what the projection was read on. */
-export function Answer({ message, pole, coloured, onFork }) {
+/** `poles` are those that projections were read on, `by` the one that colours, or null. */
+export function Answer({ message, poles, by, onFork }) {
   const [chosen, setChosen] = useState(null);
   const [under, setUnder] = useState(null);
   const frame = useRef(null);
@@ -57,23 +56,23 @@ export function Answer({ message, pole, coloured, onFork }) {
   return html`
     <div class="answer-frame">
       <div class="answer" dir="auto" ref=${frame} tabindex="0" role="group" aria-label="Answer. Arrow keys go from token to token." onMouseOver=${hover} onMouseLeave=${() => setUnder(null)} onClick=${choose} onKeyDown=${move}>
-        ${starts.map((from) => html`<${Block} key=${from} tokens=${tokens.slice(from, from + BLOCK)} from=${from} coloured=${coloured} chosen=${chosen >= from && chosen < from + BLOCK ? chosen : null} />`)}
+        ${starts.map((from) => html`<${Block} key=${from} tokens=${tokens.slice(from, from + BLOCK)} from=${from} by=${by} chosen=${chosen >= from && chosen < from + BLOCK ? chosen : null} />`)}
       </div>
-      ${pointed && html`<div class="tip" aria-hidden="true" style=${{ left: `${under.left}px`, top: `${under.top}px` }}>${told(pointed, pole)}</div>`}
-      <div aria-live="polite">${chosen != null && tokens[chosen] && html`<${Inspector} tokens=${tokens} index=${chosen} pole=${pole} onFork=${onFork} onClose=${() => setChosen(null)} />`}</div>
+      ${pointed && html`<div class="tip" aria-hidden="true" style=${{ left: `max(0px, min(${under.left}px, 100% - 24rem))`, top: `${under.top}px` }}>${told(pointed, poles)}</div>`}
+      <div aria-live="polite">${chosen != null && tokens[chosen] && html`<${Inspector} tokens=${tokens} index=${chosen} poles=${poles} onFork=${onFork} onClose=${() => setChosen(null)} />`}</div>
     </div>
   `;
 }
 
-function told({ projection, logprob }, pole) {
+function told({ projection, logprob }, poles) {
   const parts = [];
-  if (pole) parts.push(projection == null ? "projection not read" : `projection on ${pole} ${signed(projection)}`);
+  if (poles.length) parts.push(projection ? `projection on ${poles.filter((pole) => pole in projection).map((pole) => `${pole} ${signed(projection[pole])}`).join(", ")}` : "projection not read");
   if (logprob != null) parts.push(`probability ${percent(logprob)}`);
   return parts.join(" · ");
 }
 
 /** One token, and what might have stood there: any of it can begin another answer. */
-function Inspector({ tokens, index, pole, onFork, onClose }) {
+function Inspector({ tokens, index, poles, onFork, onClose }) {
   const token = tokens[index];
   const before = tokens.slice(0, index).map(({ text }) => text).join("");
   const top = token.inParts ? [] : token.top ?? [];
@@ -83,7 +82,7 @@ function Inspector({ tokens, index, pole, onFork, onClose }) {
         <span><code>${visible(token.text)}</code> <span class="muted">token ${index + 1} of ${tokens.length}</span></span>
         <${Button} kind="quiet" label="Close" onClick=${onClose}>×</${Button}>
       </div>
-      <p class="number">${told(token, pole) || "Nothing was read for this token."}</p>
+      <p class="number">${told(token, poles) || "Nothing was read for this token."}</p>
       ${top.length > 0 && html`
         <table>
           <caption class="visually-hidden">What might have stood here</caption>
@@ -102,15 +101,15 @@ function Inspector({ tokens, index, pole, onFork, onClose }) {
   `;
 }
 
-/** What the colours mean. */
+/** What the colours mean; `pole` is "" where each column has its own. */
 export function Legend({ pole }) {
-  const marks = [[-2, `−2`], [-1, "−1"], [0, "0 neutral mean"], [1, `1 ${pole}’s mean`], [2, "2"]];
+  const marks = [[-2, "−2"], [-1, "−1"], [0, "0 neutral mean"], [1, pole ? `1 ${pole}’s own mean` : "1 that pole’s own mean"], [2, "2"]];
   return html`
     <dl class="legend">
-      <dt>Projection on ${pole}</dt>
+      <dt>Projection on ${pole || "the pole steered to"}</dt>
       ${marks.map(([value, text]) => {
-        const { class: name, style } = styled({ projection: value }, true);
-        return html`<dd key=${value}><span class=${name.replace("token", "swatch")} style=${style}></span>${text}</dd>`;
+        const { name, style } = styled(value);
+        return html`<dd key=${value}><span class=${`swatch ${name}`} style=${style}></span>${text}</dd>`;
       })}
     </dl>
   `;

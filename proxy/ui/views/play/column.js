@@ -2,13 +2,13 @@
 import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
 import { Strength } from "../../components/strength.js";
 import { html, useState } from "../../html.js";
-import { modelOf, models, personasOf } from "../../store.js";
+import { modelOf, models } from "../../store.js";
 import { Answer } from "./answer.js";
 import { CopyAs } from "./copy_as.js";
 import { measuredFor } from "./measured.js";
 import { answer, requestOf, stop } from "./run.js";
-import { addColumn, asked, choices, coloured, columns, modelIn, poleOf, removeColumn, unanswered } from "./state.js";
-import { otherwise, place, signed, title, verdict } from "./words.js";
+import { addColumn, asked, choices, colour, colouredBy, columns, modelIn, oppositeOf, polesOf, removeColumn, unanswered } from "./state.js";
+import { otherwise, signed, title, verdict } from "./words.js";
 
 const SETTLE_MS = 350; // a slider that rests so long has been moved
 const SEEDS = 1_000_000;
@@ -33,7 +33,7 @@ export function Column({ col }) {
   const status = modelOf(modelIn(col))?.status;
   const talk = col.talk.value;
   const last = talk.at(-1);
-  const opposite = (name) => personasOf(modelIn(col)).find((other) => other.name === name)?.opposite;
+  const opposite = (name) => oppositeOf(col, name);
   return html`
     <section class="column panel" aria-labelledby=${id} aria-busy=${running ? "true" : "false"}>
       <header class="column-head">
@@ -50,14 +50,13 @@ export function Column({ col }) {
         <${Failure} col=${col} />
       </div>
       <${Actions} col=${col} running=${running} last=${last} onEdit=${() => setEditing(talk.length - 1)} />
-      <${Figures} message=${talk.findLast(({ role }) => role === "assistant")} pole=${poleOf(col)} running=${running} />
+      <${Figures} message=${talk.findLast(({ role }) => role === "assistant")} poles=${polesOf(col)} running=${running} />
     </section>
   `;
 }
 
 /** Sliders, and what else makes the column what it is. */
 function Who({ col }) {
-  const known = personasOf(modelIn(col));
   const change = (personas) => {
     col.personas.value = personas;
     soon(col);
@@ -71,7 +70,7 @@ function Who({ col }) {
   };
   return html`
     ${Object.entries(col.personas.value).map(([name, value], i, all) => html`
-      <${Strength} key=${name} name=${name} value=${value} opposite=${known.find((other) => other.name === name)?.opposite}
+      <${Strength} key=${name} name=${name} value=${value} opposite=${oppositeOf(col, name)}
         ...${measuredFor(modelIn(col), name)} error=${errorOf(col, name, i)}
         onInput=${(number) => change({ ...col.personas.value, [name]: number })}
         onRemove=${all.length > 1 && (() => change(without(name)))} />`)}
@@ -108,7 +107,7 @@ function Message({ col, message, index, pending, editing, onEdit }) {
   return html`
     ${message.reasoning && html`<details class="reasoning"><summary>Reasoning</summary><div dir="auto">${message.reasoning}</div></details>`}
     ${message.content
-      ? html`<${Answer} message=${message} pole=${poleOf(col)} coloured=${coloured.value} onFork=${(text) => fork(col, index, text)} />`
+      ? html`<${Answer} message=${message} poles=${polesOf(col)} by=${colour.value === "off" ? null : colouredBy(col)} onFork=${(text) => fork(col, index, text)} />`
       : pending && html`<p class="muted waiting">…</p>`}
     ${message.complete && html`<p class="muted waiting">Complete: the model adds nothing to it.</p>`}
     ${message.finish === "length" && !pending && html`<p class="muted waiting">Cut at its length; Continue goes on.</p>`}
@@ -177,19 +176,34 @@ function Actions({ col, running, last, onEdit }) {
 }
 
 /** What was done, in figures and in words. */
-function Figures({ message, pole, running }) {
+function Figures({ message, poles, running }) {
   const report = message?.report;
-  const projection = report?.projection?.[pole];
+  const read = poles.filter((pole) => report?.projection?.[pole] != null);
   const said = verdict(report);
-  const figures = [
-    ["Dose", report ? signed(report.relative_dose) : "–", "what was added, in median norms of the model's own activations"],
-    [pole ? `Projection on ${pole}` : "Projection", projection == null ? "–" : signed(projection), `0 is neutral, 1 is ${pole}'s own mean: ${place(projection, pole)}`],
-    ["Tokens/s", message?.rate ? String(Math.round(message.rate)) : "–", "as they arrived here"],
-  ];
+  const projections = read.map((pole) => html`<span key=${pole}><span class="muted">${pole}</span> ${signed(report.projection[pole])}</span> `);
   return html`
     <div class="figures">
-      <dl>${figures.map(([name, value, meaning]) => html`<div key=${name} title=${meaning}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <dl>
+        <div><dt>Dose</dt><dd>${report ? signed(report.relative_dose) : "–"}</dd></div>
+        <div><dt>Projection</dt><dd>${read.length ? projections : "–"}</dd></div>
+        <div><dt>Tokens/s</dt><dd>${message?.rate ? Math.round(message.rate) : "–"}</dd></div>
+      </dl>
       <p class=${`verdict ${said?.kind ?? ""}`}>${said?.text ?? (running ? "Answering …" : "Not asked yet.")}</p>
     </div>
+  `;
+}
+
+/** What the figures mean, for all columns at once. */
+export function Meanings() {
+  return html`
+    <details class="meanings">
+      <summary>What the figures mean</summary>
+      <dl>
+        <dt>Strength</dt><dd>The coefficient of a persona: 0 is off, below 0 is the opposite pole. The shaded part of the slider was measured to hold together; a red mark is where answers fell apart.</dd>
+        <dt>Dose</dt><dd>How much is added inside the model, as a multiple of the median norm of its own activations there.</dd>
+        <dt>Projection</dt><dd>How far the answer's text lies towards a pole, as the model without steering sees it: 0 is its neutral mean, 1 the pole's own mean.</dd>
+        <dt>Tokens/s</dt><dd>As they arrived in this page, with all columns at work.</dd>
+      </dl>
+    </details>
   `;
 }

@@ -2,7 +2,7 @@
 // are shown.
 import { ApiError, events } from "../../api.js";
 import { announce } from "../../store.js";
-import { columns, modelIn, options, poleOf } from "./state.js";
+import { columns, modelIn, options, polesOf } from "./state.js";
 
 const ALTERNATIVES = 5;
 const LOOK_AHEAD = 8; // tokens that the trace may leave out
@@ -26,8 +26,8 @@ export function requestOf(col, talk = col.talk.value) {
 /** The same with what the page shows besides: tokens, alternatives, projections. */
 function watched(col, talk) {
   const body = requestOf(col, talk);
-  const pole = poleOf(col);
-  const looked = pole ? { trace: true, projection: [pole] } : {};
+  const poles = polesOf(col);
+  const looked = poles.length ? { trace: true, projection: poles } : {};
   return { ...body, stream: true, stream_options: { include_usage: true }, logprobs: true, top_logprobs: ALTERNATIVES, steering: { ...body.steering, ...looked } };
 }
 
@@ -147,12 +147,11 @@ function pieces(content, logprobs) {
 /** Gives tokens their projections: the trace has the same tokens, some unseen ones between, and comes a token later. */
 function place(trace, tokens, reader) {
   for (const { token, projection } of trace) {
-    const [value] = Object.values(projection);
     for (let ahead = 0; ahead < LOOK_AHEAD; ahead += 1) {
       const found = tokens[reader.cursor + ahead];
       if (!found) break;
       if (token && found.text.trim() === token.trim()) {
-        found.projection = value;
+        found.projection = projection; // by pole
         reader.cursor += ahead + 1;
         break;
       }

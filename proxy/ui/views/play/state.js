@@ -15,7 +15,8 @@ export const persona = signal("");
 export const question = signal("");
 export const columns = signal([]);
 export const options = signal({ temperature: 0.7, seed: 1, max_tokens: 200 });
-export const coloured = signal(true);
+/** What tokens are coloured by: "own" for the pole a column is steered to, a pole's name, or "off". */
+export const colour = signal("own");
 
 let lastId = 0;
 
@@ -33,8 +34,18 @@ export const modelIn = (col) => col.of.value || model.value;
 export const unanswered = (talk) => talk.slice(0, talk.findLastIndex(({ role }) => role === "user") + 1);
 export const asked = (text) => ({ role: "user", content: text });
 
-/** What the projection is read on, and the colour: the trait's pole chosen for all columns. */
-export const poleOf = (col) => Object.keys(col.personas.value)[0] ?? persona.value;
+export const oppositeOf = (col, name) => personasOf(modelIn(col)).find((other) => other.name === name)?.opposite;
+
+/** The poles that projections are read on in a column, that it is steered to first: of its first persona, or of the one
+ * chosen for all. */
+export function polesOf(col) {
+  const [name = persona.value, strength = 0] = Object.entries(col.personas.value)[0] ?? [];
+  const both = [name, oppositeOf(col, name)].filter(Boolean);
+  return strength < 0 ? both.reverse() : both;
+}
+
+/** The pole a column's tokens are coloured by. */
+export const colouredBy = (col) => (polesOf(col).includes(colour.value) ? colour.value : polesOf(col)[0]);
 
 export function addColumn(given, after = null) {
   const added = column(given);
@@ -74,14 +85,15 @@ export function begin() {
   for (const col of columns.peek()) col.running.peek()?.abort();
   const known = models.peek();
   const wanted = params.get("model");
-  const first = known.find(({ personas }) => personas?.length) ?? known[0];
+  const steerable = known.filter(({ personas }) => personas?.length);
+  const first = steerable.find(({ status }) => status === "ready") ?? steerable[0] ?? known[0];
   model.value = wanted || first?.id || "";
   const given = params.getAll("c").map(columnFrom);
   const names = choices(model.value).map(({ name }) => name);
   const fallback = names.includes(FAVOURITE) ? FAVOURITE : names[0];
   persona.value = params.get("persona") || Object.keys(given.find(({ personas }) => Object.keys(personas).length)?.personas ?? {})[0] || fallback || "";
   question.value = params.get("ask") ?? QUESTIONS[modelOf(model.value)?.world ?? "other"] ?? QUESTIONS.other;
-  coloured.value = params.get("colour") !== "off";
+  colour.value = params.get("colour") ?? "own";
   const numbers = Object.entries(NUMBERS).filter(([, short]) => params.has(short));
   options.value = { ...options.value, ...Object.fromEntries(numbers.map(([name, short]) => [name, Number(params.get(short))])) };
   const strengths = persona.value ? STRENGTHS.map((strength) => ({ personas: { [persona.value]: strength } })) : [{}];
@@ -117,7 +129,7 @@ function told() {
   const params = [["model", model.value], ["ask", question.value]];
   if (persona.value) params.push(["persona", persona.value]);
   for (const [name, short] of Object.entries(NUMBERS)) if (options.value[name] != null) params.push([short, options.value[name]]);
-  if (!coloured.value) params.push(["colour", "off"]);
+  if (colour.value !== "own") params.push(["colour", colour.value]);
   for (const col of columns.value) {
     const pairs = Object.entries(col.personas.value).map(([name, strength]) => `${name}:${strength}`).join(",");
     const own = [["by", col.by.value === "vector" ? "" : col.by.value], ["seed", col.seed.value ?? ""], ["model", col.of.value]];

@@ -40,11 +40,3 @@ export function percent(logprob) {
 
 /** A token so that it can be seen: blanks and line ends have signs. */
 export const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ | $/g, "␣") || "nothing";
-
-/** Where a projection lies, in words. */
-export function place(value, pole) {
-  if (value == null) return "not read";
-  if (value >= 0.75) return `at ${pole}'s mean or beyond`;
-  if (value >= 0.25) return `on the way to ${pole}`;
-  return value > -0.25 ? "about neutral" : `away from ${pole}`;
-}
