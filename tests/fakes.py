@@ -12,7 +12,7 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,7 @@ class FakeEngine:
         self.token_s = token_s
         self.knows_tools = knows_tools
         self.generations: list[Generation] = []
+        self.options: Mapping[str, Any] | None = None  # of the last conversation rendered
         self.largest_batch = 0
         self.running: list[FakeRun] = []
         self._wake = threading.Condition()
@@ -114,8 +115,14 @@ class FakeEngine:
         return list(f"\0{reasoning}\0".encode()) if begun else [], list(content.encode())
 
     def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        reasoning_effort: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
+        self.options = options
         last = messages[-1]["content"]
         if last == "!refuse":
             raise Refusal("the template refuses this conversation", "prompt")

@@ -4,7 +4,7 @@ Knows nothing of HTTP, personas or vectors.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,11 @@ from proxy.protocol.chat import ChatMessage, ToolCall, ToolOffer
 
 MAX_DEPTH = 64  # of JSON in calls and tools; templates go through it by calling themselves
 # Templates know three; "none" is sent to every model by clients that want no reasoning for titles and the like.
+_RESERVED = frozenset(
+    ("messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding")
+    + ("continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs")
+    + ("return_assistant_tokens_mask", "bos_token", "eos_token", "pad_token", "unk_token")
+)
 _EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 
 
@@ -39,6 +44,8 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
                 for number, call in enumerate(message.tool_calls)
             ]
             functions |= {call.id: call.function.name for call in message.tool_calls}
+        if reasoning := message.reasoning_content or message.reasoning:
+            entry["reasoning_content"] = reasoning
         if message.role == "tool":
             entry |= _answered(message.tool_call_id, functions, f"{field}.tool_call_id")
         entry["content"] = "" if message.content is None and message.tool_calls else _text(message, field)
@@ -128,6 +135,18 @@ def _too_deep(field: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: it is nested too deeply; possible: up to {MAX_DEPTH} levels", param=field)
 
 
+def template_options(reasoning_effort: str | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What else chat templates get to see. InvalidRequest names a word that is not for clients to set."""
+    for name in kwargs:
+        if name in _RESERVED:
+            field = f"chat_template_kwargs.{name}"
+            raise InvalidRequest(f"{field} is not a client's to set; possible: enable_thinking and others", param=field)
+    if reasoning_effort is None:
+        return dict(kwargs)
+    effort = _EFFORTS.get(reasoning_effort, reasoning_effort)
+    return {"reasoning_effort": effort, "enable_thinking": reasoning_effort != "none", **kwargs}
+
+
 def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
     """The functions as chat templates take them. Some fail where description or parameters are missing. InvalidRequest
     names what is nested too deeply."""
@@ -147,20 +166,18 @@ def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
 
 
 def render(
-    engine: Engine, messages: Sequence[Message], reasoning_effort: str | None, tools: Sequence[Tool]
+    engine: Engine, messages: Sequence[Message], tools: Sequence[Tool], options: Mapping[str, Any] | None = None
 ) -> list[int]:
     """The prompt's token ids. InvalidRequest when the template refuses the conversation, or does not know of tools:
     then the prompt is the same without them, and the model would never learn of them."""
-    if reasoning_effort is not None:
-        reasoning_effort = _EFFORTS.get(reasoning_effort, reasoning_effort)
-    prompt = engine.render(messages, reasoning_effort=reasoning_effort, tools=tools or None)
-    if tools and prompt == engine.render(messages, reasoning_effort=reasoning_effort):
+    prompt = engine.render(messages, tools=tools or None, options=options)
+    if tools and prompt == engine.render(messages, options=options):
         raise InvalidRequest(
             f"tools: the chat template of {engine.info.id} has no place for tools; leave them out", param="tools"
         )
     if any("tool_calls" in message for message in messages):
         other = [_with_other_names(message) for message in messages]
-        if prompt == engine.render(other, reasoning_effort=reasoning_effort, tools=tools or None):
+        if prompt == engine.render(other, tools=tools or None, options=options):
             raise InvalidRequest(
                 f"messages: the chat template of {engine.info.id} has no place for tool_calls; leave them out",
                 param="messages",

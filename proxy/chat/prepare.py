@@ -7,6 +7,7 @@ nothing of HTTP, and looks no name up: what a request names is resolved before.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -32,7 +33,8 @@ from vector_store import PersonaVector, Side, VectorHeader
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
-    those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema."""
+    those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema.
+    `template_options` are what else the chat template gets to see."""
 
     messages: Sequence[Message]
     begun: Begun = Begun()
@@ -42,7 +44,7 @@ class Asked:
     sampling: AskedSampling = AskedSampling()
     max_tokens: int | None = None
     schema_field: str = "response_format"
-    reasoning_effort: str | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
     tools: Sequence[Tool] = ()
 
 
@@ -99,7 +101,7 @@ class Preparation:
         messages = asked.messages
         if steering.instruction is not None:
             messages = with_instruction(messages, steering.instruction)
-        prompt = render(engine, messages, asked.reasoning_effort, asked.tools)
+        prompt = render(engine, messages, asked.tools, asked.template_options)
         headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
         prompt += headers + begun
         free = room(len(prompt), engine.info.context_length)

@@ -21,9 +21,11 @@ from proxy.protocol.chat import (
     ChatCompletion,
     Choice,
     ChunkChoice,
+    CompletionDetails,
     Delta,
     FinishReason,
     FunctionDelta,
+    PromptDetails,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -87,7 +89,8 @@ class GrowingChoice:
     """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
 
     Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
-    `readings`: what probes read of it. `sent`: the tokens of the content whose log-probabilities are known.
+    `cached`: how many of the prompt's tokens had been read before. `readings`: what probes read of it. `sent`: the
+    tokens of the content whose log-probabilities are known.
     """
 
     stops: Sequence[str] = ()
@@ -96,6 +99,8 @@ class GrowingChoice:
     reasoning: str = ""
     calls: list[CalledFunction] = field(default_factory=list)
     tokens: int = 0
+    reasoning_tokens: int = 0
+    cached: int = 0
     finish_reason: FinishReason | None = None
     readings: Readings = field(default_factory=Readings)
     sent: SentTokens = field(default_factory=SentTokens)
@@ -116,6 +121,8 @@ class GrowingChoice:
                 self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
             return pieces + self._add("content", self._filter.flush())
         self.tokens += 1
+        self.cached += event.cached
+        self.reasoning_tokens += event.channel == "reasoning"
         return self._add_token(event)
 
     def _add_token(self, event: Token) -> list[Piece]:
@@ -186,7 +193,13 @@ def reported(report: SteeringReport, answers: Sequence[GrowingChoice]) -> Steeri
 def usage(prompt_tokens: int, answers: Sequence[GrowingChoice]) -> Usage:
     """The prompt counts once, however many answers it got."""
     completion_tokens = sum(answer.tokens for answer in answers)
-    return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
+    return Usage(
+        prompt_tokens,
+        completion_tokens,
+        prompt_tokens + completion_tokens,
+        PromptDetails(answers[0].cached),
+        CompletionDetails(sum(answer.reasoning_tokens for answer in answers)),
+    )
 
 
 def _choice(head: Head, index: int, answer: GrowingChoice) -> Choice:

@@ -11,7 +11,7 @@ from proxy.engines.base import Event, Failure, Finish, Generation, Intervention,
 from proxy.engines.errors import EngineError, ModelFailed, Refusal
 from proxy.engines.logprobs import Likelihood
 from proxy.engines.text.lexicon import BoolArray, Constraint
-from proxy.engines.text.speech import Speech
+from proxy.engines.text.saying import Speech
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class RunningAnswer:
         self.produced = 0
         self.last_token = -1
         self.readings: tuple[float, ...] = ()  # what the probes read at the last token, for the next event
+        self.cached = 0  # so many of the prompt's tokens had been read before
         self._on_event = on_event
         self._speech = speech
         self._constraint = constraint
@@ -89,7 +90,12 @@ class RunningAnswer:
         such as reasoning, is free, only that the answer can't end there."""
         if self._constraint is None:
             return None
-        return self._constraint.allowed() if self._speech.writing == "content" else self._constraint.unended()
+        if self._speech.writing != "content":
+            return self._constraint.unended()
+        mask, opener = self._constraint.allowed(), self._speech.opener
+        if opener is not None:
+            mask[opener] = True
+        return mask
 
     def _next_steering(self) -> tuple[Intervention, ...]:
         """What is done to the token just spoken, or to the prompt's last. With channels, only what goes on with a
@@ -136,6 +142,8 @@ class RunningAnswer:
         self.last_token = token
         said = self._say(token, likelihood)
         self._steered.append(self._next_steering())
+        if self.produced == 1 and self.cached:
+            said = replace(said, cached=self.cached)
         self.emit(replace(said, readings=self.readings) if self.readings else said)
         if self.produced >= self.generation.sampling.max_tokens or self.length >= context_length:
             self.emit(Finish("length", rest=self._speech.rest()))
@@ -143,7 +151,7 @@ class RunningAnswer:
 
     def _say(self, token: int, likelihood: Likelihood | None) -> Token:
         in_content = self._speech.writing == "content"
-        if in_content and self._constraint is not None:
+        if in_content and self._constraint is not None and token != self._speech.opener:
             self._constraint.take(token)
         said = self._speech.add(token)
         if likelihood is None or not in_content or self._speech.writing != "content" or token in self.special:

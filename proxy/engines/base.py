@@ -157,7 +157,7 @@ class Token:
     log-probabilities of the likeliest tokens, best first, without special ones.
 
     `readings`: what the generation's probes read at the token before this one, in their order; empty without probes and
-    for the answer's first token.
+    for the answer's first token. `cached`, of the answer's first token: how many of the prompt's had been read before.
     """
 
     id: int
@@ -167,6 +167,7 @@ class Token:
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
     readings: tuple[float, ...] = ()
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,10 +243,16 @@ class Engine(Protocol):
         the header of its final channel, in most models none."""
 
     def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        reasoning_effort: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Token ids of the conversation with the prompt for an answer. Refusal when the template refuses; what
-        it does not know, such as tools, it may ignore."""
+        it does not know, such as tools, it may ignore. `options` are what else the template gets to see;
+        `enable_thinking` False has the answer come without thoughts, whatever the template knows of it."""
 
     def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
         """The tokens that follow a rendered prompt where the answer has begun so: headers and what is said before, and

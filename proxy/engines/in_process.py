@@ -5,8 +5,9 @@ Knows nothing of how a model is run, rendered for or read.
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from proxy.engines.answer import RunningAnswer, Steering, steering_of
@@ -39,6 +40,7 @@ T = TypeVar("T")
 Progress = Callable[[int], None] | None
 Steps = Generator[None, None, T]
 
+_ANYTHING = {"role": "user", "content": "Hello."}
 _TELLING = 16  # characters of a line that is hardly in a template by chance
 
 
@@ -82,11 +84,17 @@ class InProcessEngine(ABC, Generic[M]):
     def info(self) -> ModelInfo:
         return self._info
 
-    @property
+    @cached_property
     def opening(self) -> list[int]:
         """The tokens between a rendered prompt and an answer without reasoning."""
-        harmony = self._speaker.harmony
-        return [] if harmony is None else harmony.header("final", self.encode)
+        if self._speaker.harmony is not None:
+            return self._speaker.harmony.header("final", self.encode)
+        return [] if self._speaker.think is None else self._thoughtless(self.render([_ANYTHING]))
+
+    def _thoughtless(self, prompt: Sequence[int]) -> list[int]:
+        """What follows a prompt where the answer is to come without thoughts, and the template did not see to it."""
+        think = self._speaker.think
+        return [] if think is None else think.header(think.state(prompt, self._speaker.special), "", self.encode)
 
     @abstractmethod
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
@@ -97,12 +105,18 @@ class InProcessEngine(ABC, Generic[M]):
         """The ids of a conversation that is written down."""
 
     def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        reasoning_effort: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Token ids of a conversation with the prompt for an answer. Refusal of the template, or PromptTooLong, before
         it is tokenised, for what can't fit however it is tokenised."""
-        extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
         hiding = self._markers.hiding()
+        effort = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
+        extra = hiding.hide({**effort, **(options or {})})
         hidden_messages, hidden_tools = hiding.hide(list(messages)), hiding.hide(tools)
         if hiding.needed:
             text = self._written(hidden_messages, hidden_tools, **extra)
@@ -114,7 +128,7 @@ class InProcessEngine(ABC, Generic[M]):
             ids = self._tokenize(text)
         if not ids:
             raise Refusal("the model's chat template makes nothing of these messages", "prompt")
-        return ids
+        return [*ids, *self._thoughtless(ids)] if extra.get("enable_thinking") is False else ids
 
     def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
         """The conversation in the form that the template takes: with its system messages or without, its contents as
@@ -179,7 +193,7 @@ class InProcessEngine(ABC, Generic[M]):
         """The headers and the text of an answer to `prompt` that has begun. Refusal for reasoning of a model that has
         none, or PromptTooLong."""
         self._check_length(reasoning + content)
-        return self._speaker.begun(content, reasoning, self.encode)
+        return self._speaker.begun(prompt, content, reasoning, self.encode)
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""

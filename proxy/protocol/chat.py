@@ -42,7 +42,8 @@ class ToolCall(msgspec.Struct):
 
 class ChatMessage(msgspec.Struct):
     """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names. `reasoning_content`,
-    or `reasoning`, is read of the message that `continue_final_message` goes on with."""
+    or `reasoning`, is the assistant's: templates that know of it show it to the model, and
+    `continue_final_message` goes on with it."""
 
     role: Role
     content: str | list[ContentPart] | None = None
@@ -117,6 +118,7 @@ class ChatRequest(msgspec.Struct):
     user: str | None = None
     metadata: RequestMetadata | None = None
     reasoning_effort: ReasoningEffort | None = None
+    chat_template_kwargs: dict[str, bool | int | float | str | None] | None = None
     tools: list[ToolOffer] | None = None
     tool_choice: Any = None
     response_format: ResponseFormat | None = None
@@ -130,12 +132,26 @@ class ChatRequest(msgspec.Struct):
     steering: SteeringOptions | None = None
 
 
+class PromptDetails(msgspec.Struct):
+    """`cached_tokens` had been read before, for another request."""
+
+    cached_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct):
+    """Of the completion, those of the model's reasoning."""
+
+    reasoning_tokens: int = 0
+
+
 class Usage(msgspec.Struct):
-    """In tokens; reasoning counts as completion."""
+    """In tokens; reasoning counts as completion. A prompt of several answers counts once, as the first one found it."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
 
 
 class AssistantMessage(msgspec.Struct):

@@ -1,5 +1,6 @@
 """POST /v1/chat/completions."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.chat.conversation import Begun, split_begun, to_messages, to_tools
+from proxy.chat.conversation import Begun, split_begun, template_options, to_messages, to_tools
 from proxy.chat.output import asked_sampling, place_of_schema
 from proxy.chat.personas import (
     PersonaSource,
@@ -93,7 +94,7 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
         sampling=asked_sampling(data, _calls_wanted(data)),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         schema_field=place_of_schema(data.response_format)[0],
-        reasoning_effort=data.reasoning_effort,
+        template_options=template_options(data.reasoning_effort, data.chat_template_kwargs or {}),
         tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
     )
 
@@ -131,11 +132,17 @@ def _head(engine: Engine, prepared: Prepared) -> Head:
         id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
         model=engine.info.id,
-        system_fingerprint=f"fp_{engine.info.fingerprint[:12]}",
+        system_fingerprint=_fingerprint(engine, prepared.report),
         prompt_tokens=len(prepared.prompt),
         steering=prepared.report,
         spell=prepared.spell,
     )
+
+
+def _fingerprint(engine: Engine, report: SteeringReport) -> str:
+    """Of the weights and of the vectors that take part."""
+    parts = [engine.info.fingerprint, *sorted(vector.id for vector in report.vectors)]
+    return f"fp_{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 
 def log_facts(personas: Sequence[Wanted]) -> dict[str, str]:

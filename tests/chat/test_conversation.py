@@ -66,7 +66,7 @@ def rendered(tmp_path: Path, template: str, history: Sequence[Any], tools: Seque
     (folder / "chat_template.jinja").write_text(template)
     engine = load(ModelSettings("tiny", str(folder)), max_batch=1)
     try:
-        ids = render(engine, to_messages(history), None, to_tools(tools))
+        ids = render(engine, to_messages(history), to_tools(tools))
     finally:
         engine.close()
     return str(engine._tokenizer.decode(ids))

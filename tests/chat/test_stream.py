@@ -114,7 +114,13 @@ def test_chunks_when_usage_is_asked_for_then_it_comes_last_and_alone() -> None:
     fed = [(0, event) for event in events("a", "b")]
     *others, last = [decoded(chunk) for chunk in chunks_of([GrowingChoice()], fed, include_usage=True)]
     assert last["choices"] == []
-    assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert last["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 2,
+        "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
     assert all(chunk["usage"] is None for chunk in others)
 
 

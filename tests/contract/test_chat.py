@@ -86,7 +86,13 @@ def test_plain_request_then_openais_shape_and_a_report_that_says_nothing_was_don
             "logprobs": None,
         }
     ]
-    assert answer["usage"] == {"prompt_tokens": 6, "completion_tokens": 3, "total_tokens": 9}
+    assert answer["usage"] == {
+        "prompt_tokens": 6,
+        "completion_tokens": 3,
+        "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
     assert answer["steering"] == {
         "personas": {},
         "method": "none",
@@ -276,7 +282,7 @@ def test_several_choices_then_seeds_differ_and_the_prompt_counts_once(client: ht
     answer = ask(client, n=3, seed=5)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
     assert [generation.sampling.seed for generation in engine.generations[-3:]] == [5, 6, 7]
-    assert answer["usage"] == {"prompt_tokens": 6, "completion_tokens": 9, "total_tokens": 15}
+    assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (6, 9)
 
 
 @pytest.mark.parametrize("stop", ["said", ["x", "id: h"]])
@@ -627,6 +633,41 @@ def test_limit_when_there_is_less_room_then_the_answer_gets_what_there_is_and_sa
     answer = json.loads(last)
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["steering"]["max_tokens"] == room == engine.generations[-1].sampling.max_tokens
+
+
+def test_reasoning_then_its_tokens_are_told_apart_in_the_usage(client: httpx.Client) -> None:
+    usage = ask(client, "!think")["usage"]
+    assert usage["completion_tokens"] == 5 and usage["completion_tokens_details"] == {"reasoning_tokens": 2}
+
+
+def test_fingerprint_then_another_one_with_other_vectors(client: httpx.Client) -> None:
+    asked: list[dict[str, Any]] = [{}, {}, {"persona": "silly"}]
+    plain, again, silly = (ask(client, **fields)["system_fingerprint"] for fields in asked)
+    assert plain == again != silly and plain.startswith("fp_")
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen"),
+    [
+        ({}, {}),
+        ({"reasoning_effort": "none"}, {"reasoning_effort": "low", "enable_thinking": False}),
+        ({"reasoning_effort": "minimal"}, {"reasoning_effort": "low", "enable_thinking": True}),
+        ({"reasoning_effort": "medium"}, {"reasoning_effort": "medium", "enable_thinking": True}),
+        ({"reasoning_effort": "max"}, {"reasoning_effort": "high", "enable_thinking": True}),
+        ({"chat_template_kwargs": {"enable_thinking": False, "x": 1}}, {"enable_thinking": False, "x": 1}),
+    ],
+)
+def test_effort_and_words_for_the_template_then_it_sees_them(
+    client: httpx.Client, engine: FakeEngine, fields: dict[str, Any], seen: dict[str, Any]
+) -> None:
+    ask(client, **fields)
+    assert engine.options == seen
+
+
+def test_words_for_the_template_when_not_a_client_s_then_400_names_them(client: httpx.Client) -> None:
+    for name in ("messages", "chat_template", "bos_token"):
+        error = refused(client, chat_template_kwargs={name: "x"})
+        assert error["status"] == 400 and error["param"] == f"chat_template_kwargs.{name}"
 
 
 def test_limit_when_there_is_room_then_nothing_is_said_of_it(client: httpx.Client) -> None:

@@ -60,25 +60,33 @@ HARMONY_TEMPLATE = (
 )
 
 
-def byte_tokenizer(harmony: bool) -> PreTrainedTokenizerFast:
-    """One token a byte, so that any character outside ASCII takes several."""
+THINKING_TEMPLATE = CHAT_TEMPLATE + (
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def byte_tokenizer(harmony: bool, thinking: bool = False) -> PreTrainedTokenizerFast:
+    """One token a byte, so that any character outside ASCII takes several. With `thinking` it has tags as Qwen3's."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     markers = HARMONY_MARKERS if harmony else CHAT_MARKERS
     tokenizer.add_special_tokens(markers)
+    if thinking:
+        tokenizer.add_tokens(["<think>", "</think>"])
+    template = THINKING_TEMPLATE if thinking else CHAT_TEMPLATE
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|return|>" if harmony else "<|im_end|>",
-        chat_template=HARMONY_TEMPLATE if harmony else CHAT_TEMPLATE,
+        chat_template=HARMONY_TEMPLATE if harmony else template,
     )
 
 
 @cache
-def save_tiny_model(family: str, folder: Path) -> Path:
+def save_tiny_model(family: str, folder: Path, thinking: bool = False) -> Path:
     """A model of the family with weights large enough for answers to vary, saved to `folder`."""
-    tokenizer = byte_tokenizer(family == "gpt-oss")
+    tokenizer = byte_tokenizer(family == "gpt-oss", thinking)
     state = torch.get_rng_state()
     torch.manual_seed(7)
     config = FAMILIES[family](**SHAPE, vocab_size=len(tokenizer), tie_word_embeddings=False)

@@ -6,9 +6,9 @@ span, and too much of it turns words to gibberish.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,12 @@ class PretendEngine:
         return [], self.encode(content)
 
     def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        reasoning_effort: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
 

@@ -228,6 +228,7 @@ class LlamaBatch:
                 seat.tokens, seat.settled = source.tokens[:length], min(source.settled, length)
                 source.since = self._tick()
         seat.key = key
+        answer.cached = length
         return seat
 
     def _from_shelf(self, job: _AnswerTokens, free: Sequence[_Seat], least: int) -> _Seat | None:

@@ -70,7 +70,7 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         self, info: ModelInfo, model: LlamaModel, context: Context, vocabulary: Vocabulary, n_seats: int
     ) -> None:
         self._vocabulary = vocabulary
-        speaker = Speaker(vocabulary, vocabulary.end_ids)
+        speaker = Speaker(vocabulary, vocabulary.end_ids, vocabulary.template)
         self._special = speaker.special
         batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
         # The worker alone refers to the weights: they go with it.

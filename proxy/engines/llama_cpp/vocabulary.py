@@ -37,7 +37,7 @@ class Vocabulary:
         template = model.chat_template
         if template is None:
             raise SetupError("the file has no chat template; only chat models can be served")
-        self._template: str = template
+        self.template: str = template
         self._model = model  # what the C side points into
         self._vocabulary = model.vocabulary
         self.size = model.n_tokens
@@ -61,7 +61,7 @@ class Vocabulary:
         try:
             rendered: Any = render_jinja_template(  # what it says it returns is not what it does
                 [list(messages)],
-                chat_template=self._template,
+                chat_template=self.template,
                 tools=list(tools) if tools else None,
                 add_generation_prompt=True,
                 **{**self._special_texts(), **extra},

@@ -1,45 +1,32 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from proxy.engines.base import Channel, Token
 from proxy.engines.errors import Refusal
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
+from proxy.engines.text.saying import Speech
+from proxy.engines.text.thinking import ThinkingSpeech, ThinkTags
 from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
-
-
-class Speech(Protocol):
-    """One answer's text so far. `channels` are those it may have text in, as far as steering can be limited to them;
-    `special` are the tokens that have no text wherever they stand."""
-
-    channels: frozenset[Channel]
-    special: frozenset[int]
-
-    @property
-    def writing(self) -> Channel | None:
-        """The channel of the message that the next token goes on with; None where that is not in a message."""
-
-    def add(self, token: int) -> Token:
-        """The token with the text it adds, and its channel."""
-
-    def rest(self) -> Token | None:
-        """What was held back, once it is certain that nothing follows."""
 
 
 class Speaker:
     """Everything about a tokenizer that turns ids into text. Belongs to the worker thread: tokenizers are not safe to
     share with a thread that encodes."""
 
-    def __init__(self, tokenizer: Any, eos_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, eos_ids: Sequence[int], template: str = "") -> None:
+        """`template` is the model's chat template."""
         self._tokenizer = tokenizer
+        self.think = ThinkTags.of(tokenizer, template)
         self.harmony = HarmonyFormat.of(tokenizer)
         self._tags = ToolTags.of(tokenizer)
         added = tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
         markers = frozenset() if self.harmony is None else self.harmony.markers
-        tags = {} if self._tags is None else self._tags.texts
+        self._tag_texts = {**(self._tags.texts if self._tags else {}), **(self.think.texts if self.think else {})}
+        tags = self._tag_texts
         self.special = frozenset((*special, *markers)).difference(tags)
         self.tags = frozenset(tags)
         stops = {*eos_ids, tokenizer.eos_token_id} - {None}
@@ -47,10 +34,14 @@ class Speaker:
             stops = (stops | self.harmony.stops) - {self.harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
 
-    def begun(self, content: str, reasoning: str, encode: Callable[[str], list[int]]) -> tuple[list[int], list[int]]:
+    def begun(
+        self, prompt: Sequence[int], content: str, reasoning: str, encode: Callable[[str], list[int]]
+    ) -> tuple[list[int], list[int]]:
         """Headers and text of an answer that has said so much. Refusal for reasoning of a model that has none."""
         if self.harmony is not None:
             return self.harmony.begun(content, reasoning, encode)
+        if self.think is not None:
+            return self.think.begun(self.think.state(prompt, self.special), content, reasoning, encode)
         if reasoning and not content:
             raise Refusal(
                 "the model does not reason before it answers, so there is no reasoning to go on with", "begun"
@@ -60,13 +51,26 @@ class Speaker:
     def speech(self, prompt: Sequence[int], calls: bool = False, begun: int = 0) -> Speech:
         """For the answer to `prompt`, the last `begun` tokens of which are its own text. Without `calls`, tags around
         one are text as any other."""
-        detokenizer = Detokenizer(self._tokenizer, self.special)
-        detokenizer.go_on(prompt[len(prompt) - begun :])
+        text = prompt[len(prompt) - begun :]
         if self.harmony is not None:
-            return HarmonySpeech(detokenizer, self.harmony.reader(prompt))
+            return HarmonySpeech(self._detokenizer(text), self.harmony.reader(prompt))
+        if self.think is None:
+            return self._answer(self._detokenizer(text), calls)
+        state = self.think.state(prompt, self.special)
+        thoughts, said = (text, ()) if state == "under way" else ((), text)
+        answer = self._answer(self._detokenizer(said), calls)
+        return ThinkingSpeech(self._detokenizer(thoughts), self.think, state, answer, goes_on=begun > 0)
+
+    def _answer(self, detokenizer: Detokenizer, calls: bool) -> "PlainSpeech | TaggedSpeech":
         if self._tags is None or not calls:
-            return PlainSpeech(detokenizer, {} if self._tags is None else self._tags.texts)
+            return PlainSpeech(detokenizer, self._tag_texts)
         return TaggedSpeech(detokenizer, self._tags)
+
+    def _detokenizer(self, text: Sequence[int]) -> Detokenizer:
+        """For what goes on with a text."""
+        detokenizer = Detokenizer(self._tokenizer, self.special)
+        detokenizer.go_on(text)
+        return detokenizer
 
 
 class PlainSpeech:
@@ -83,6 +87,11 @@ class PlainSpeech:
     @property
     def writing(self) -> Channel | None:
         return "content"
+
+    @property
+    def opener(self) -> int | None:
+        """None: reasoning is no matter of a first token."""
+        return None
 
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""
@@ -109,6 +118,11 @@ class HarmonySpeech:
     @property
     def writing(self) -> Channel | None:
         return None if self._reader.body is None else self._reader.body.channel
+
+    @property
+    def opener(self) -> int | None:
+        """None: reasoning is no matter of a first token."""
+        return None
 
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""

@@ -53,6 +53,11 @@ class TaggedSpeech:
     def writing(self) -> Channel | None:
         return "content" if self._call is None else "arguments"
 
+    @property
+    def opener(self) -> int | None:
+        """None: reasoning is no matter of a first token."""
+        return None
+
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""
         self._last = token

@@ -190,6 +190,7 @@ class DecodingBatch:
             joining.answers.append(self._waiting.popleft())
             joining.known.append(known)
             joining.done.append(length)
+            answer.cached = length
         return joining if joining.answers else None
 
     def _read_chunk(self, joining: _Joining) -> None:

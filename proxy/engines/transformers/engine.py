@@ -105,7 +105,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         eos = runner.network.generation_config.eos_token_id
         self._tokenizer = tokenizer
         self._encoding = threading.Lock()  # a fast tokenizer can't be used by two threads at once
-        speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos])
+        speaker = Speaker(copy.deepcopy(tokenizer), eos if isinstance(eos, list) else [eos], _template(tokenizer))
         self._special = speaker.special
         batch = DecodingBatch(runner, speaker.stops, info.context_length, max_batch)
         worker = Worker(info.id, runner, batch, torch.inference_mode(), partial(release_memory, runner.device))
@@ -162,6 +162,12 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             detokenizer = Detokenizer(self._tokenizer, self._special)
             return [detokenizer.add(token) for token in token_ids]
+
+
+def _template(tokenizer: Any) -> str:
+    """All of the chat template, where it has several parts."""
+    template = tokenizer.chat_template
+    return template if isinstance(template, str) else "".join(template.values())
 
 
 def _markers(tokenizer: Any) -> Markers:

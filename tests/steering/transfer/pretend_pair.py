@@ -7,11 +7,11 @@ the same, and a linear map between the models exists. At one block of each, the 
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,12 @@ class PairedEngine:
         return [], self.encode(content)
 
     def render(
-        self, messages: Sequence[Message], *, reasoning_effort: str | None = None, tools: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        reasoning_effort: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         text = ""
         for message in messages:
