@@ -64,6 +64,7 @@ def _pole_summary(vector: PersonaVector, side: Side, choice: PoleChoice) -> Iter
     yield (
         f"  {pole}: taken from {WHERE[choice.span]} at block {choice.block}, added to "
         f"{WHERE[choice.positions]}, relative dose {choice.relative_dose:.2f} at coefficient 1"
+        + (", counted from the opposite pole" if choice.against == "opposite" else "")
     )
     points = {point.kind: point for point in vector.curve if point.side == side and _is_shown(point, choice)}
     for kind, name in (("steered", "steered"), ("unsteered", "not steered"), ("random", "random vector")):

@@ -35,9 +35,10 @@ def watch(pole: str, vector: PersonaVector, side: Side, deepest: int) -> Watched
         return None
     separation = vector.separation.get("response", ())
     block = block_to_watch(separation, deepest)
-    # Pole minus neutral, not pole minus pole: so that an ordinary answer is 0 and each pole has a scale of its own.
-    gap, neutral = vector.direction(side, "response", block), vector.means["response"]["neutral"][block]
-    direction = calibrated(gap)
+    # Pole minus neutral, even where pole minus pole steers: an ordinary answer is to be 0, and each pole has a scale of
+    # its own.
+    neutral = vector.means["response"]["neutral"][block]
+    direction = calibrated(vector.means["response"][side][block] - neutral)
     if direction is None:
         return None
     known = separation[block] if block < len(separation) else None

@@ -108,6 +108,17 @@ def test_no_personas_and_coefficient_0_then_nothing_is_added() -> None:
     assert result == Plan() and report.relative_dose == 0 and report.layers == ()
 
 
+def test_target_when_the_direction_is_counted_from_the_opposite_pole_then_level_1_is_the_pole_s_mean() -> None:
+    choice = dataclasses.replace(SILLY, span="response", positions="response", against="opposite")
+    v = vector(poles={"positive": choice, "negative": SERIOUS})
+    held = only(build_plan({"silly": 1.0}, {"silly": (v, "positive")}, PlanOptions(mode="target"), INFO)[0])
+    means = v.means["response"]
+    pole, other = means["positive"][choice.block], means["negative"][choice.block]
+    assert held.basis is not None and held.levels is not None
+    np.testing.assert_allclose(held.basis[0], (pole - other) / np.linalg.norm(pole - other), rtol=1e-5)
+    assert held.levels[0] == pytest.approx(float(pole @ held.basis[0]), rel=1e-4)
+
+
 @pytest.mark.parametrize("mode", ["target", "cap"])
 @pytest.mark.parametrize("coefficient", [0.0, 1.0, 1.5])
 def test_a_level_when_held_then_is_measured_from_the_neutral_mean(mode: Any, coefficient: float) -> None:

@@ -35,6 +35,14 @@ def test_a_projection_then_is_0_at_the_neutral_mean_1_at_the_pole_s_and_blind_to
     assert read(watched.probe, neutral + elsewhere) == pytest.approx(0, abs=1e-4)
 
 
+def test_a_projection_when_steered_from_the_opposite_pole_then_still_counts_from_the_neutral_mean() -> None:
+    v = vector(separation={"response": SEPARATION})
+    opposite = {side: dataclasses.replace(choice, against="opposite") for side, choice in v.poles.items()}
+    one, other = (watch("silly", found, "positive", 3) for found in (v, dataclasses.replace(v, poles=opposite)))
+    assert one is not None and other is not None
+    np.testing.assert_array_equal(one.probe.direction, other.probe.direction)
+
+
 @pytest.mark.parametrize(("deepest", "block"), [(0, 0), (1, 1), (2, 1), (3, 3)])
 def test_the_block_then_is_the_one_that_separates_best_of_those_allowed(deepest: int, block: int) -> None:
     assert block_to_watch(SEPARATION, deepest) == block
