@@ -225,7 +225,7 @@ def _compared(trials: Trials, texts: Sequence[AnswerTexts], budget: Budget) -> l
 
 
 def _with_direction(trials: Trials, places: Sequence[Place]) -> list[Place]:
-    """Those where the pole has a direction. SetupError where none has."""
+    """The places where the pole has a direction. SetupError where none has."""
     means, own = trials.vector.means, trials.side
     others: dict[Against, Condition] = {"neutral": "neutral", "opposite": opposite(own)}
     found = [

@@ -39,7 +39,8 @@ def sweep(
 def measure_curve(
     engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, options: SweepOptions, work: Work
 ) -> PersonaVector:
-    """The same of a vector of these weights whose swept poles are placed, by a judge that is there already."""
+    """A placed vector of these weights with its curves, calibrated by them, still to be saved as a version of its own.
+    By a judge that is there already. Blocks for minutes."""
     asked = listed(options)
     questions = trait.questions_for(engine.info.world).evaluate
     completions = work.answers(
