@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Token
+from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Together, Token
 from proxy.engines.errors import EngineError, ModelFailed, Refusal
 from proxy.engines.logprobs import Likelihood
 from proxy.engines.text.lexicon import BoolArray, Constraint
@@ -73,7 +73,14 @@ class RunningAnswer:
     @property
     def prefix_key(self) -> str:
         """Equal for answers that may go on from what was read of one another's prompts, before the last token."""
-        return self.generation.plan.prompt_key
+        key = self.generation.plan.prompt_key
+        return key if self.among is None else f"{self.among.number} {key}"
+
+    @property
+    def among(self) -> Together | None:
+        """Those it begins with, where it is to be repeatable: then what was read for others is not for it."""
+        together = self.generation.together
+        return together if self.repeatable and together is not None and together.size > 1 else None
 
     @property
     def special(self) -> frozenset[int]:

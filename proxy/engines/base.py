@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -130,11 +131,22 @@ class Sampling:
         return self.temperature == 0 or self.seed is not None
 
 
+@dataclass(eq=False)
+class Together:
+    """Generations that are handed in one by one and begin together: an engine starts none before it has all `size` of
+    them, and runs at most `most` at once. Which run beside which then depends on nothing but themselves."""
+
+    size: int
+    most: int
+    number: int = field(default_factory=count().__next__)  # no other has it
+
+
 @dataclass(frozen=True)
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
     token. With `calls`, calls of functions that are written between tags are told as calls; else as the text they are.
     The prompt's last `begun` tokens are text of the answer itself, which goes on with it: see Engine.begin.
+    `together` is the same for those that begin together.
     """
 
     prompt: Sequence[int]
@@ -143,6 +155,7 @@ class Generation:
     probes: tuple[Probe, ...] = ()
     calls: bool = False
     begun: int = 0
+    together: Together | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import contextlib
 import queue
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
+from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Together, Token
 
 MAX_RUNNING = 32  # answers at once: beyond it a CPU gains little, and a GPU's memory is for the model
 
@@ -46,8 +46,8 @@ def each_answer(
     check: Callable[[], None] | None = None,
     max_running: int = MAX_RUNNING,
 ) -> Generator[tuple[int, Completion], None, None]:
-    """Every answer and its index in `generations`, as they end. Blocks; at most `max_running` are handed to the engine
-    at a time.
+    """Every answer and its index in `generations`, as they end. Blocks; the engine runs at most `max_running` at a
+    time. They begin together, so that where nobody else uses the engine, seeds make the same answers again.
 
     `check` is called on this thread at every token. What it raises ends the work, and so do the first Failure, which
     is raised, and closing the generator: whatever makes it end early cancels the rest.
@@ -55,13 +55,12 @@ def each_answer(
     events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
     completions: dict[int, Completion] = {}
     running: dict[int, Run] = {}
-    following = 0
+    together = Together(len(generations), max_running)
     try:
-        while running or following < len(generations):
-            while following < len(generations) and len(running) < max_running:
-                completions[following] = Completion()
-                running[following] = engine.start(generations[following], _tell(events, following))
-                following += 1
+        for number, generation in enumerate(generations):
+            completions[number] = Completion()
+            running[number] = engine.start(replace(generation, together=together), _tell(events, number))
+        while running:
             index, event = events.get()
             if check is not None:
                 check()

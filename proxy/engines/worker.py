@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.errors import EngineClosed, ModelFailed
+from proxy.engines.gathering import Gatherings
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M")
@@ -94,25 +95,35 @@ def _closed() -> EngineClosed:
 def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any]) -> None:
     """The thread: the model lives in its arguments and goes when it ends."""
     tasks: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
+    gatherings = Gatherings()
     chats_until = 0.0
     with within:
         while True:
             for item in _received(inbox, wait=not (batch.busy or tasks)):
                 if item is None:
+                    for answer in gatherings.take_all():
+                        batch.add(answer)
                     batch.fail_all(_closed())
                     for _, future in tasks:
                         future.set_exception(_closed())
                     return
                 if isinstance(item, RunningAnswer):
-                    batch.add(item)
+                    if (together := item.generation.together) is None:
+                        batch.add(item)
+                    else:
+                        gatherings.add(item, together)
                 else:
                     steps, future = item
                     tasks.append((steps(model), future))
+            for answer in gatherings.due():
+                batch.add(answer)
             try:
                 batch.step()
             except Exception:
                 logger.exception("the batch failed")
                 batch.fail_all(ModelFailed("the model failed while it ran"))
+            for answer in gatherings.due():
+                batch.add(answer)
             began = time.monotonic()
             if tasks and (began >= chats_until or not batch.busy):
                 if _task_step(*tasks[0]):

@@ -57,6 +57,7 @@ class _Seat:
         self.tokens: list[int] = []  # what the context holds
         self.key = ""  # what was done to those of them that others may use
         self.settled = 0  # how many of the first are as reading their text alone leaves them, to the last bit
+        self.passing = False  # whether its text is of no use to others later
         self.since = 0  # when it was last taken, left or of use
 
     @property
@@ -156,7 +157,7 @@ class LlamaBatch:
             job = self._waiting.popleft()
             seat = self._seat_for(job, free, settled=lone)
             free.remove(seat)
-            seat.job, seat.since = job, self._tick()
+            seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
             self._lone = seat if lone else None
 
     def _start_over(self, lone: RunningAnswer | None) -> None:
@@ -172,7 +173,7 @@ class LlamaBatch:
             length = 0
         for kept in self._seats:
             goes_on = length and kept is seat and kept.tokens == wanted[: len(kept.tokens)]
-            if kept.tokens and not goes_on:
+            if kept.tokens and not (goes_on or kept.passing):
                 self._put_aside(kept)
         if length and seat is not None:
             self._keep(seat, length)  # it lies at the memory's beginning, and nobody else in it

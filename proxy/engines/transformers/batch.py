@@ -28,15 +28,20 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PREFIX_SHARE, MOST_PREFIX_BYTES = 0.25, 2**30  # of the weights' memory, for keys and values of prompts read before
+SETTLED_TOKENS = 128  # of a prompt that is to be read alike each time, in a forward: a CPU gains little from more
+_SETTLED = "settled "  # before the keys of what was read so
 WORTH_WAITING = 64  # tokens of prompt in common, for which an answer joins a step later
 
 
 @dataclass
 class _Joining:
     """Answers whose prompts are being read: several short ones at once, or one long one in chunks. `known` is what was
-    read of each before and is still to be copied into the cache; `done` counts the tokens that need no reading."""
+    read of each before and is still to be copied into the cache; `done` counts the tokens that need no reading.
+    `settled`: a prompt that is read alone and in pieces that begin at fixed places, so that it comes out the same to
+    the last bit, whatever was read before."""
 
     cache: RowCache
+    settled: bool = False
     answers: list[RunningAnswer] = field(default_factory=list)
     known: list[KeyValues] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
@@ -172,7 +177,8 @@ class DecodingBatch:
 
     def _next_group(self) -> _Joining | None:
         """The next of those waiting, with as many after it as fit into one chunk with it and into the batch."""
-        joining = _Joining(self._runner.new_cache())
+        alone = len(self._waiting) == 1 and self._waiting[0].repeatable
+        joining = _Joining(self._runner.new_cache(), settled=alone)
         room = self._max_rows - len(self._running)
         if self._one_by_one:
             room, self._one_by_one = min(room, 1), self._one_by_one - min(room, 1)
@@ -180,8 +186,8 @@ class DecodingBatch:
         while self._waiting and len(joining.answers) < room:
             answer = self._waiting[0]
             # All but the last token: that one has to be read for its logits, and it is where steering may begin.
-            known = self._prefixes.longest(answer.generation.plan.prompt_key, answer.prompt[:-1])
-            length = known[0][0].shape[1] if known else 0
+            known = self._known(answer, settled=joining.settled)
+            length = _n_known(known)
             longest = max(longest, len(answer.prompt) - length)
             full = longest * (len(joining.answers) + 1) > CHUNK_TOKENS
             # The first always joins, however long: it is read in chunks, with steps of the others in between.
@@ -193,13 +199,31 @@ class DecodingBatch:
             answer.cached = length
         return joining if joining.answers else None
 
+    def _known(self, answer: RunningAnswer, *, settled: bool) -> KeyValues:
+        """What was read of an answer's prompt before, less its last token; with `settled` only what may be used where
+        it has to come out the same each time."""
+        key, wanted = answer.prefix_key, answer.prompt[:-1]
+        surely = self._prefixes.longest(_SETTLED + key, wanted)
+        if settled:
+            length = self._whole_pieces(_n_known(surely))
+            return [(keys[:, :length], values[:, :length]) for keys, values in surely] if length else []
+        return max(self._prefixes.longest(key, wanted), surely, key=_n_known)
+
+    @property
+    def _settled_tokens(self) -> int:
+        return SETTLED_TOKENS if self._runner.device.type == "cpu" else CHUNK_TOKENS
+
+    def _whole_pieces(self, length: int) -> int:
+        return length - length % self._settled_tokens
+
     def _read_chunk(self, joining: _Joining) -> None:
         """Run the group's next chunk; after the last, draw everyone's first token and let them join."""
         for row, known in enumerate(joining.known):
             self._patiently(partial(joining.cache.write_row, row, known))
         joining.known.clear()
         answers, starts = joining.answers, joining.done
-        rows = [a.prompt[at : at + CHUNK_TOKENS] for a, at in zip(answers, starts, strict=True)]
+        size = self._settled_tokens if joining.settled else CHUNK_TOKENS
+        rows = [a.prompt[at : at + size] for a, at in zip(answers, starts, strict=True)]
         ends = [start + len(row) for start, row in zip(starts, rows, strict=True)]
         over = all(end == len(answer.prompt) for answer, end in zip(answers, ends, strict=True))
         sites = [
@@ -245,9 +269,10 @@ class DecodingBatch:
         """Keep what was read of the prompts for others that begin alike, if there is memory for it."""
         try:
             for row, answer in enumerate(joining.answers):
-                before_last = len(answer.prompt) - 1
-                known = joining.cache.read_row(row, before_last)
-                self._prefixes.store(answer.generation.plan.prompt_key, answer.prompt[:before_last], known)
+                key, length = answer.prefix_key, len(answer.prompt) - 1
+                if joining.settled:
+                    key, length = _SETTLED + key, self._whole_pieces(length)
+                self._prefixes.store(key, answer.prompt[:length], joining.cache.read_row(row, length))
         except Exception as error:
             if not out_of_memory(error):
                 logger.exception("what was read of prompts can't be kept")
@@ -349,14 +374,17 @@ class DecodingBatch:
         self._steering = []
 
 
+def _n_known(known: KeyValues) -> int:
+    return known[0][0].shape[1] if known else 0
+
+
 def _worth_waiting(answer: RunningAnswer, known: int, group: Sequence[RunningAnswer]) -> bool:
     """Whether so much of a prompt is about to be read for another that it can be had for nothing a step later."""
     end = known + WORTH_WAITING
     if end >= len(answer.prompt):
         return False
-    plan = answer.generation.plan
     return any(
-        other.prompt[:end] == answer.prompt[:end] and other.generation.plan.prompt_key == plan.prompt_key
+        other.prompt[:end] == answer.prompt[:end] and other.prefix_key == answer.prefix_key
         for other in group
         if len(other.prompt) > end
     )
