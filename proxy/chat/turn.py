@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from proxy.chat.prepare import Asked, Preparation, Prepared
 from proxy.chat.refusals import client_error
 from proxy.chat.scheduler import Admission, Scheduler
 from proxy.chat.stream import GrowingChoice
-from proxy.engines.base import Engine, Failure, Finish, Token
+from proxy.engines.base import Engine, Failure, Finish, Together, Token
 from proxy.engines.registry import Registry
 from proxy.errors import ProxyError
 from proxy.steering.monitor import Monitor, ProjectionRecord, SeriesKey
@@ -72,10 +73,19 @@ class Turn:
         return await asyncio.get_running_loop().run_in_executor(self._turns.preparing, work)
 
     def start(
-        self, engine: Engine, prepared: Prepared, seed: int | None, stops: Sequence[str] = (), *, tools: bool = False
+        self,
+        engine: Engine,
+        prepared: Prepared,
+        seed: int | None,
+        stops: Sequence[str] = (),
+        *,
+        tools: bool = False,
+        together: Together | None = None,
     ) -> GrowingChoice:
-        """Start one answer in one of the turn's places. With `tools` it may call functions."""
-        self._admission.start(engine, prepared.generation(None if seed is None else seed % MAX_SEED))
+        """Start one answer in one of the turn's places, or have it begin with others. With `tools` it may call
+        functions."""
+        generation = prepared.generation(None if seed is None else seed % MAX_SEED)
+        self._admission.start(engine, replace(generation, together=together))
         self._prepared.append(prepared)
         self.choices.append(GrowingChoice(stops, tools=tools, readings=prepared.readings()))
         return self.choices[-1]

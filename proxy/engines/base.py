@@ -155,7 +155,7 @@ class Generation:
     probes: tuple[Probe, ...] = ()
     calls: bool = False
     begun: int = 0
-    together: Together | None = None
+    together: Together | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from proxy.chat.personas import (
 )
 from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import ChunkSequence, Head, completion
-from proxy.engines.base import Engine
+from proxy.engines.base import Engine, Together
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.protocol.steering import SteeringOptions, SteeringReport
@@ -65,11 +65,12 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
         engine = await unless_gone(request, turn.engine())
         [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
         record.facts |= answer_facts(prepared.report)
+        together = Together(data.n or 1, data.n or 1)
         for index in range(data.n or 1):
             # Choices of one seeded request differ from one another and are the same next time.
             seed = None if data.seed is None else data.seed + index
             stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
-            turn.start(engine, prepared, seed, stops, tools=_calls_wanted(data))
+            turn.start(engine, prepared, seed, stops, tools=_calls_wanted(data), together=together)
         head = _head(engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)

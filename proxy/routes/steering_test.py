@@ -17,7 +17,7 @@ from proxy.chat.conversation import to_messages
 from proxy.chat.personas import DEFAULT_COEFFICIENT, PersonaSource, projected, resolve
 from proxy.chat.prepare import Asked
 from proxy.chat.side_by_side import SideBySide, Tried
-from proxy.engines.base import Message
+from proxy.engines.base import Message, Together
 from proxy.errors import InvalidRequest
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult
 from proxy.protocol.steering import SteeringOptions
@@ -61,8 +61,9 @@ async def try_steering(request: Request[Any, Any, Any], data: Annotated[Steering
         prepared = await unless_gone(request, turn.prepare(engine, asked))
         record.facts["method"] = prepared[-1].report.method
         seed = secrets.randbelow(DRAWN_SEEDS) if data.seed is None else data.seed
+        together = Together(len(prepared), len(prepared))
         tried = [
-            Tried(strength, len(item.prompt), item.report, turn.start(engine, item, seed))
+            Tried(strength, len(item.prompt), item.report, turn.start(engine, item, seed, together=together))
             for strength, item in zip((0.0, *strengths), prepared, strict=True)
         ]
         answers = SideBySide(model, data.persona, seed, tried)

@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, how many are d
 Item = TypeVar("Item")
 T = TypeVar("T")
 
+_WAVES = 4  # of answers that run at once, in a stretch: its end, where fewer and fewer run, costs little then
 PART = 32  # items: what is lost at most, and what breaking off has to wait for
 DIGEST_BYTES = 32
 DISCARDED_MEANWHILE = 3  # times another process, having ended the same work, may remove the folder under a write
@@ -154,24 +155,27 @@ class Work:
         return [found[start] for start in sorted(found)]
 
     def answers(self, name: str, what: str, engine: Engine, generations: Sequence[Generation]) -> list[Completion]:
-        """The answers, in the order of `generations`. All that are missing go through the engine in one stream; a part
-        is kept when its last one has ended."""
+        """The answers, in the order of `generations`. They go through the engine a stretch of parts at a time, whole:
+        which answers run beside which changes the last bits, so work that was broken off has to run them alike."""
         found: dict[int, Completion] = {}
         for start, some in self._stored(name, len(generations), _COMPLETIONS).items():
             found.update(enumerate(some, start))
-        missing = [index for index in range(len(generations)) if index not in found]
-        advance = counter(self.progress, what, len(generations), done=len(found))
-        wanted = [generations[index] for index in missing]
-        answers = each_answer(engine, wanted, check=self.check, max_running=self.max_running)
-        with contextlib.closing(answers):
-            for number, completion in answers:
-                found[missing[number]] = completion
-                start = missing[number] // PART * PART
-                members = range(start, min(start + PART, len(generations)))
-                if all(index in found for index in members):
-                    part = [found[index] for index in members]
-                    self.parts.write(_name(name, start), _COMPLETIONS.encode(part))
-                advance(1)
+        length = max(_WAVES * self.max_running // PART, 1) * PART
+        stretches = [range(at, min(at + length, len(generations))) for at in range(0, len(generations), length)]
+        missing = [stretch for stretch in stretches if not all(index in found for index in stretch)]
+        n_missing = sum(map(len, missing))
+        advance = counter(self.progress, what, len(generations), done=len(generations) - n_missing)
+        for stretch in missing:
+            wanted = [generations[index] for index in stretch]
+            with contextlib.closing(
+                each_answer(engine, wanted, check=self.check, max_running=self.max_running)
+            ) as answers:
+                for number, completion in answers:
+                    found[stretch[number]] = completion
+                    advance(1)
+            for start in stretch[::PART]:
+                part = [found[index] for index in range(start, min(start + PART, len(generations)))]
+                self.parts.write(_name(name, start), _COMPLETIONS.encode(part))
         return [found[index] for index in range(len(generations))]
 
     def _stored(self, name: str, n_items: int, codec: Codec[T]) -> dict[int, T]:

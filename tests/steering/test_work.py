@@ -69,12 +69,24 @@ def test_answers_when_broken_off_then_only_unfinished_parts_are_asked_for_again(
     tokens = len(expected[0].token_ids)
     with pytest.raises(Killed):
         check = killed_at(tokens * (PART + 9))
-        Work(no_progress, FolderParts(tmp_path), check).answers("answers", "answering", PretendEngine(), asked)
+        work = Work(no_progress, FolderParts(tmp_path), check, max_running=4)
+        work.answers("answers", "answering", PretendEngine(), asked)
     engine, told = PretendEngine(), Told()
     work = Work(told, FolderParts(tmp_path), max_running=4)
     assert work.answers("answers", "answering", engine, asked) == expected
     assert engine.started == asked[PART:]
     assert told[0] == ("answering", PART, len(asked)) and told[-1] == ("answering", len(asked), len(asked))
+
+
+def test_answers_when_a_stretch_was_broken_off_then_it_is_run_whole_again(tmp_path: Path) -> None:
+    asked = generations(4 * PART + 3)
+    work = Work(no_progress, FolderParts(tmp_path), max_running=PART // 2)  # a stretch is of two parts
+    expected = work.answers("answers", "answering", PretendEngine(), asked)
+    for file in (f"answers-{PART:06}", f"answers-{4 * PART:06}"):
+        (tmp_path / file).unlink()
+    engine = PretendEngine()
+    assert work.answers("answers", "answering", engine, asked) == expected
+    assert engine.started == asked[: 2 * PART] + asked[4 * PART :]
 
 
 def test_part_when_made_then_it_is_not_made_again(tmp_path: Path) -> None:
