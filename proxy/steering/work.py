@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 _WAVES = 4  # of answers that run at once, in a stretch: its end, where fewer and fewer run, costs little then
-PART = 32  # items: what is lost at most, and what breaking off has to wait for
+PART = 32  # items: what breaking off has to wait for, and what is lost at most; of answers, a stretch is
 DIGEST_BYTES = 32
 DISCARDED_MEANWHILE = 3  # times another process, having ended the same work, may remove the folder under a write
 
