@@ -77,7 +77,8 @@ def told(engine: Engine, generations: Sequence[Generation], cancelled_after: int
     left = len(generations)
     while left:
         number, event = events.get(timeout=60)
-        found[number].append(event)
+        # How much of a prompt was known is told, and may differ.
+        found[number].append(replace(event, cached=0) if isinstance(event, Token) else event)
         left -= not isinstance(event, Token)
         cancelled_after -= 1
         if not cancelled_after:

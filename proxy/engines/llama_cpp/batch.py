@@ -158,6 +158,7 @@ class LlamaBatch:
             seat = self._seat_for(job, free, settled=lone)
             free.remove(seat)
             seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
+            job.answer.cached = len(seat.tokens)
             self._lone = seat if lone else None
 
     def _start_over(self, lone: RunningAnswer | None) -> None:
@@ -229,7 +230,6 @@ class LlamaBatch:
                 seat.tokens, seat.settled = source.tokens[:length], min(source.settled, length)
                 source.since = self._tick()
         seat.key = key
-        answer.cached = length
         return seat
 
     def _from_shelf(self, job: _AnswerTokens, free: Sequence[_Seat], least: int) -> _Seat | None:
