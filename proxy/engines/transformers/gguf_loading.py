@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gguf
@@ -42,6 +42,8 @@ _MISREAD = ("gpt-oss",)  # transformers leaves out its experts and takes its pos
 
 # Shown on a terminal alone: a log is no place for a bar.
 setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=None, leave=False))  # noqa: B010
+# transformers makes the same long table anew for each of a network's hundreds of modules.
+setattr(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map))  # noqa: B010
 
 
 def load_config(file: GgufFile) -> PretrainedConfig:
