@@ -71,6 +71,7 @@ def test_an_archive_when_it_is_another_then_nothing_is_taken_from_it() -> None:
         files_of(PACKAGES[0], b"something else")
 
 
+@pytest.mark.timeout(300)  # six pages, each looked through
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_when_opened_then_accessible_in_both_themes_and_on_a_phone(
     demo_server: str, open_page: Open, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path], view: str

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from proxy.app import create_app
 from proxy.engines.registry import Registry
-from proxy.settings import Settings
+from proxy.settings import ModelSettings, Settings
 from tests.fakes import FakeEngine, fake_registry, model_settings, running, save_vector, serving
 from tests.ui.conftest import Watched
 from vector_store import JudgedBy, Sweep, SweepPoint, VectorStore
@@ -85,9 +85,15 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) ->
         yield url
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_first_view_when_opened_then_three_strengths_answer_and_differ(
-    page: Page, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path]
+    demo_server: str,
+    open_page: Open,
+    accessible: Callable[[Page], None],
+    shot: Callable[[Page, str], Path],
+    dark: bool,
 ) -> None:
+    page = open_page(f"{demo_server}/", dark=dark).page
     serious, plain, silly = columns(page, 3)
     assert len({text(column) for column in (serious, plain, silly)}) == 3
     expect(serious.get_by_role("heading")).to_have_text("silly −1")
@@ -99,7 +105,7 @@ def test_first_view_when_opened_then_three_strengths_answer_and_differ(
     )
     assert silly.locator(".token.towards").count() and "probability" not in silly.inner_text()
     accessible(page)
-    shot(page, "play-answered")
+    shot(page, f"play-answered-{'dark' if dark else 'light'}")
 
 
 def test_strength_when_moved_by_arrow_keys_then_answered_anew_and_the_link_reproduces_it(
@@ -360,6 +366,24 @@ def test_model_when_it_still_loads_then_the_page_says_so_and_answers_when_it_is_
             expect(page.get_by_label("Question", exact=True)).to_have_value("typed meanwhile")
     finally:
         loaded.set()
+        registry.close()
+
+
+def test_model_when_it_is_loaded_on_demand_then_the_steerable_one_answers_at_once(
+    settings: Settings, open_page: Open
+) -> None:
+    save_vector(settings.vectors_dir, "silly", "silly", "serious", model="toy", responses=True)
+    models = [ModelSettings("plain", "plain"), ModelSettings("toy", "toy", load="demand")]
+    registry = Registry(models, load=lambda model, _: FakeEngine(model.id))
+    registry.start()
+    assert registry.wait(10)
+    try:
+        with running(create_app(msgspec.structs.replace(settings, models=models), registry)) as url:
+            page = open_page(url).page
+            columns(page, 3)
+            expect(page.get_by_label("Model", exact=True).first).to_have_value("toy")
+            expect(page.locator(".column").first.get_by_role("heading")).to_have_text("silly −1")
+    finally:
         registry.close()
 
 

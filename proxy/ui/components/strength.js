@@ -17,7 +17,7 @@ export function Strength({ name, opposite, value, measured, collapses = [], erro
   const apart = collapses.length ? `, falls apart at ${collapses.map(shown).join(" and ")}` : "";
   return html`
     <div class=${`strength ${error ? "wrong" : ""}`}>
-      <div class="strength-ends" aria-hidden="true"><span>${opposite ?? "off"}</span><span>${name}</span></div>
+      <div class="strength-ends" aria-hidden="true"><span>${opposite ?? `opposite of ${name}`}</span><span>${name}</span></div>
       <div class="strength-row">
         <div class="strength-track" style=${measured ? { "--low": share(measured[0]), "--high": share(measured[1]) } : { "--low": "0%", "--high": "0%" }}>
           ${collapses.map((at) => html`<span class="collapse" key=${at} style=${{ left: share(at) }} aria-hidden="true"></span>`)}

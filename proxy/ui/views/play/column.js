@@ -108,7 +108,7 @@ function Message({ col, message, index, pending, editing, onEdit }) {
     ${message.reasoning && html`<details class="reasoning"><summary>Reasoning</summary><div dir="auto">${message.reasoning}</div></details>`}
     ${message.content
       ? html`<${Answer} message=${message} poles=${polesOf(col)} by=${colour.value === "off" ? null : colouredBy(col)} onFork=${(text) => fork(col, index, text)} />`
-      : pending && html`<p class="muted waiting">…</p>`}
+      : pending && html`<p class="muted waiting">${modelOf(modelIn(col))?.status === "ready" ? "…" : `${modelIn(col)} is being loaded for this …`}</p>`}
     ${message.complete && html`<p class="muted waiting">Complete: the model adds nothing to it.</p>`}
     ${message.finish === "length" && !pending && html`<p class="muted waiting">Cut at its length; Continue goes on.</p>`}
   `;

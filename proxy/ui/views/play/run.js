@@ -1,7 +1,7 @@
 // Answers on their way: one request for each column, its stream put together token by token. Knows nothing of how they
 // are shown.
 import { ApiError, events } from "../../api.js";
-import { announce } from "../../store.js";
+import { announce, modelOf, refresh } from "../../store.js";
 import { columns, modelIn, options, polesOf } from "./state.js";
 
 const ALTERNATIVES = 5;
@@ -53,6 +53,7 @@ export async function answer(col) {
   } catch (error) {
     if (error.name !== "AbortError") col.error.value = error instanceof ApiError ? error : new ApiError(error.message);
   }
+  if (modelOf(modelIn(col))?.status !== "ready") refresh(); // it was loaded for this
   if (col.running.peek() !== abort) return;
   col.running.value = null;
   if (!growing.message.content && !growing.message.reasoning && col.error.peek()) col.talk.value = talk;
