@@ -1,19 +1,159 @@
-// Thermostat: what steering does over the coefficient.
-import { Table } from "../components/table.js";
-import { html } from "../html.js";
-import { vectors } from "../store.js";
+// Thermostat: what steering does over the coefficient, as it was measured, beside its controls.
+import { get } from "../api.js";
+import { Button, Notice, SelectField } from "../components/controls.js";
+import { save, saveFrom } from "../components/save.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { address, jobs, keepInAddress, modelOf, vectors } from "../store.js";
+import { signed } from "./play/words.js";
+import { Ask } from "./thermostat/ask.js";
+import { MEASURES, USUAL, colourOf, csvOf, interval, limitsOf, nameOf, rowsOf } from "./thermostat/figures.js";
+import { Picture, pngOf } from "./thermostat/picture.js";
+import { SweepForm } from "./thermostat/sweep.js";
 
-const range = (choice) => (choice?.measured_range ? choice.measured_range.join(" to ") : "not measured");
+const MOST_CURVES = 6;
+const LOOKED_AT = 24; // pairs of model and trait that are asked whether they were swept
+
+const swept = ({ sweeps }) => Object.keys(sweeps).length > 0;
+
+/** All versions of a model's trait, which alone say whether they were swept. */
+const versionsOf = async (model, trait) => (await get(`api/vectors/${model}/${trait}`, { quiet: true })).data;
+
+/** The versions that have a curve, of the newest vectors and of those the address names; undefined until known. */
+function useCurves(wanted) {
+  const [curves, setCurves] = useState(undefined);
+  const [error, setError] = useState(null);
+  const named = vectors.value.filter(({ id }) => wanted.includes(id));
+  const served = vectors.value.filter(({ model }) => modelOf(model));
+  const pairs = [...new Set([...named, ...served, ...vectors.value].map(({ model, trait }) => `${model}/${trait}`))].slice(0, LOOKED_AT);
+  useEffect(() => {
+    if (!pairs.length) return;
+    Promise.all(pairs.map((pair) => versionsOf(...cut(pair)))).then((found) => {
+      setCurves(found.flat().filter(swept));
+      setError(null);
+    }, setError);
+  }, [vectors.value]);
+  return [curves, error];
+}
+
+/** A model's id may hold a slash, a trait's never. */
+const cut = (pair) => [pair.slice(0, pair.lastIndexOf("/")), pair.slice(pair.lastIndexOf("/") + 1)];
 
 export function View() {
+  const { params } = address.peek();
+  const [chosen, choose] = useState(params.getAll("v"));
+  const [measures, setMeasures] = useState(params.has("show") ? params.get("show").split(",") : USUAL);
+  const [at, setAt] = useState(null);
+  const [curves, error] = useCurves(chosen);
+  const shown = useMemo(() => {
+    const found = (curves ?? []).filter(({ id }) => chosen.includes(id));
+    return found.length ? found : (curves ?? []).slice(0, 1);
+  }, [curves, chosen.join()]);
+  useEffect(() => keepInAddress("thermostat", [...chosen.map((id) => ["v", id]), ["show", measures.join()]]), [chosen.join(), measures.join()]);
+  const onPick = (x) => setAt(nearest(shown, x));
+  const onSwept = () => {
+    const made = jobs.peek().find(({ kind, status }) => kind === "sweep" && status === "done")?.result?.vector;
+    if (made) choose([made]);
+  };
   return html`
     <h1 tabindex="-1">Thermostat</h1>
-    <p class="lead">How far each persona was measured to hold together.</p>
-    <${Table} caption="Measured ranges" rows=${vectors.value.filter(({ in_use }) => in_use)} empty="No vector is in use." columns=${[
-      { title: "Model", cell: (vector) => vector.model },
-      { title: "Trait", cell: (vector) => vector.trait },
-      { title: "Positive pole", cell: (vector) => `${vector.positive}: ${range(vector.poles.positive)}` },
-      { title: "Negative pole", cell: (vector) => `${vector.negative}: ${range(vector.poles.negative)}` },
-    ]} />
+    <p class="lead">What a persona does to the answers as its coefficient grows, and where they fall apart. Shaded bands are 95 % intervals.</p>
+    ${error && html`<${Notice} kind="error">${error.message}</${Notice}>`}
+    ${(curves ?? (vectors.value.length ? null : [])) && !shown.length && html`<p class="empty">No curve was measured yet. Start a sweep below: it asks the model the same questions at each strength, beside no steering, random directions and the system prompt.</p>`}
+    ${shown.length > 0 && html`
+      <${Choice} curves=${curves} shown=${shown} choose=${choose} />
+      <${Legend} several=${shown.length > 1} measures=${measures} setMeasures=${setMeasures} />
+      <div class="panel"><${Curves} shown=${shown} measures=${measures} onPick=${onPick} setAt=${setAt} /></div>
+      ${at && html`<${Ask} key=${at.version.id} at=${at} />`}
+      <div class="limits">${shown.map((version) => limitsOf(version).map(({ pole, text }) => html`<p key=${version.id + pole}><strong dir="auto">${pole}</strong>${shown.length > 1 ? ` in ${version.model}` : ""} ${text}</p>`))}</div>
+    `}
+    <h2>Measure a curve</h2>
+    <${SweepForm} onDone=${onSwept} />
+    <${Words} />
+  `;
+}
+
+function nearest(versions, x) {
+  const rows = rowsOf(versions).sort((a, b) => Math.abs(a.x - x) - Math.abs(b.x - x));
+  return x === 0 ? { version: versions[0], x: 0 } : { version: rows[0].version, x: rows[0].x };
+}
+
+function Choice({ curves, shown, choose }) {
+  const ids = shown.map(({ id }) => id);
+  const others = curves.filter(({ id }) => !ids.includes(id));
+  const label = (version) => `${nameOf(version)}, ${version.created.slice(0, 16).replace("T", " ")}${version.in_use ? "" : ", not in use"}`;
+  return html`
+    <ul class="curve-list">
+      ${shown.map((version, i) => html`
+        <li key=${version.id}>
+          ${colourOf(shown, i) && html`<span class="line-key" style=${{ "--key": `var(--${colourOf(shown, i)})` }} aria-hidden="true"></span>`}
+          <span class="curve-name" dir="auto" title=${version.id}>${label(version)}</span>
+          <${Button} kind="quiet" label=${`SVG of ${nameOf(version)}`} onClick=${() => saveFrom(`api/vectors/${version.model}/${version.trait}/${version.id}/curve.svg`, `${version.id}.svg`)}>SVG</${Button}>
+          ${shown.length > 1 && html`<${Button} kind="quiet" label=${`Remove ${nameOf(version)}`} onClick=${() => choose(ids.filter((id) => id !== version.id))}>×</${Button}>`}
+        </li>`)}
+    </ul>
+    ${others.length > 0 && html`<div class="row choice">
+      <${SelectField} label="Show" value="" options=${[["", "choose a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([id])} />
+      ${shown.length < MOST_CURVES && html`<${SelectField} label="Lay over" value="" options=${[["", "add a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([...ids, id])} />`}
+    </div>`}
+  `;
+}
+
+/** What the lines are; each can be left out. */
+function Legend({ several, measures, setMeasures }) {
+  const toggle = (name) => setMeasures(measures.includes(name) ? measures.filter((other) => other !== name) : [...measures, name]);
+  return html`
+    <fieldset class="measures"><legend class="visually-hidden">Lines</legend>
+      ${MEASURES.map(({ name, title, colour, dash }) => html`
+        <label class="check" key=${name}>
+          <input type="checkbox" checked=${measures.includes(name)} onChange=${() => toggle(name)} />
+          <svg class="line-key" viewBox="0 0 36 8" aria-hidden="true"><line x1="0" y1="4" x2="36" y2="4" stroke=${`var(--${several ? "ink" : colour})`} stroke-width="2" stroke-dasharray=${dash?.join(" ")} /></svg>
+          ${title}
+        </label>`)}
+    </fieldset>
+  `;
+}
+
+function Curves({ shown, measures, onPick, setAt }) {
+  const frame = useRef(null);
+  const several = shown.length > 1;
+  const name = several ? "curves" : shown[0].id;
+  const table = useMemo(() => ({
+    caption: "Measured at each coefficient",
+    rows: rowsOf(shown),
+    keyOf: ({ version, x }) => version.id + x,
+    columns: [
+      ...(several ? [{ title: "Curve", cell: ({ version }) => nameOf(version) }] : []),
+      { title: "Coefficient", number: true, cell: ({ x }) => signed(x) },
+      { title: "Pole", cell: ({ version, side }) => version[side] },
+      { title: "Dose", number: true, cell: ({ dose }) => dose.toFixed(2) },
+      { title: "Trait", number: true, cell: ({ trait }) => interval(trait) },
+      { title: "Coherence", number: true, cell: ({ coherence }) => interval(coherence) },
+      { title: "Facts right, %", number: true, cell: ({ facts }) => interval(facts) },
+      { title: "Wrong way, %", number: true, cell: ({ wrong }) => interval(wrong) },
+      { title: "Random direction", number: true, cell: ({ random }) => interval(random) },
+      { title: "Answers", number: true, cell: ({ n }) => n },
+      { title: "", cell: ({ version, x }) => html`<${Button} kind="quiet" label=${`Ask ${version.model} at ${signed(x)}`} onClick=${() => setAt({ version, x })}>Ask</${Button}>` },
+    ],
+  }), [shown]);
+  const csv = () => save(new Blob([csvOf(shown)], { type: "text/csv" }), `${name}.csv`);
+  const png = async () => save(await pngOf(frame.current.querySelector("canvas")), `${name}.png`);
+  const ends = several ? ["negative pole", "positive pole"] : [shown[0].negative, shown[0].positive];
+  return html`
+    <div ref=${frame}>
+      <div class="curve-ends" aria-hidden="true"><span dir="auto">← ${ends[0]}</span><span class="muted">click a point to ask there</span><span dir="auto">${ends[1]} →</span></div>
+      <${Picture} label=${`Curves of ${shown.map(nameOf).join("; ")} over the coefficient. The same figures are in the table below.`} versions=${shown} measures=${measures} table=${table} onPick=${onPick} />
+    </div>
+    <div class="row curve-files"><${Button} onClick=${png}>PNG</${Button}><${Button} onClick=${csv}>CSV</${Button}></div>
+  `;
+}
+
+function Words() {
+  return html`
+    <details class="words"><summary>Words of the prototype</summary><dl>
+      <dt>Thermostat effect</dt><dd>The trait follows the coefficient, up on one side and down on the other: the line <em>trait</em>.</dd>
+      <dt>Coherence</dt><dd>Whether an answer makes sense, from 0 to 100: the line <em>coherence</em>.</dd>
+      <dt>Ethical stance</dt><dd>How far answers lean to a pole such as honest or dishonest: the line <em>trait</em> of such a trait.</dd>
+      <dt>Projection</dt><dd>How far the inside of the model lies towards a pole. Play shows it for each answer and token.</dd>
+    </dl></details>
   `;
 }

@@ -1,0 +1,122 @@
+// Long work as the server reports it: followed by its events, cancelled, tried again. Knows nothing of what a job makes.
+import { ApiError, call, events, post } from "../api.js";
+import { html, useEffect, useState } from "../html.js";
+import { announce, jobs, refresh, refreshJobs } from "../store.js";
+import { Button, Notice, Progress } from "./controls.js";
+
+const RETRY_MS = 3000;
+const ROUTES = {
+  extraction: "api/vectors/generate",
+  measuring: "api/vectors/measure",
+  sweep: "api/steering/sweep",
+  transfer: "api/transfers",
+  "transfer-apply": "api/transfers/apply",
+  "transfer-evaluate": "api/transfers/evaluate",
+};
+const TITLES = {
+  extraction: "Making a vector",
+  measuring: "Measuring a vector",
+  sweep: "Sweep",
+  trait: "Writing a trait",
+  transfer: "Fitting a transfer",
+  "transfer-apply": "Carrying a vector over",
+  "transfer-evaluate": "Evaluating a transfer",
+};
+const followed = new Set();
+const started = Date.now() / 1000; // what ended before the page was opened is history
+
+const goesOn = ({ status }) => status === "queued" || status === "running";
+
+export function titleOf({ kind, model, parameters }) {
+  const what = parameters.trait ?? parameters.trait_name ?? parameters.source;
+  return `${TITLES[kind] ?? kind}: ${[what, model].filter(Boolean).join(", ")}`;
+}
+
+/** What starts the same work once more: {path, body}, or null for what only its own form can start. */
+function again({ kind, model, parameters }) {
+  if (!ROUTES[kind]) return null;
+  const { version, ...rest } = parameters;
+  if (kind.startsWith("transfer")) return { path: ROUTES[kind], body: { target: model, ...rest } };
+  return { path: ROUTES[kind], body: { model, ...rest, ...(version && { version }) } };
+}
+
+function keep(job) {
+  const known = jobs.peek().some(({ id }) => id === job.id);
+  jobs.value = known ? jobs.peek().map((other) => (other.id === job.id ? job : other)) : [job, ...jobs.peek()];
+}
+
+/** Follows a job to its end, across losses of the connection; then all that it may have changed is asked for anew. */
+export async function follow(job) {
+  keep(job);
+  if (followed.has(job.id) || !goesOn(job)) return;
+  followed.add(job.id);
+  let last = job;
+  while (goesOn(last)) {
+    try {
+      for await (const { data } of events("GET", `api/jobs/${job.id}/events`, undefined, { quiet: true })) keep((last = data));
+    } catch (error) {
+      if (error instanceof ApiError && error.status) break;
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  }
+  followed.delete(job.id);
+  announce(`${titleOf(last)}: ${last.status}.`);
+  await refresh();
+}
+
+/** Starts work by a POST and follows it. ApiError where the server refuses. */
+export async function start(path, body) {
+  const job = await post(path, body);
+  if (job.object === "job") follow(job);
+  return job;
+}
+
+/** The jobs of these kinds that go on, and those that ended since the page was opened. */
+export function Jobs({ kinds, onDone }) {
+  const [hidden, hide] = useState([]);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    refreshJobs().then(() => jobs.peek().filter(goesOn).forEach(follow), setError);
+  }, []);
+  const shown = jobs.value.filter((job) => kinds.includes(job.kind) && !hidden.includes(job.id) && (goesOn(job) || job.ended >= started));
+  const done = shown.filter(({ status }) => status === "done").map(({ id }) => id).join();
+  useEffect(() => {
+    if (done) onDone?.();
+  }, [done]);
+  return html`
+    ${error && html`<${Notice} kind="error">${error.message}</${Notice}>`}
+    ${shown.map((job) => html`<${Job} key=${job.id} job=${job} onHide=${() => hide([...hidden, job.id])} />`)}
+  `;
+}
+
+export function Job({ job, onHide }) {
+  const [error, setError] = useState(null);
+  const attempt = (work) => work().then(() => setError(null), setError);
+  const wait = job.progress.seconds_left;
+  const once = again(job);
+  const doing = { queued: "waits for its turn", running: job.progress.doing || "begins" }[job.status];
+  return html`
+    <div class=${`job panel ${job.status}`}>
+      <div class="job-head">
+        <strong dir="auto">${titleOf(job)}</strong>
+        <span class="muted">${doing ?? { done: "Done", failed: "Failed", cancelled: "Cancelled" }[job.status]}${goesOn(job) && wait != null ? ` · ${duration(wait)} left` : ""}</span>
+      </div>
+      ${goesOn(job) && html`<${Progress} label=${html`<span class="visually-hidden">${titleOf(job)}</span>`} fraction=${job.progress.fraction} />`}
+      ${job.error && html`<p class="error" dir="auto">${job.error}</p>`}
+      ${job.status === "done" && job.result?.note && html`<p class="hint" dir="auto">${job.result.note}</p>`}
+      ${error && html`<p class="error" role="alert">${error.message}</p>`}
+      <div class="row">
+        ${goesOn(job) && html`<${Button} label=${`Cancel ${titleOf(job)}`} onClick=${() => attempt(async () => keep(await call("DELETE", `api/jobs/${job.id}`)))}>Cancel</${Button}>`}
+        ${(job.status === "failed" || job.status === "cancelled") && once && html`<${Button} label=${`Try again: ${titleOf(job)}`} onClick=${() => attempt(() => start(once.path, once.body))}>Try again</${Button}>`}
+        ${!goesOn(job) && onHide && html`<${Button} kind="quiet" onClick=${onHide}>Dismiss</${Button}>`}
+      </div>
+    </div>
+  `;
+}
+
+/** Seconds in words: "40 s", "3 min", "2 h 10 min". */
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

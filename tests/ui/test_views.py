@@ -1,0 +1,91 @@
+"""The views besides Play, each driven through its main job, in front of one server with a model of a few lines."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.fakes import FakeEngine, save_vector, serving, settings_in
+from tests.ui.conftest import Watched
+from vector_store import JudgedBy, Measured, Sweep, SweepKind, SweepPoint, VectorStore
+
+Open = Callable[..., Watched]
+
+
+def point(kind: SweepKind, coefficient: float, trait: float) -> SweepPoint:
+    def around(mean: float, width: float) -> Measured:
+        return Measured(mean=mean, low=max(mean - width, 0), high=mean + width)
+
+    return SweepPoint(
+        kind=kind,
+        coefficient=coefficient,
+        relative_dose=coefficient / 2,
+        trait=around(trait, 7),
+        coherence=around(100 - 20 * coefficient, 5),
+        wrong_way=around(0.1, 0.05),
+        correct=around(0.9, 0.1),
+        score=None,
+        n=40,
+    )
+
+
+SWEEP = Sweep(
+    points=[
+        point("unsteered", 0, 3),
+        point("prompt", 0, 88),
+        *(point("steered", at, 40 * at) for at in (0.5, 1.0, 2.0)),
+        *(point("random", at, 5) for at in (0.5, 1.0, 2.0)),
+    ],
+    chosen_on=[],
+    judge=JudgedBy(name="likelihood", auroc=0.97, n=80, scored=True),
+    coherent_to=1.0,
+    collapse=2.0,
+    factor=None,
+    verdict="coefficient 1 was left as it was",
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a swept vector for `silly`, and one for `dishonest` that was not swept."""
+    folder = tmp_path_factory.mktemp("views")
+    settings = settings_in(folder)
+    store = VectorStore([Path(settings.vectors_dir)])
+    made = save_vector(settings.vectors_dir, "silly", "silly", "serious", responses=True)
+    vector = store.get(made)
+    swept = dataclasses.replace(vector, id="", parent=made, sweeps={"positive": SWEEP, "negative": SWEEP})
+    store.save(dataclasses.replace(swept, created="2025-01-02T00:00:00Z"))
+    save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest")
+    with serving(settings, FakeEngine(context_length=4000)) as url:
+        yield url
+
+
+def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strength(
+    server: str, open_page: Open, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path]
+) -> None:
+    page = open_page(f"{server}/visualization").page
+    expect(page.get_by_text("holds together up to 1 and falls apart at 2.").first).to_be_visible()
+    page.get_by_text("The same as a table").click()
+    row = page.get_by_role("row", name="−1 serious")
+    expect(row).to_contain_text("40 (33–47)")
+    row.get_by_role("button", name="Ask").click()
+    answers = page.get_by_role("region", name="Answers at this strength")
+    expect(answers).to_contain_text("[-1.00] You said")
+    page.locator(".u-over").click(position={"x": 0, "y": 50})
+    expect(answers).to_contain_text("[-2.00] You said")
+    with page.expect_download() as file:
+        page.get_by_role("button", name="CSV").click()
+    assert "fake,silly" in Path(file.value.path()).read_text()
+    accessible(page)
+    shot(page, "thermostat-asked")
+
+
+def test_sweep_when_it_can_not_be_then_said_beside_the_field_in_the_servers_words(server: str, open_page: Open) -> None:
+    watched = open_page(f"{server}/#/thermostat")
+    watched.allowed.append("400")
+    watched.page.get_by_label("Coefficients").fill("much")
+    watched.page.get_by_role("button", name="Start sweep").click()
+    expect(watched.page.get_by_role("alert").filter(has_text="coefficients")).to_be_visible()
