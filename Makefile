@@ -3,6 +3,7 @@
 # make coverage   the tests, and how much of our code they run: apart, since on 3.11 they take half longer so
 # make docs    the manual, as a site in site/
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
+# make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
@@ -12,6 +13,7 @@ WORKERS ?= 2
 VENV := .venv
 DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
+HOLD_VENV := .venv-hold
 SHOWN_PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 PIP := $(SHOWN_PIP) --quiet
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -22,7 +24,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Many tests start Pythons of their own, which should not compile all our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test coverage test-all-pythons lint docs bench
+.PHONY: serve test coverage test-all-pythons lint docs bench hold
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -62,6 +64,9 @@ docs: $(DOCS_VENV)/.installed
 bench: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 	@$(VENV)/bin/python -m tests.benchmarks speed $(if $(QUICK),--quick)
 
+hold: $(VENV)/.installed-for-tests $(HOLD_VENV)/.installed
+	@HOLD_SCHEMATHESIS=$(HOLD_VENV)/bin/schemathesis $(VENV)/bin/python -m tests.hold
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not that; try PYTHON=python3.12 make serve" >&2; exit 1; }
@@ -87,6 +92,14 @@ $(DOCS_VENV)/.installed: pyproject.toml
 	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
 	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
 	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group docs
+	@touch $@
+
+# Apart from what is ours: it wants an older hypothesis.
+$(HOLD_VENV)/.installed: pyproject.toml
+	@echo "Installing schemathesis into $(HOLD_VENV) ..."
+	@test -x $(HOLD_VENV)/bin/python || $(PYTHON) -m venv $(HOLD_VENV)
+	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group hold
 	@touch $@
 
 # What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.

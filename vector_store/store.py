@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SLUG = 100  # characters; file systems take 255 bytes
 KEPT_VECTORS = 64  # whole vectors kept in memory; 2.5 MB each for a 7B model
+KEPT_BYTES = 256 * 1024 * 1024  # of their files, unless one alone has more
 HOMES_FRESH_S = 5.0  # how long it is good to know which models' folders hold vectors of the same weights
 
 Read = TypeVar("Read", VectorHeader, PersonaVector)
@@ -286,9 +287,12 @@ class VectorStore:
 
     def _vector(self, place: Location, entry: Entry) -> PersonaVector | None:
         vector = self._read(place, entry, self._vectors, lambda: decode(place.read(entry), _full(place, entry)))
-        while len(self._vectors) > KEPT_VECTORS:
+        while len(self._vectors) > KEPT_VECTORS or (len(self._vectors) > 1 and self._kept_bytes() > KEPT_BYTES):
             del self._vectors[next(iter(self._vectors))]
         return vector
+
+    def _kept_bytes(self) -> int:
+        return sum(entry.size for entry, _ in self._vectors.values())
 
     def _read(
         self, place: Location, entry: Entry, cache: dict[Key, tuple[Entry, Read | None]], read: Callable[[], Read]

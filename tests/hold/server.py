@@ -1,0 +1,128 @@
+"""A real server in a process of its own, watched from outside: its memory, threads, files and log."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("demo-qwen2", "demo-gpt-oss-gguf")  # one for each engine
+# With fewer places to steer tried, so that a job takes seconds.
+SERVE = """
+import sys
+from proxy.cli import main as cli
+from proxy.steering import gain, placement
+
+placement.N_QUESTIONS, placement.N_SAMPLES, placement.N_PLACES = 2, 1, 1
+gain.DOSES, gain.N_TEXTS, placement.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
+sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
+"""
+START_S = 120.0
+POLL_S = 0.02
+
+
+@dataclass
+class Peak:
+    """`megabytes`: the most that the process had in memory while it was watched, less what it had before."""
+
+    megabytes: float = 0.0
+
+
+class Server:
+    """`persona-proxy serve` on the folders below `folder`, with `models` loaded before it says so."""
+
+    def __init__(self, folder: Path, models: Sequence[str] = MODELS) -> None:
+        names = ("vectors", "traits", "jobs", "transfers")
+        folders = {f"PERSONA_PROXY_{name.upper()}_DIR": str(folder / name) for name in names}
+        self.log = folder / "log"
+        flags = [word for model in models for word in ("--model", model)]
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-c", SERVE, *flags],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **folders, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+                cwd=ROOT,
+            )
+        self.url = self._announced()
+        self.process = psutil.Process(self.popen.pid)
+        self.client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+
+    def _announced(self) -> str:
+        assert self.popen.stdout is not None
+        said = ""
+        for line in self.popen.stdout:
+            said += line
+            if "curl" in line and (found := re.search(r"http://[^\s/]+:\d+", said)):
+                return found[0]
+        raise RuntimeError(f"the server did not start: {said}{self.log.read_text()[-2000:]}")
+
+    def until_ready(self) -> "Server":
+        """Return once every model is loaded."""
+        deadline = time.monotonic() + START_S
+        while self.client.get("/ready").status_code != 200:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the models do not load")
+            time.sleep(POLL_S)
+        return self
+
+    def megabytes(self) -> float:
+        """What it has in memory."""
+        return float(self.process.memory_info().rss) / 1e6
+
+    @contextmanager
+    def peak(self) -> Iterator[Peak]:
+        """Watch its memory meanwhile."""
+        found, before, over = Peak(), self.megabytes(), threading.Event()
+
+        def watch() -> None:
+            while not over.wait(POLL_S):
+                found.megabytes = max(found.megabytes, self.megabytes() - before)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield found
+        finally:
+            over.set()
+            watcher.join()
+
+    def tracebacks(self) -> list[str]:
+        """The last line of each traceback in its log."""
+        found = re.findall(r"^Traceback .*?\n(?=\S)(.*?)$", self.log.read_text(errors="replace"), re.M | re.S)
+        return [str(line) for line in found]
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """Seconds from the signal to the end of the process; it is killed after 30."""
+        self.client.close()
+        started = time.monotonic()
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+            try:
+                self.popen.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.communicate()
+        return time.monotonic() - started
+
+
+@contextmanager
+def serving(folder: Path, models: Sequence[str] = MODELS) -> Iterator[Server]:
+    """A server, ready, and ended on the way out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Server(folder, models)
+    try:
+        yield server.until_ready()
+    finally:
+        server.end()
