@@ -4,6 +4,7 @@ A path names a model, a trait and perhaps a version. A model's id is one part of
 where three parts may mean either, a version that is there counts, then which of the two models is known.
 """
 
+import asyncio
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -178,7 +179,8 @@ async def import_vector(
             header = header_of(services.store.get(services.store.save(vector)))
             return _version(services, header, services.store.standings(header.trait).get(header.id))
 
-        return await anyio.to_thread.run_sync(saved)
+        # Not anyio's: what is raised in its threads is part of a circle that keeps the file until the next collection.
+        return await asyncio.to_thread(saved)
 
 
 @post(

@@ -1,6 +1,7 @@
 """/api/vectors: versions, deletion, the way in and out, and what happens when the place they are kept in is gone."""
 
 import dataclasses
+import gc
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ import pytest
 from proxy.settings import Settings
 from tests.cli.test_vectors import FakeHub
 from tests.contract.test_errors import check_shape
-from tests.fakes import FINGERPRINT, HIDDEN, FakeEngine, fingerprint_of, save_vector, serving
-from vector_store import Count, JudgedBy, PersonaVector, PlaceGain, VectorStore
+from tests.fakes import FINGERPRINT, HIDDEN, FakeEngine, fingerprint_of, save_vector, serving, wait_until
+from vector_store import Count, ImportRefused, JudgedBy, PersonaVector, PlaceGain, VectorStore
 from vector_store.exchange import Subject, directions, export_vector, import_vector
 from vector_store.files import decode, encode
 from vector_store.formats import FORMAT_NAMES
@@ -59,6 +60,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Cli
 
 def upload(client: httpx.Client, content: bytes, **fields: str) -> httpx.Response:
     return client.post("/api/vectors/import", content=content, params=fields)
+
+
+def test_an_upload_when_it_is_refused_then_nothing_keeps_it_until_the_next_collection(client: httpx.Client) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        assert upload(client, b"z" * 1000, model="fake", trait="silly").status_code == 400
+        wait_until(lambda: not [each for each in gc.get_objects() if isinstance(each, ImportRefused)])
+    finally:
+        gc.enable()
 
 
 def chat(client: httpx.Client, **fields: Any) -> httpx.Response:

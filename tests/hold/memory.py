@@ -25,7 +25,7 @@ def huge_prompts(server: Server, at_once: int, rounds: int) -> list[Figure]:
             {"model": model, "messages": [{"role": "user", "content": text * (4_000_000 // len(text))}]}
         ).encode()
         for model in MODELS
-        for text in ("word ", "-", "a b\n")
+        for text in ("word ", "-", "a b ")
     ]
     with server.peak() as peak:
         statuses = [each for _ in range(rounds) for each in _all(server, CHAT, bodies, at_once)]
