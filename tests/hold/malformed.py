@@ -1,5 +1,6 @@
 """Malformed requests over every route: cut off, with bytes changed, of wrong types, too deep, too large, not JSON."""
 
+import copy
 import json
 from random import Random
 from typing import Any
@@ -106,6 +107,6 @@ def _change(rng: Random, value: Any) -> None:
     while isinstance(value, dict | list) and value:
         key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
         if not isinstance(value[key], dict | list) or not value[key] or rng.random() < 0.4:
-            value[key] = rng.choice(ODD)
+            value[key] = copy.deepcopy(rng.choice(ODD))
             return
         value = value[key]
