@@ -71,7 +71,7 @@ def _operations(server: Server) -> list[tuple[str, str]]:
     ]
 
 
-def _request(rng: Random, path: str) -> tuple[str, bytes, dict[str, bytes]]:
+def _request(rng: Random, path: str) -> tuple[str, bytes, dict[bytes, bytes]]:
     words = ("demo-qwen2", "silly", "none", "%00", "%2e%2e", "a%20b", "%ff", "x" * 300, "1")
     url = "/".join(rng.choice(words) if part.startswith("{") else part for part in path.split("/"))
     if rng.random() < 0.2:
@@ -80,7 +80,7 @@ def _request(rng: Random, path: str) -> tuple[str, bytes, dict[str, bytes]]:
         )
     content = _content(rng, BASES.get(path, ANY))
     kind = b"application/json" if rng.random() < 0.9 else rng.choice((b"text/plain", b"", b"x/xml", b"\xc3\xa9"))
-    return url, content, {"content-type": kind}
+    return url, content, {b"content-type": kind}
 
 
 def _content(rng: Random, base: dict[str, Any]) -> bytes:
