@@ -25,6 +25,7 @@ from vector_store import CONDITIONS, SIDES, SPANS
 TRIED, TRIED_TOKENS = 16, 24  # answers that are timed, and their tokens
 N_READ = 32  # texts that are timed
 LONG = 0.75  # of the most tokens of a long answer that one has on average, where most do not end early
+USED = 0.8  # of the rollouts pass the judge, so that their residuals are read
 DIGIT_PROMPT = 350  # tokens of what a language model is asked for a digit with, besides the answer
 
 
@@ -108,11 +109,11 @@ def _limited(n_layers: int, kind: JudgeKind, budget: Budget, speed: Speed) -> Co
     n_compared = limited.n_reads(budget, n_places) * len(SIDES)
     return (
         _answers(n_rollouts, limit, speed, instructed=True)
-        + _read(n_rollouts, speed.answer(limit), speed.asked)
+        + _read(USED * n_rollouts, speed.answer(limit), speed.asked)
         + _judged(kind, n_rollouts, limit, speed)
         + _validated(kind, limited.asking(budget), speed)
         + _answers(len(CONDITIONS) * budget.texts, limit, speed, instructed=True)
-        + _read(n_compared, speed.answer(min(limit, gain.N_TOKENS)), speed.prompt / 4)
+        + _read(n_compared, speed.answer(min(limit, gain.N_TOKENS)), speed.prompt / 12)
         + _answers(len(SIDES) * n_races, limit, speed)
         + _judged(kind, len(SIDES) * n_races, limit, speed)
         + _answers(n_curve, limit, speed)
@@ -135,10 +136,10 @@ def _thorough(trait: Trait, n_layers: int, kind: JudgeKind, options: ExtractionO
     n_calibrating = N_QUESTIONS * len(CONDITIONS) if kind in ("likelihood", "reading") else 0
     return (
         _answers(n_rollouts + n_calibrating, MAX_TOKENS, speed, instructed=True)
-        + _read(n_rollouts, speed.answer(MAX_TOKENS), speed.asked)
+        + _read(USED * n_rollouts, speed.answer(MAX_TOKENS), speed.asked)
         + _judged(kind, n_rollouts + n_calibrating, MAX_TOKENS, speed)
         + _validated(kind, USUAL_ASKING, speed)
-        + _read(n_compared, speed.answer(gain.N_TOKENS), speed.prompt / 4)
+        + _read(n_compared, speed.answer(gain.N_TOKENS), speed.prompt / 12)
         + _answers(n_tried, MAX_TOKENS, speed)
         + _judged(kind, n_tried, MAX_TOKENS, speed)
     )
