@@ -98,7 +98,8 @@ class PlaceGain:
 
     `gain`: how much likelier it makes the pole's answers, as a share of what the pole's instruction adds to them; the
     most that is reached before ordinary answers lose more than the instruction adds. `relative_dose`: where it is.
-    `against`: as in PoleChoice.
+    `against`: as in PoleChoice. Of a vector that was made within a budget `gain` is less what the place adds to
+    ordinary answers, and `relative_dose` the best of those tried.
     """
 
     side: Side

@@ -22,8 +22,8 @@ class Budget:
     each pole to validate the judge.
 
     `texts`: questions whose answers compare places, at the relative `doses`. `coarse`: blocks tried first. `places`:
-    of the best, tried by generating, at `steps` times their best dose, on `race` questions at a time, `rounds` times,
-    those left out that are behind.
+    of the best, tried by generating, at `raced_doses`, on `race` questions at a time, `rounds` times, those left out
+    that are behind.
 
     `coefficients`, `curve_questions` in either half, and `samples` to each: the curve. `interval`: about how far its
     95 % intervals reach to either side, in points of 100.
@@ -39,7 +39,7 @@ class Budget:
     doses: tuple[float, ...]
     coarse: int
     places: int
-    steps: tuple[float, ...]
+    raced_doses: tuple[float, ...]
     race: int
     rounds: int
     coefficients: tuple[float, ...]
@@ -56,12 +56,12 @@ BUDGETS: dict[BudgetName, Budget] = {
         questions=18,
         rollouts=2,
         held_out=12,
-        texts=3,
-        doses=(0.25, 0.7),
+        texts=4,
+        doses=(0.3,),
         coarse=4,
         places=2,
-        steps=(0.7, 1.2),
-        race=4,
+        raced_doses=(0.25, 0.5),
+        race=6,
         rounds=1,
         coefficients=(-1.2, -0.6, 0.6, 1.2),
         curve_questions=5,
@@ -75,11 +75,11 @@ BUDGETS: dict[BudgetName, Budget] = {
         questions=20,
         rollouts=4,
         held_out=20,
-        texts=4,
-        doses=(0.2, 0.4, 0.8),
+        texts=6,
+        doses=(0.2, 0.4),
         coarse=8,
         places=3,
-        steps=(0.5**0.5, 1.0, 2**0.5),
+        raced_doses=(0.2, 0.35, 0.6),
         race=5,
         rounds=2,
         coefficients=(-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0),

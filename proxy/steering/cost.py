@@ -103,7 +103,9 @@ def cost_of(trait: Trait, n_layers: int, kind: JudgeKind, options: ExtractionOpt
 def _limited(n_layers: int, kind: JudgeKind, budget: Budget, speed: Speed) -> Cost:
     limit = budget.answer_tokens
     n_rollouts = len(limited.asked_rollouts(budget, budget.questions))
-    n_races = sum(budget.race * budget.places * len(budget.steps) / (number + 1) for number in range(budget.rounds))
+    n_races = sum(
+        budget.race * budget.places * len(budget.raced_doses) / (number + 1) for number in range(budget.rounds)
+    )
     n_curve = len(listed(limited.sweep_options(budget, 0)))
     n_places = len(limited.coarse_places(n_layers, budget)) + limited.N_FINE
     n_compared = limited.n_reads(budget, n_places) * len(SIDES)

@@ -86,17 +86,23 @@ def make_texts(
     return [AnswerTexts(by, {condition: next(found).token_ids for condition in CONDITIONS}) for by in prompts]
 
 
-def measure_gains(
-    trials: Trials,
-    places: Sequence[Place],
-    texts: Sequence[AnswerTexts],
-    doses: Sequence[float] | None = None,
-    what: str = EVERY_PLACE,
-) -> list[PlaceGain]:
-    """What each place gains, in the order of `places`, as a share of what the pole's instruction adds. Blocks. `what`
-    is being done, in words; `doses` rise, by default DOSES.
+def measure_gains(trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts]) -> list[PlaceGain]:
+    """What each place gains, in the order of `places`, as a share of what the pole's instruction adds. Blocks.
     SetupError where the instruction makes the pole's answers no likelier, which leaves nothing to compare with."""
-    doses = DOSES if doses is None else doses
+    shares = likelihood_shares(trials, places, texts, DOSES, EVERY_PLACE)
+    found = [at_equal_damage(DOSES, of_place[:, 0], -of_place[:, 1]) for of_place in shares]
+    return [
+        PlaceGain(side=trials.side, **place._asdict(), relative_dose=dose, gain=gain)
+        for place, (dose, gain) in zip(places, found, strict=True)
+    ]
+
+
+def likelihood_shares(
+    trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts], doses: Sequence[float], what: str
+) -> FloatArray:
+    """float[n_places, n_doses, 2]: how much likelier steering makes the pole's answers, and ordinary ones, as shares of
+    what the pole's instruction adds to its own. Blocks. `what` is being done, in words. SetupError where the
+    instruction makes the pole's answers no likelier, which leaves nothing to compare with."""
     side, n = trials.side, len(texts)
     plans = [trials.plan(place.trial(dose)) for place in places for dose in doses]
     own, ordinary = ([text.read(condition, "neutral") for text in texts] for condition in (side, "neutral"))
@@ -114,12 +120,8 @@ def measure_gains(
     if instructed <= 0:
         pole, model_id = trials.trait.pole(side), trials.engine.info.id
         raise SetupError(f"the instructions for {pole!r} make no difference to how {model_id} answers")
-    shares = ((likelihoods[1:] - likelihoods[0]) / instructed).reshape(len(places), len(doses), 2)
-    found = [at_equal_damage(doses, of_place[:, 0], -of_place[:, 1]) for of_place in shares]
-    return [
-        PlaceGain(side=side, **place._asdict(), relative_dose=dose, gain=gain)
-        for place, (dose, gain) in zip(places, found, strict=True)
-    ]
+    shares: FloatArray = ((likelihoods[1:] - likelihoods[0]) / instructed).reshape(len(places), len(doses), 2)
+    return shares
 
 
 def at_equal_damage(doses: Sequence[float], gains: FloatArray, damages: FloatArray) -> tuple[float, float]:

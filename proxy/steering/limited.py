@@ -16,7 +16,7 @@ from proxy.errors import SetupError
 from proxy.steering import extract, judge
 from proxy.steering.budget import Budget
 from proxy.steering.extract import METHOD, READING, AskedRollout, roll_out, vector_of
-from proxy.steering.gain import AnswerTexts, make_texts, measure_gains, texts_label
+from proxy.steering.gain import AnswerTexts, likelihood_shares, make_texts, texts_label
 from proxy.steering.judge import JUDGING, JudgeKind, Validated
 from proxy.steering.judge.rollouts import Asking, LabelledAnswer
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
@@ -114,7 +114,7 @@ def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, budget: Budget) -> di
         found[label_of(trait, side, COARSE)] = READING * n_reads(budget, len(coarse_places(info.n_layers, budget)))
         found[label_of(trait, side, FINE)] = READING * n_reads(budget, N_FINE)
         for number in range(budget.rounds):
-            size = budget.race * budget.places * len(budget.steps) / (number + 1)
+            size = budget.race * budget.places * len(budget.raced_doses) / (number + 1)
             label = label_of(trait, side, round_name(number))
             found |= {label: size, f"{label}, judging": JUDGING * size}
     return found | curve_stages(trait, sweep_options(budget, 0))
@@ -214,14 +214,35 @@ def _placed(
     return dataclasses.replace(vector, created=created, poles=poles, gains=gains, curve=curve, judge=judged.record)
 
 
+def favoured(
+    trials: Trials, places: Sequence[Place], texts: Sequence[AnswerTexts], budget: Budget, what: str
+) -> list[PlaceGain]:
+    """How much likelier than ordinary answers each place makes the pole's, at the best of a few doses. Blocks.
+
+    What a place breaks, it breaks in both kinds of answers alike, so that it cancels: how much may be broken is left to
+    the answers that are generated. A model that hardly follows its instructions would else bear next to nothing.
+    """
+    shares = likelihood_shares(trials, places, texts, budget.doses, what)
+    differences = shares[:, :, 0] - shares[:, :, 1]
+    return [
+        PlaceGain(
+            side=trials.side,
+            **place._asdict(),
+            relative_dose=budget.doses[int(of_place.argmax())],
+            gain=float(of_place.max()),
+        )
+        for place, of_place in zip(places, differences, strict=True)
+    ]
+
+
 def _compared(trials: Trials, texts: Sequence[AnswerTexts], budget: Budget) -> list[PlaceGain]:
     """What places gain: some all over the model, then those near the best."""
     n_layers = trials.vector.n_layers
     coarse = _with_direction(trials, coarse_places(n_layers, budget))
-    found = measure_gains(trials, coarse, texts, budget.doses, COARSE)
+    found = favoured(trials, coarse, texts, budget, COARSE)
     best = max(found, key=lambda one: one.gain)
     fine = [place for place in fine_places(Place.of(best), n_layers, budget) if place not in coarse]
-    return found + measure_gains(trials, _with_direction(trials, fine), texts, budget.doses, FINE)
+    return found + favoured(trials, _with_direction(trials, fine), texts, budget, FINE)
 
 
 def _with_direction(trials: Trials, places: Sequence[Place]) -> list[Place]:
@@ -240,4 +261,4 @@ def _with_direction(trials: Trials, places: Sequence[Place]) -> list[Place]:
 
 def _entries(gains: Sequence[PlaceGain], budget: Budget) -> list[Trial]:
     best = sorted(gains, key=lambda found: (-found.gain, found.relative_dose))[: budget.places]
-    return [Place.of(found).trial(found.relative_dose * step) for found in best for step in budget.steps]
+    return [Place.of(found).trial(dose) for found in best for dose in budget.raced_doses]
