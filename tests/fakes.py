@@ -24,6 +24,7 @@ from sse_starlette.sse import AppStatus
 from proxy.app import create_app
 from proxy.engines.base import (
     AnswerReadings,
+    CallRules,
     Engine,
     Event,
     Failure,
@@ -236,8 +237,8 @@ class FakeEngine:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return [decoder.decode(bytes([id_])) for id_ in token_ids]
 
-    def check_schema(self, schema: str) -> None:
-        if "!impossible" in schema:
+    def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None:
+        if "!impossible" in (schema or ""):
             raise Refusal("it is !impossible", "json_schema")
 
     def speller(self) -> Callable[[int], bytes]:

@@ -8,17 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.engines.base import Engine, Message, Tool
+import msgspec
+
+from proxy.chat.told_tools import told
+from proxy.engines.base import Engine, Message, ModelInfo, Tool
+from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatMessage, ToolCall, ToolOffer
 
 MAX_DEPTH = 64  # of JSON in calls and tools; templates go through it by calling themselves
-# Templates know three; "none" is sent to every model by clients that want no reasoning for titles and the like.
 _RESERVED = frozenset(
     ("messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding")
     + ("continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs")
     + ("return_assistant_tokens_mask", "bos_token", "eos_token", "pad_token", "unk_token")
 )
+# Templates know three; "none" is sent to every model by clients that want no reasoning for titles and the like.
 _EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 
 
@@ -29,10 +33,7 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     rendered = []
     for i, message in enumerate(messages):
         field = f"messages[{i}]"
-        if message.function_call:
-            raise InvalidRequest(
-                f"{field}.function_call is not supported; possible: tool_calls", param=f"{field}.function_call"
-            )
+        message = _modern(message, field, functions)
         entry: Message = {"role": "system" if message.role == "developer" else message.role}
         if message.tool_calls:
             if message.role != "assistant":
@@ -53,6 +54,23 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return rendered
 
 
+def _modern(message: ChatMessage, field: str, functions: Mapping[str, str]) -> ChatMessage:
+    """The message with OpenAI's older form of a call, or of its result, in the newer one."""
+    if message.function_call is not None and not message.tool_calls:
+        calls = [ToolCall(f"{field}.function_call", message.function_call)]
+        return msgspec.structs.replace(message, tool_calls=calls)
+    if message.role != "function":
+        return message
+    ids = [id_ for id_, name in functions.items() if name == message.name]
+    if not ids:
+        raise InvalidRequest(
+            f"{field}.name: no function_call before it is of {message.name!r}; possible: "
+            + (", ".join(dict.fromkeys(functions.values())) or "none"),
+            param=f"{field}.name",
+        )
+    return msgspec.structs.replace(message, role="tool", tool_call_id=ids[-1])
+
+
 @dataclass(frozen=True)
 class Begun:
     """What an answer has said before it goes on: nothing, in most."""
@@ -71,7 +89,7 @@ def split_begun(messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage],
             f"{field} is not one",
             param="messages",
         )
-    if last.tool_calls or last.function_call:
+    if last.tool_calls or last.function_call is not None:
         raise InvalidRequest(f"{field}.tool_calls: a call can't be gone on with", param=f"{field}.tool_calls")
     content = "" if last.content is None else _text(last, field)
     return messages[:-1], Begun(content, last.reasoning_content or last.reasoning or "")
@@ -168,21 +186,47 @@ def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
 def render(
     engine: Engine, messages: Sequence[Message], tools: Sequence[Tool], options: Mapping[str, Any] | None = None
 ) -> list[int]:
-    """The prompt's token ids. InvalidRequest when the template refuses the conversation, or does not know of tools:
-    then the prompt is the same without them, and the model would never learn of them."""
-    prompt = engine.render(messages, tools=tools or None, options=options)
-    if tools and prompt == engine.render(messages, options=options):
+    """The prompt's token ids. What the template has no place for of functions and calls is told in words; for GPT-OSS,
+    which calls in a form of its own, that is an InvalidRequest. Refusal when the template refuses the conversation."""
+    called = any(message["role"] == "tool" or "tool_calls" in message for message in messages)
+    if not tools and not called:
+        return engine.render(messages, options=options)
+    try:
+        prompt = engine.render(messages, tools=tools or None, options=options)
+        ignored = _ignored(engine, prompt, messages, tools, options)
+    except Refusal:
+        if is_gpt_oss(engine.info):
+            raise
+        ignored = "tools" if tools else "messages"
+    if ignored is None:
+        return prompt
+    if is_gpt_oss(engine.info):
+        what = "tools" if ignored == "tools" else "tool_calls"
         raise InvalidRequest(
-            f"tools: the chat template of {engine.info.id} has no place for tools; leave them out", param="tools"
+            f"{ignored}: the chat template of {engine.info.id} has no place for {what}; leave them out", param=ignored
         )
-    if any("tool_calls" in message for message in messages):
-        other = [_with_other_names(message) for message in messages]
-        if prompt == engine.render(other, tools=tools or None, options=options):
-            raise InvalidRequest(
-                f"messages: the chat template of {engine.info.id} has no place for tool_calls; leave them out",
-                param="messages",
-            )
-    return prompt
+    return engine.render(told(messages, tools), options=options)
+
+
+def is_gpt_oss(info: ModelInfo) -> bool:
+    """Whether it is a GPT-OSS model; transformers and llama.cpp spell that differently."""
+    return info.family.replace("_", "-") == "gpt-oss"
+
+
+def _ignored(
+    engine: Engine,
+    prompt: Sequence[int],
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    options: Mapping[str, Any] | None,
+) -> str | None:
+    """The field of which a template makes nothing: then the prompt is the same without."""
+    if tools and prompt == engine.render(messages, options=options):
+        return "tools"
+    if not any("tool_calls" in message for message in messages):
+        return None
+    other = [_with_other_names(message) for message in messages]
+    return "messages" if prompt == engine.render(other, tools=tools or None, options=options) else None
 
 
 def _with_other_names(message: Message) -> Message:

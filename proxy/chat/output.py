@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.chat.logprobs import Speller
-from proxy.engines.base import Engine, Sampling
+from proxy.engines.base import CallRules, Engine, Sampling
 from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, ResponseFormat
@@ -17,7 +17,7 @@ from proxy.steering.sampling import AskedSampling
 _ANY = {"json_object": '{"type": "object"}', "json_schema": "{}"}  # where the schema says nothing
 
 
-def asked_sampling(data: ChatRequest, with_tools: bool) -> AskedSampling:
+def asked_sampling(data: ChatRequest) -> AskedSampling:
     """What the request says of how its answer's tokens are drawn. InvalidRequest for what does not go together."""
     return AskedSampling(
         temperature=data.temperature,
@@ -28,7 +28,7 @@ def asked_sampling(data: ChatRequest, with_tools: bool) -> AskedSampling:
         presence_penalty=data.presence_penalty or 0.0,
         repetition_penalty=1.0 if data.repetition_penalty is None else data.repetition_penalty,
         logit_bias=data.logit_bias or {},
-        json_schema=_asked_schema(data, with_tools),
+        json_schema=_asked_schema(data),
         top_logprobs=_asked_logprobs(data),
     )
 
@@ -41,16 +41,10 @@ def _asked_logprobs(data: ChatRequest) -> int | None:
     return None
 
 
-def _asked_schema(data: ChatRequest, with_tools: bool) -> str | None:
+def _asked_schema(data: ChatRequest) -> str | None:
     if data.response_format is None or data.response_format.type == "text":
         return None
-    field, schema = place_of_schema(data.response_format)
-    if with_tools:
-        # A call of a function follows no schema of the answer's, and an answer kept to one can't call any.
-        raise InvalidRequest(
-            f"response_format: {data.response_format.type} does not go with tools; possible: text, or no tools",
-            param="response_format",
-        )
+    _, schema = place_of_schema(data.response_format)
     return msgspec.json.encode(schema).decode() if schema else _ANY[data.response_format.type]
 
 
@@ -72,14 +66,16 @@ def place_of_schema(wanted: ResponseFormat | None) -> tuple[str, dict[str, Any] 
     return beside, wanted.schema
 
 
-def check_schema(engine: Engine, sampling: Sampling, field: str) -> None:
+def check_schema(engine: Engine, sampling: Sampling, field: str, calls: CallRules | None) -> None:
     """InvalidRequest for a request's schema, in `field`, that the engine can't keep an answer to. Blocks for up to a
-    second."""
-    if sampling.json_schema is None:
+    second. Refusal for functions that it can't keep calls to."""
+    if sampling.json_schema is None and calls is None:
         return
     try:
-        engine.check_schema(sampling.json_schema)
+        engine.check_schema(sampling.json_schema, calls)
     except Refusal as error:
+        if error.part in ("calls", "needed"):
+            raise
         raise InvalidRequest(f"{field}: {error.message}", param=field) from error
 
 

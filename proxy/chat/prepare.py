@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from proxy.chat.available import Available
-from proxy.chat.conversation import Begun, render
+from proxy.chat.calling import NO_CALLS, Calling
+from proxy.chat.conversation import Begun, is_gpt_oss, render
 from proxy.chat.logprobs import Speller
 from proxy.chat.output import check_schema, speller
 from proxy.chat.personas import Wanted, coefficients, strengths
 from proxy.chat.projections import Readings
 from proxy.chat.report import activation_report, prompt_report, sampling_report, sampling_use
-from proxy.engines.base import Engine, Generation, Message, ModelInfo, Plan, Sampling, Tool
+from proxy.engines.base import CallRules, Engine, Generation, Message, ModelInfo, Plan, Sampling
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
 from proxy.steering.options import PlanOptions
@@ -45,15 +46,15 @@ class Asked:
     max_tokens: int | None = None
     schema_field: str = "response_format"
     template_options: Mapping[str, Any] = field(default_factory=dict)
-    tools: Sequence[Tool] = ()
+    calling: Calling = NO_CALLS
 
 
 @dataclass(frozen=True)
 class Prepared:
     """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit.
     `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read. `spell` is there
-    where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: functions may be
-    called. `begun`: so many of the prompt's last tokens are the answer's own text."""
+    where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: which functions
+    may be called. `begun`: so many of the prompt's last tokens are the answer's own text."""
 
     prompt: list[int]
     plan: Plan
@@ -63,7 +64,7 @@ class Prepared:
     watched: tuple[Watched, ...]
     spell: Speller | None
     traced: bool
-    calls: bool
+    calls: CallRules | None
     begun: int
 
     def generation(self, seed: int | None) -> Generation:
@@ -101,14 +102,14 @@ class Preparation:
         messages = asked.messages
         if steering.instruction is not None:
             messages = with_instruction(messages, steering.instruction)
-        prompt = render(engine, messages, asked.tools, asked.template_options)
+        prompt = render(engine, messages, asked.calling.tools, asked.template_options)
         headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
         prompt += headers + begun
         free = room(len(prompt), engine.info.context_length)
         cut = asked.max_tokens is not None and asked.max_tokens > free
         limit = free if asked.max_tokens is None or cut else asked.max_tokens
         drawn, clamped = sample(limit, asked.sampling, steering.modulation)
-        check_schema(engine, drawn, asked.schema_field)
+        check_schema(engine, drawn, asked.schema_field, asked.calling.rules)
         watched = self._watched(asked, steering, engine.info)
         report = msgspec.structs.replace(
             steering.report,
@@ -126,7 +127,7 @@ class Preparation:
             watched,
             speller(engine) if drawn.top_logprobs is not None else None,
             asked.steering.trace,
-            bool(asked.tools),
+            asked.calling.rules,
             len(begun),
         )
 
@@ -242,11 +243,6 @@ def _plan_options(options: SteeringOptions) -> PlanOptions:
 
 def _instruction(personas: Sequence[Wanted]) -> str:
     return "\n".join(wanted.trait.instructions[0].side(wanted.toward) for wanted in personas)
-
-
-def is_gpt_oss(info: ModelInfo) -> bool:
-    """Whether it is a GPT-OSS model; transformers and llama.cpp spell that differently."""
-    return info.family.replace("_", "-") == "gpt-oss"
 
 
 def room(prompt_tokens: int, context_length: int) -> int:

@@ -30,9 +30,11 @@ FIELDS: dict[Part, str] = {
     "begun": "messages",
     "logit_bias": "logit_bias",
     "channels": "steering.channels",
+    "calls": "tools",
+    "needed": "tool_choice",
     "json_schema": "response_format",
 }
-POSSIBLE: dict[Part, str] = {"channels": "final"}
+POSSIBLE: dict[Part, str] = {"channels": "final", "needed": "none or auto"}
 
 
 def client_error(error: Exception) -> ProxyError:

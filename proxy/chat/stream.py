@@ -88,13 +88,16 @@ def _overlap(text: str, stop: str) -> int:
 class GrowingChoice:
     """One choice as it grows. Stop strings apply to the content, not to reasoning and calls.
 
-    Without `tools` nobody expects calls of functions, so none is shown. `calls`: each one's function and arguments.
+    Without `tools` nobody expects calls of functions, so none is shown. `ending`: why it finished where it ends with a
+    call; `legacy`: that is told in OpenAI's older form. `calls`: each one's function and arguments.
     `cached`: how many of the prompt's tokens had been read before. `readings`: what probes read of it. `sent`: the
     tokens of the content whose log-probabilities are known.
     """
 
     stops: Sequence[str] = ()
     tools: bool = False
+    ending: FinishReason = "tool_calls"
+    legacy: bool = False
     content: str = ""
     reasoning: str = ""
     calls: list[CalledFunction] = field(default_factory=list)
@@ -118,7 +121,7 @@ class GrowingChoice:
         if isinstance(event, Finish):
             pieces = [] if event.rest is None else self._add_token(event.rest)
             if self.finish_reason is None:
-                self.finish_reason = "tool_calls" if self.calls and event.reason == "stop" else event.reason
+                self.finish_reason = self.ending if self.calls and event.reason == "stop" else event.reason
             return pieces + self._add("content", self._filter.flush())
         self.tokens += 1
         self.cached += event.cached
@@ -208,7 +211,8 @@ def _choice(head: Head, index: int, answer: GrowingChoice) -> Choice:
     calls = [ToolCall(_call_id(head, index, number), call) for number, call in enumerate(answer.calls)]
     message = AssistantMessage(
         None if calls and not answer.content else answer.content,
-        tool_calls=calls or UNSET,
+        tool_calls=UNSET if answer.legacy else calls or UNSET,
+        function_call=answer.calls[0] if answer.legacy and answer.calls else UNSET,
         reasoning_content=reasoning,
         reasoning=reasoning,
     )
@@ -265,6 +269,8 @@ class ChunkSequence:
             return Delta(content=piece.text)
         if piece.channel == "reasoning":
             return Delta(reasoning_content=piece.text, reasoning=piece.text)
+        if self._answers[index].legacy:
+            return Delta(function_call=FunctionDelta(piece.text, UNSET if piece.opens is None else piece.opens))
         number = len(self._answers[index].calls) - 1
         if piece.opens is None:
             return Delta(tool_calls=[ToolCallDelta(number, FunctionDelta(piece.text))])

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from proxy.chat.calling import NO_CALLS, Calling
 from proxy.chat.personas import label
 from proxy.chat.prepare import Asked, Preparation, Prepared
 from proxy.chat.refusals import client_error
@@ -78,17 +79,20 @@ class Turn:
         prepared: Prepared,
         seed: int | None,
         stops: Sequence[str] = (),
+        calling: Calling = NO_CALLS,
         *,
-        tools: bool = False,
         together: Together | None = None,
     ) -> GrowingChoice:
-        """Start one answer in one of the turn's places, or have it begin with others. With `tools` it may call
-        functions."""
+        """Start one answer in one of the turn's places, or have it begin with others."""
         generation = prepared.generation(None if seed is None else seed % MAX_SEED)
         self._admission.start(engine, replace(generation, together=together))
         self._prepared.append(prepared)
-        self.choices.append(GrowingChoice(stops, tools=tools, readings=prepared.readings()))
+        self.choices.append(self._choice(prepared, stops, calling))
         return self.choices[-1]
+
+    def _choice(self, prepared: Prepared, stops: Sequence[str], calling: Calling) -> GrowingChoice:
+        tools = calling.rules is not None
+        return GrowingChoice(stops, tools, calling.ending, calling.legacy, readings=prepared.readings())
 
     async def events(self) -> AsyncIterator[tuple[int, Token | Finish]]:
         """What happens to the choices, each event with its choice's index. Whoever reads feeds the choices, and one

@@ -20,15 +20,11 @@ class Field(NamedTuple):
 
 
 _JSON = "response_format with json_schema"
-_CALLS = ("none", "auto")
 _OFF = (0, 0.0, False)
 _ON = (1, 1.0, True)
 
 UNSUPPORTED: dict[str, Field] = {
     # OpenAI's
-    "functions": Field("tools", ([],)),
-    "function_call": Field('"none" or "auto"', _CALLS),
-    "tool_choice": Field('"none" or "auto"', _CALLS),
     "modalities": Field('["text"]', ([], ["text"])),
     "audio": Field("no audio", ({},)),
     "moderation": Field("no moderation", ({}, False)),

@@ -92,13 +92,20 @@ class RunningAnswer:
         """Whether `allowed` may forbid a token at all."""
         return self._constraint is not None
 
+    @property
+    def _governed(self) -> bool:
+        """Whether the next token is one that the constraint is for."""
+        writing = self._speech.writing
+        with_calls = self._constraint is not None and self._constraint.with_calls
+        return writing == "content" or (writing == "arguments" and with_calls)
+
     def allowed(self) -> BoolArray | None:
         """bool[n_tokens]: which tokens may come next; None for all. A schema is for the content: what comes before it,
         such as reasoning, is free, only that the answer can't end there."""
         if self._constraint is None:
             return None
-        if self._speech.writing != "content":
-            return self._constraint.unended()
+        if not self._governed:
+            return None if self._constraint.optional else self._constraint.unended()
         mask, opener = self._constraint.allowed(), self._speech.opener
         if opener is not None:
             mask[opener] = True
@@ -158,7 +165,7 @@ class RunningAnswer:
 
     def _say(self, token: int, likelihood: Likelihood | None) -> Token:
         in_content = self._speech.writing == "content"
-        if in_content and self._constraint is not None and token != self._speech.opener:
+        if self._constraint is not None and self._governed and token != self._speech.opener:
             self._constraint.take(token)
         said = self._speech.add(token)
         if likelihood is None or not in_content or self._speech.writing != "content" or token in self.special:

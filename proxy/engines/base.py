@@ -142,9 +142,30 @@ class Together:
 
 
 @dataclass(frozen=True)
+class CallableFunction:
+    """`parameters` is the JSON schema of its arguments, as text. One that can't be enforced counts as any object,
+    unless it is `strict`."""
+
+    name: str
+    parameters: str
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class CallRules:
+    """Which functions an answer may call. `needed`: it must call one, and says nothing before. `several`: it may call
+    more than one."""
+
+    functions: tuple[CallableFunction, ...]
+    needed: bool = False
+    several: bool = True
+
+
+@dataclass(frozen=True)
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
-    token. With `calls`, calls of functions that are written between tags are told as calls; else as the text they are.
+    token. With `calls`, calls of functions follow its rules and are told as calls; else they are the text they are.
+    A model whose format of calls is its own, as GPT-OSS's, calls as it thinks fit.
     The prompt's last `begun` tokens are text of the answer itself, which goes on with it: see Engine.begin.
     `together` is the same for those that begin together.
     """
@@ -153,7 +174,7 @@ class Generation:
     sampling: Sampling
     plan: Plan = Plan()
     probes: tuple[Probe, ...] = ()
-    calls: bool = False
+    calls: CallRules | None = None
     begun: int = 0
     together: Together | None = field(default=None, compare=False)
 
@@ -315,9 +336,9 @@ class Engine(Protocol):
         """What each of a text's tokens adds to it: whole characters only, so "" while one is incomplete, and for
         special tokens."""
 
-    def check_schema(self, schema: str) -> None:
-        """Refusal for a Sampling.json_schema that no answer can be kept to. Blocks for up to a second, so that
-        `start` with the same schema does not."""
+    def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None:
+        """Refusal for a Sampling.json_schema, or rules of calls, that no answer can be kept to. Blocks for up to a
+        second, so that `start` with the same does not."""
 
     def speller(self) -> Callable[[int], bytes]:
         """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. Refusal

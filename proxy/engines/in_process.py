@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from proxy.engines.answer import RunningAnswer, Steering, steering_of
 from proxy.engines.base import (
     AnswerReadings,
-    Channel,
+    CallRules,
     Event,
     FloatArray,
     Generation,
@@ -198,18 +198,35 @@ class InProcessEngine(ABC, Generic[M]):
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""
         check_generation(generation, self._info, self._n_tokens)
-        speech = self._speaker.speech(generation.prompt, generation.calls, generation.begun)
-        answer = RunningAnswer(generation, on_event, speech, self._constraint(generation, speech.writing))
+        constraint = self._constraint(generation)
+        ruled = constraint is not None and constraint.with_calls
+        calls = generation.calls is not None
+        speech = self._speaker.speech(generation.prompt, calls, generation.begun, ruled=ruled)
+        answer = RunningAnswer(generation, on_event, speech, constraint)
         self._worker.start(answer)
         return answer
 
-    def _constraint(self, generation: Generation, writing: Channel | None) -> Constraint | None:
-        """Of an answer whose next token goes on `writing`."""
-        if generation.sampling.json_schema is None:
+    def _constraint(self, generation: Generation) -> Constraint | None:
+        schema, rules = generation.sampling.json_schema, generation.calls
+        if schema is None and rules is None:
             return None
-        begun = generation.begun if writing == "content" else 0
-        said = generation.prompt[len(generation.prompt) - begun :]
-        return self._lexicon.constraint(generation.sampling.json_schema, said)
+        in_content = self._speaker.speech(generation.prompt).writing == "content"
+        said = generation.prompt[len(generation.prompt) - generation.begun :] if in_content else ()
+        return self._grammar(schema, rules, said)
+
+    def _grammar(self, schema: str | None, rules: CallRules | None, said: Sequence[int] = ()) -> Constraint | None:
+        """What an answer is kept to, of which some is said. Refusal for what it can't be kept to."""
+        if self._speaker.harmony is not None and rules is not None:
+            if rules.needed:
+                raise Refusal("this model calls functions when it thinks fit", "needed")
+            if schema is not None:
+                raise Refusal("for this model it does not go with tools", "json_schema")
+            return None
+        if rules is None:
+            return None if schema is None else self._lexicon.constraint(schema, said)
+        if schema is None and not rules.needed and not self._lexicon.known:
+            return None
+        return self._lexicon.calls(rules, schema, said)
 
     def capture(
         self, rollouts: Sequence[Rollout], spans: Sequence[Span], progress: Progress = None
@@ -261,9 +278,9 @@ class InProcessEngine(ABC, Generic[M]):
         check_rollouts([Rollout(prompt) for prompt in prompts], self._info, self._n_tokens)
         return self._worker.run(lambda model: self._tasks.next_token_logprobs(model, prompts, token_ids))
 
-    def check_schema(self, schema: str) -> None:
-        """Refusal for a JSON schema that no answer can be kept to. Blocks for up to a second."""
-        self._lexicon.constraint(schema)
+    def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None:
+        """Refusal for a JSON schema, or rules of calls, that no answer can be kept to. Blocks for up to a second."""
+        self._grammar(schema, calls)
 
     def speller(self) -> Callable[[int], bytes]:
         """Tells the bytes that a token adds to a text, none for a special one."""

@@ -11,9 +11,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
-Role = Literal["system", "developer", "user", "assistant", "tool"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 StopString = Annotated[str, Meta(min_length=1)]
 TokenCount = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -41,7 +41,8 @@ class ToolCall(msgspec.Struct):
 
 
 class ChatMessage(msgspec.Struct):
-    """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names. `reasoning_content`,
+    """`tool_calls` are an assistant's; a `tool` message answers the one that `tool_call_id` names. `function_call`, and
+    the role `function` with a `name`, are OpenAI's older form of a call and of its result. `reasoning_content`,
     or `reasoning`, is the assistant's: templates that know of it show it to the model, and
     `continue_final_message` goes on with it."""
 
@@ -49,17 +50,20 @@ class ChatMessage(msgspec.Struct):
     content: str | list[ContentPart] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-    function_call: Any = None
+    function_call: CalledFunction | None = None
+    name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
 
 class Function(msgspec.Struct):
-    """A function the model may call; `parameters` is a JSON schema."""
+    """A function the model may call; `parameters` is a JSON schema that arguments follow. Keywords that
+    can't be enforced are an error with `strict`; without, such a function takes any object."""
 
     name: FunctionName
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class ToolOffer(msgspec.Struct):
@@ -121,6 +125,9 @@ class ChatRequest(msgspec.Struct):
     chat_template_kwargs: dict[str, bool | int | float | str | None] | None = None
     tools: list[ToolOffer] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = None
+    function_call: Any = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -162,6 +169,7 @@ class AssistantMessage(msgspec.Struct):
     role: Literal["assistant"] = "assistant"
     refusal: None = None
     tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
 
@@ -230,6 +238,7 @@ class Delta(msgspec.Struct):
     content: str | UnsetType = UNSET
     refusal: None | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionDelta | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
 

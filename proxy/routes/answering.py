@@ -21,7 +21,7 @@ from proxy.errors import EngineFailure
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
 
-PING_INTERVAL_S = 15
+PING_INTERVAL_S = 10
 # For the farewell frame; shorter than the time a server waits for its connections when it shuts down.
 SHUTDOWN_GRACE_S = 2
 

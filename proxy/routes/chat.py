@@ -14,7 +14,8 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.chat.conversation import Begun, split_begun, template_options, to_messages, to_tools
+from proxy.chat.calling import asked_calls
+from proxy.chat.conversation import Begun, split_begun, template_options, to_messages
 from proxy.chat.output import asked_sampling, place_of_schema
 from proxy.chat.personas import (
     PersonaSource,
@@ -70,7 +71,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
             # Choices of one seeded request differ from one another and are the same next time.
             seed = None if data.seed is None else data.seed + index
             stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
-            turn.start(engine, prepared, seed, stops, tools=_calls_wanted(data), together=together)
+            turn.start(engine, prepared, seed, stops, asked.calling, together=together)
         head = _head(engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
@@ -92,11 +93,11 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
         personas=resolve(places, poles, keep_zeros=options.mode != "add"),
         steering=options,
         projected=projected(options.projection, poles),
-        sampling=asked_sampling(data, _calls_wanted(data)),
+        sampling=asked_sampling(data),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         schema_field=place_of_schema(data.response_format)[0],
         template_options=template_options(data.reasoning_effort, data.chat_template_kwargs or {}),
-        tools=to_tools(data.tools or []) if _calls_wanted(data) else [],
+        calling=asked_calls(data),
     )
 
 
@@ -122,10 +123,6 @@ def _default_places(request: Request[Any, Any, Any], services: Services) -> list
     key = matching(presented_key(request), settings.key_personas)
     by_key = settings.key_personas[key] if key is not None else None
     return [parse(text, "persona") for text in (by_key, settings.default_persona) if text is not None]
-
-
-def _calls_wanted(data: ChatRequest) -> bool:
-    return bool(data.tools) and data.tool_choice != "none"
 
 
 def _head(engine: Engine, prepared: Prepared) -> Head:

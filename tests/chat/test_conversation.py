@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from proxy.chat.conversation import render, to_messages, to_tools
+from proxy.chat.told_tools import told
 from proxy.engines.transformers.engine import load
-from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatMessage, ToolOffer
 from proxy.settings import ModelSettings
 from tests.engines.tiny_models import save_tiny_model
@@ -85,17 +85,26 @@ def test_a_template_of_tools_then_the_model_reads_them_the_calls_and_their_resul
     assert f"find({json.dumps({'a': 'b'})})" in text
 
 
-@pytest.mark.parametrize(
-    ("template", "tools", "param"),
-    [
-        (NO_CALLS, OFFERS, "messages"),
-        (NO_CALLS, [], "messages"),
-        (TOOL_TEMPLATE.replace("tools or []", "[]"), OFFERS, "tools"),
-    ],
+NO_TOOLS = TOOL_TEMPLATE.replace("tools or []", "[]")
+REFUSING = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}" + (
+    NO_CALLS + "{% endfor %}"
 )
-def test_a_template_when_it_ignores_tools_or_calls_then_the_request_is_invalid(
-    tmp_path: Path, template: str, tools: Sequence[ToolOffer], param: str
+
+
+@pytest.mark.parametrize(
+    ("template", "tools"), [(NO_CALLS, OFFERS), (NO_CALLS, []), (NO_TOOLS, OFFERS), (REFUSING, OFFERS)]
+)
+def test_a_template_when_it_ignores_or_refuses_tools_or_calls_then_it_gets_them_in_words(
+    tmp_path: Path, template: str, tools: Sequence[ToolOffer]
 ) -> None:
-    with pytest.raises(InvalidRequest, match="chat template of tiny") as caught:
-        rendered(tmp_path, template, HISTORY, tools)
-    assert caught.value.param == param
+    text = rendered(tmp_path, template, HISTORY, tools)
+    assert '<tool_call>\n{"name": "find", "arguments": {"a": "b"}}\n</tool_call>' in text
+    assert "<tool_response>\n4\n</tool_response>" in text
+    assert ("You can call functions." in text) == bool(tools)
+
+
+def test_results_in_words_when_several_then_in_one_message() -> None:
+    results = [{"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}]
+    [asked, both] = told([{"role": "user", "content": "hi"}, *results], [])
+    assert asked["content"] == "hi" and set(both) == {"role", "content"}
+    assert both["content"] == "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"

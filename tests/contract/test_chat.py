@@ -338,13 +338,90 @@ def test_tools_calls_and_their_results_then_the_template_gets_them(client: httpx
     assert bytes(engine.generations[-1].prompt) == b"\0" + b"42\0find\0find"
 
 
-def test_tools_when_the_template_has_no_place_for_them_then_400(settings: Settings) -> None:
-    with serving(settings, FakeEngine(knows_tools=False)) as url, httpx.Client(base_url=url) as client:
+def test_tools_when_the_template_has_no_place_for_them_then_it_gets_them_in_words(settings: Settings) -> None:
+    engine = FakeEngine(knows_tools=False)
+    with serving(settings, engine) as url, httpx.Client(base_url=url) as client:
+        messages = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+        ]
+        ask(client, messages=messages, tools=TOOLS)
+        system, last, *_ = bytes(engine.generations[-1].prompt).decode().split("\0")
+        assert system.startswith("Be brief.\n\nYou can call functions.") and '{"name": "find", "desc' in system
+        assert last == "<tool_response>\n42\n</tool_response>"
+        ask(client, messages=messages)
+        assert bytes(engine.generations[-1].prompt).decode().split("\0")[:2] == ["Be brief.", last]
+        ask(client, tools=TOOLS, tool_choice="none")
+        assert b"find" not in bytes(engine.generations[-1].prompt)
+
+
+def test_tools_when_gpt_oss_s_template_has_no_place_for_them_then_400(settings: Settings) -> None:
+    engine = FakeEngine(knows_tools=False, family="gpt_oss")
+    with serving(settings, engine) as url, httpx.Client(base_url=url) as client:
         error = refused(client, tools=TOOLS)
         assert (error["status"], error["param"]) == (400, "tools") and "chat template of fake" in error["message"]
         error = refused(client, messages=[{"role": "assistant", "tool_calls": [CALL]}])
         assert (error["status"], error["param"]) == (400, "messages") and "tool_calls" in error["message"]
-        ask(client, tools=TOOLS, tool_choice="none")
+
+
+LOOK = {"type": "function", "function": {"name": "look", "strict": True}}
+BOTH = [*TOOLS, LOOK]
+NAMED = {"type": "function", "function": {"name": "look"}}
+ALLOWED = {"tools": [NAMED], "mode": "required"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "needed", "several", "ending"),
+    [
+        ({}, ["find", "look"], False, True, "tool_calls"),
+        ({"tool_choice": "auto", "parallel_tool_calls": False}, ["find", "look"], False, False, "tool_calls"),
+        ({"tool_choice": "required"}, ["find", "look"], True, True, "tool_calls"),
+        ({"tool_choice": NAMED}, ["look"], True, False, "stop"),
+        ({"tool_choice": {"type": "function", "name": "look"}}, ["look"], True, False, "stop"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": ALLOWED}}, ["look"], True, True, "tool_calls"),
+        ({"response_format": as_schema({"type": "null"})}, ["find", "look"], False, True, "tool_calls"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_choice_of_tools_then_the_engine_gets_its_rules_and_the_answer_ends_as_openais(
+    client: httpx.Client,
+    engine: FakeEngine,
+    fields: dict[str, Any],
+    names: list[str],
+    needed: bool,
+    several: bool,
+    ending: str,
+    stream: bool,
+) -> None:
+    body = {"messages": [{"role": "user", "content": "!tool"}], "tools": BOTH, "stream": stream, **fields}
+    response = client.post(URL, json=body)
+    assert response.status_code == 200
+    rules = engine.generations[-1].calls
+    assert rules is not None and (rules.needed, rules.several) == (needed, several)
+    assert [function.name for function in rules.functions] == names
+    look = rules.functions[-1]
+    assert look.strict and json.loads(look.parameters)["additionalProperties"] is False
+    if "response_format" not in fields:
+        assert f'"finish_reason":"{ending}"' in response.text and '"name":"look"' in response.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_functions_in_the_older_form_then_the_answer_is_in_it_too(client: httpx.Client, stream: bool) -> None:
+    messages = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": None, "function_call": {"name": "find", "arguments": "{}"}},
+        {"role": "function", "name": "find", "content": "42"},
+        {"role": "user", "content": "!tool"},
+    ]
+    functions = [tool["function"] for tool in TOOLS]
+    response = client.post(URL, json={"messages": messages, "functions": functions, "stream": stream})
+    assert '"finish_reason":"function_call"' in response.text and "tool_calls" not in response.text
+    if not stream:
+        call = response.json()["choices"][0]["message"]["function_call"]
+        assert call == {"name": "find", "arguments": '{"word": "é"}'}
+    assert client.post(URL, json={"messages": messages, "functions": functions, "function_call": "none"}).is_success
 
 
 def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> None:
@@ -373,11 +450,11 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", "text"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].id", "text"),
         ({"messages": [{"role": "user", "tool_calls": [CALL]}]}, "messages[0].tool_calls", "assistant"),
-        ({"messages": [{"role": "assistant", "function_call": {}, "content": None}]}, "messages[0].content", "text"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content", "text"),
         (
             {"messages": [{"role": "assistant", "function_call": {"name": "f"}}]},
-            "messages[0].function_call",
-            "tool_calls",
+            "messages[0].function_call.arguments",
+            "text",
         ),
         ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].tool_call_id", "no message before it"),
         (
@@ -435,9 +512,15 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"tools": [{"type": "function"}]}, "tools[0].function", "an object with name"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "text"),
         ({"tools": [{"type": "web", "function": {"name": "f"}}]}, "tools[0].type", '"function"'),
-        ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
-        ({"tool_choice": {"type": "function", "function": {"name": "find"}}}, "tool_choice", '"none" or "auto"'),
-        ({"functions": [{}]}, "functions", "tools"),
+        ({"tool_choice": {"type": "function", "function": {"name": "find"}}}, "tool_choice", "no tools"),
+        ({"tool_choice": "required"}, "tool_choice", "no tools"),
+        ({"tools": TOOLS, "tool_choice": "any"}, "tool_choice", '"required"'),
+        ({"tools": TOOLS, "tool_choice": {"type": "function"}}, "tool_choice", '"required"'),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice", "find"),
+        ({"functions": [{}]}, "functions[0].name", "text"),
+        ({"functions": [{"name": "f"}], "tools": TOOLS}, "functions", "one of them"),
+        ({"functions": [{"name": "f"}], "function_call": "x"}, "function_call", '"auto"'),
+        ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0].name", "none"),
         ({"logprobs": 1}, "logprobs", "true or false"),
         ({"top_logprobs": 2}, "top_logprobs", "0"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "from 0 to 20"),
@@ -447,8 +530,6 @@ def test_engine_failure_then_500_once_and_no_detail(client: httpx.Client) -> Non
         ({"response_format": as_schema(None)}, "response_format.json_schema.schema", "an object"),
         ({"response_format": as_schema({}, name="a b")}, "response_format.json_schema.name", "text"),
         ({"response_format": as_schema({"a": "!impossible"})}, "response_format.json_schema.schema", "!impossible"),
-        ({"response_format": as_schema({}), "tools": TOOLS}, "response_format", "no tools"),
-        ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "response_format", "no tools"),
         ({"audio": {"voice": "x"}}, "audio", "no audio"),
         ({"metadata": {"persona": 1}}, "metadata.persona", "text"),
         ({"response_format": {"type": "json_object", "schema": 1}}, "response_format.schema", "an object"),
@@ -534,7 +615,7 @@ def test_a_field_that_is_not_supported_then_only_its_harmless_values_are_taken(c
 
 def test_no_field_is_both_honoured_and_not_supported() -> None:
     honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
-    assert honoured & UNSUPPORTED.keys() == {"tool_choice"}
+    assert honoured & UNSUPPORTED.keys() == set()
 
 
 def test_every_field_of_the_sdk_s_chat_then_honoured_or_refused_or_changes_nothing() -> None:
@@ -544,7 +625,6 @@ def test_every_field_of_the_sdk_s_chat_then_honoured_or_refused_or_changes_nothi
     }
     honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
     assert theirs - honoured - UNSUPPORTED.keys() <= {
-        "parallel_tool_calls",
         "prediction",
         "prompt_cache_key",
         "prompt_cache_options",

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from proxy.engines.base import (
     AnswerReadings,
+    CallRules,
     Engine,
     Event,
     Finish,
@@ -142,7 +143,7 @@ class PretendEngine:
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         return [chr(id_) for id_ in token_ids]
 
-    def check_schema(self, schema: str) -> None: ...
+    def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None: ...
 
     def speller(self) -> Callable[[int], bytes]:
         return lambda id_: chr(id_).encode()

@@ -5,12 +5,16 @@ The grammar of a schema is llguidance's. Knows nothing of models, batches or cha
 
 import threading
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from proxy.engines.base import CallableFunction, CallRules
 from proxy.engines.errors import Refusal
+from proxy.engines.text.call_grammar import call_grammar
 from proxy.engines.text.kept_schemas import KeptSchemas
 
 BoolArray = npt.NDArray[np.bool_]
@@ -19,6 +23,8 @@ BoolArray = npt.NDArray[np.bool_]
 # that does not know how to go on could write blanks for ever.
 _BLANKS = r"\n {0,20}| "
 _LIMITS = LLParserLimits(verbose_errors=False)  # else every message carries the whole grammar
+_KEPT_CALLS = 16  # compiled
+_MOST_CALLS = 256 * 1024  # characters of all functions' parameters together
 
 
 class Lexicon:
@@ -41,12 +47,14 @@ class Lexicon:
         self.n_tokens = n_tokens
         self.special = special
         self.unspoken = _below(n_tokens, (special | tags) - stops)
+        self.unspoken_in_calls = _below(n_tokens, special - stops)
         self.stops = _below(n_tokens, stops)
         self._lock = threading.Lock()
         try:
             self._tokens: LLTokenizer | str = make()
         except Exception as error:  # the model is of use without
             self._tokens = str(error)
+        self._kept_calls = lru_cache(_KEPT_CALLS)(self._compile_calls)
         self._compiled = KeptSchemas(self._compile)
 
     def speller(self) -> Callable[[int], bytes]:
@@ -63,6 +71,41 @@ class Lexicon:
         if matcher.try_consume_tokens(list(begun)) < len(begun):
             raise Refusal("what the answer begins with does not follow it", "json_schema")
         return Constraint(matcher, self)
+
+    def calls(self, rules: CallRules, answer: str | None, begun: Sequence[int] = ()) -> "Constraint":
+        """For one answer that may call functions, and else follows the schema `answer`, or none. Refusal as for
+        schemas."""
+        with self._lock:
+            matcher = self._kept_calls(rules, answer).deep_copy()
+        if matcher.try_consume_tokens(list(begun)) < len(begun):
+            raise Refusal("what the answer begins with does not follow it", "json_schema")
+        return Constraint(matcher, self, with_calls=True, optional=answer is None and not rules.needed)
+
+    def _compile_calls(self, rules: CallRules, answer: str | None) -> LLMatcher:
+        if answer is not None:
+            self._compiled(answer)  # names what is wrong with it
+        if sum(len(function.parameters) for function in rules.functions) > _MOST_CALLS:
+            raise Refusal(f"their parameters have more than {_MOST_CALLS} characters together", "calls")
+        functions = tuple(self._enforceable(function) for function in rules.functions)
+        grammar = call_grammar(replace(rules, functions=functions), answer, _BLANKS)
+        matcher = LLMatcher(self._known(), grammar, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise Refusal(f"calls can't be kept to their functions: {_reason(matcher)}", "calls")
+        return matcher
+
+    def _enforceable(self, function: CallableFunction) -> CallableFunction:
+        try:
+            self._compiled(function.parameters)
+        except Refusal as error:
+            if function.strict:
+                raise Refusal(f"the parameters of {function.name}: {error.message}", "calls") from None
+            return replace(function, parameters='{"type": "object"}')
+        return function
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be told what the model's tokens spell."""
+        return not isinstance(self._tokens, str)
 
     def _known(self) -> LLTokenizer:
         if isinstance(self._tokens, str):
@@ -85,18 +128,25 @@ class Lexicon:
 
 
 class Constraint:
-    """A JSON value as it is being written. `failed`: it can't go on, because nothing that may come next can be spelt,
-    or because working out what may would take too long."""
+    """A JSON value as it is being written, or an answer that may call functions: `with_calls`, and `optional` where it
+    may as well say anything. `failed`: it can't go on, because nothing that may come next can be spelt, or because
+    working out what may would take too long."""
 
-    def __init__(self, matcher: LLMatcher, lexicon: Lexicon) -> None:
+    def __init__(
+        self, matcher: LLMatcher, lexicon: Lexicon, *, with_calls: bool = False, optional: bool = False
+    ) -> None:
         self.failed = False
+        self.with_calls = with_calls
+        self.optional = optional
         self._matcher = matcher
         self._lexicon = lexicon
 
     def allowed(self) -> BoolArray:
         """bool[n_tokens]: which tokens may come next; end tokens are among them where the value is complete."""
         mask = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)[: self._lexicon.n_tokens] > 0
-        mask[self._lexicon.unspoken] = False  # llguidance takes some of them for ordinary text
+        mask[self._lexicon.unspoken_in_calls if self.with_calls else self._lexicon.unspoken] = (
+            False  # llguidance takes some of them for ordinary text
+        )
         self.failed = self._matcher.is_error() or not mask.any()
         if self.failed:
             mask[:] = False

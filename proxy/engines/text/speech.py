@@ -10,6 +10,7 @@ from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
 from proxy.engines.text.saying import Speech
 from proxy.engines.text.thinking import ThinkingSpeech, ThinkTags
 from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
+from proxy.engines.text.written_calls import WrittenSpeech
 
 
 class Speaker:
@@ -48,20 +49,22 @@ class Speaker:
             )
         return [], encode(content)
 
-    def speech(self, prompt: Sequence[int], calls: bool = False, begun: int = 0) -> Speech:
+    def speech(self, prompt: Sequence[int], calls: bool = False, begun: int = 0, *, ruled: bool = False) -> Speech:
         """For the answer to `prompt`, the last `begun` tokens of which are its own text. Without `calls`, tags around
-        one are text as any other."""
+        one are text as any other. `ruled`: calls are kept to a grammar."""
         text = prompt[len(prompt) - begun :]
         if self.harmony is not None:
             return HarmonySpeech(self._detokenizer(text), self.harmony.reader(prompt))
         if self.think is None:
-            return self._answer(self._detokenizer(text), calls)
+            return self._answer(self._detokenizer(text), calls, ruled)
         state = self.think.state(prompt, self.special)
         thoughts, said = (text, ()) if state == "under way" else ((), text)
-        answer = self._answer(self._detokenizer(said), calls)
+        answer = self._answer(self._detokenizer(said), calls, ruled)
         return ThinkingSpeech(self._detokenizer(thoughts), self.think, state, answer, goes_on=begun > 0)
 
-    def _answer(self, detokenizer: Detokenizer, calls: bool) -> "PlainSpeech | TaggedSpeech":
+    def _answer(self, detokenizer: Detokenizer, calls: bool, ruled: bool) -> Speech:
+        if ruled:
+            return WrittenSpeech(detokenizer, self._tag_texts)
         if self._tags is None or not calls:
             return PlainSpeech(detokenizer, self._tag_texts)
         return TaggedSpeech(detokenizer, self._tags)

@@ -17,6 +17,7 @@ import numpy as np
 
 from proxy.engines.base import (
     AnswerReadings,
+    CallRules,
     Engine,
     Event,
     Finish,
@@ -141,7 +142,7 @@ class PairedEngine:
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         raise AssertionError("neither of the pair is a judge")
 
-    def check_schema(self, schema: str) -> None: ...
+    def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None: ...
 
     def speller(self) -> Callable[[int], bytes]:
         return lambda id_: self.vocabulary[id_].encode()

@@ -1,0 +1,122 @@
+"""Both engines: calls of functions are kept to their schemas, and told while they are written."""
+
+import json
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.engines.base import CallableFunction, CallRules, Engine, Event, Failure, Finish, Generation, Sampling, Token
+from proxy.engines.errors import Refusal
+from tests.engines.conftest import LoadEngine
+from tests.engines.llama_cpp.models import LoadLlama
+from tests.engines.tiny_models import save_tiny_model
+
+TALK = [{"role": "user", "content": "Hello."}]
+PARAMETERS = {
+    "type": "object",
+    "properties": {"n": {"enum": [1, 2, 30]}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+FUNCTIONS = (
+    CallableFunction("find", json.dumps(PARAMETERS)),
+    CallableFunction("look-up_2", json.dumps({**PARAMETERS, "properties": {"n": {"const": "é}{"}}})),
+)
+
+
+@pytest.fixture(params=["transformers", "llama_cpp"])
+def engine_for(
+    request: pytest.FixtureRequest, models_folder: Path, engine_of: LoadEngine, llama_of: LoadLlama
+) -> Callable[[str], Engine]:
+    def engine(family: str) -> Engine:
+        if request.param == "llama_cpp":
+            return llama_of(family)
+        return engine_of(save_tiny_model(family, models_folder / family))
+
+    return engine
+
+
+def answer(
+    engine: Engine, rules: CallRules, *, schema: str | None = None, seed: int = 0, most: int = 150
+) -> list[Event]:
+    """All that is told of one answer."""
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    sampling = Sampling(most, temperature=1.0, seed=seed, json_schema=schema)
+    engine.start(Generation(engine.render(TALK), sampling, calls=rules), events.put)
+    told: list[Event] = []
+    while not told or not isinstance(told[-1], Finish | Failure):
+        told.append(events.get(timeout=60))
+    return told
+
+
+def calls(events: list[Event]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for event in events:
+        if isinstance(event, Token) and event.channel == "arguments":
+            if event.opens is not None:
+                found.append((event.opens, ""))
+            found[-1] = found[-1][0], found[-1][1] + event.text
+    return found
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token) and event.channel == "content")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_call_when_one_is_needed_then_there_is_one_by_its_schema_and_nothing_else(
+    engine_for: Callable[[str], Engine], seed: int
+) -> None:
+    events = answer(engine_for("qwen2"), CallRules(FUNCTIONS, needed=True, several=False), seed=seed)
+    [(name, arguments)] = calls(events)
+    assert said(events) == "" and events[-1] == Finish("stop")
+    assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
+    # Arguments come while they are written.
+    pieces = [event for event in events if isinstance(event, Token) and event.channel == "arguments"]
+    assert len(pieces) >= 5 and all(len(piece.text) <= 2 for piece in pieces)
+
+
+def test_calls_when_several_may_be_then_each_is_told_apart(engine_for: Callable[[str], Engine]) -> None:
+    engine = engine_for("qwen2")
+    found = [calls(answer(engine, CallRules(FUNCTIONS, needed=True), seed=seed, most=400)) for seed in range(6)]
+    assert any(len(each) > 1 for each in found)
+    for name, arguments in (call for each in found for call in each[:-1]):
+        assert name in ("find", "look-up_2") and json.loads(arguments)
+
+
+def test_answer_when_calls_or_a_schema_are_asked_for_then_is_one_of_them(engine_for: Callable[[str], Engine]) -> None:
+    engine = engine_for("qwen2")
+    schema = json.dumps({"enum": ["yes", "no"]})
+    for seed in range(6):
+        events = answer(engine, CallRules(FUNCTIONS, several=False), schema=schema, seed=seed)
+        if found := calls(events):
+            assert json.loads(found[0][1]) and said(events) == ""
+        else:
+            assert json.loads(said(events)) in ("yes", "no")
+
+
+def test_answer_when_calls_are_free_then_any_text_goes(engine_for: Callable[[str], Engine]) -> None:
+    events = answer(engine_for("qwen2"), CallRules(FUNCTIONS), most=20)
+    assert calls(events) == [] and isinstance(events[-1], Finish)
+
+
+def test_parameters_when_they_can_t_be_enforced_then_any_object_or_where_strict_a_refusal(
+    engine_for: Callable[[str], Engine],
+) -> None:
+    engine, odd = engine_for("qwen2"), '{"type": "object", "not": {"required": ["a"]}}'
+    engine.check_schema(None, CallRules((CallableFunction("f", odd),)))
+    with pytest.raises(Refusal, match="parameters of f") as caught:
+        engine.check_schema(None, CallRules((CallableFunction("f", odd, strict=True),)))
+    assert caught.value.part == "calls"
+
+
+def test_harmony_when_a_call_is_needed_or_a_schema_then_a_refusal(engine_for: Callable[[str], Engine]) -> None:
+    engine = engine_for("gpt-oss")
+    engine.check_schema(None, CallRules(FUNCTIONS))
+    with pytest.raises(Refusal) as needed:
+        engine.check_schema(None, CallRules(FUNCTIONS, needed=True))
+    with pytest.raises(Refusal) as both:
+        engine.check_schema("{}", CallRules(FUNCTIONS))
+    assert (needed.value.part, both.value.part) == ("needed", "json_schema")
