@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from proxy.chat.closed_schemas import closed
 from proxy.chat.conversation import to_tools
+from proxy.chat.schemas import closed
 from proxy.engines.base import CallableFunction, CallRules, Tool
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, FinishReason, ToolOffer

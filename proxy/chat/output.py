@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.chat.logprobs import Speller
+from proxy.chat.schemas import closed
 from proxy.engines.base import CallRules, Engine, Sampling
 from proxy.engines.errors import Refusal
 from proxy.errors import InvalidRequest
@@ -45,7 +46,7 @@ def _asked_schema(data: ChatRequest) -> str | None:
     if data.response_format is None or data.response_format.type == "text":
         return None
     _, schema = place_of_schema(data.response_format)
-    return msgspec.json.encode(schema).decode() if schema else _ANY[data.response_format.type]
+    return msgspec.json.encode(closed(schema)).decode() if schema else _ANY[data.response_format.type]
 
 
 def place_of_schema(wanted: ResponseFormat | None) -> tuple[str, dict[str, Any] | None]:

@@ -636,10 +636,15 @@ def test_every_field_of_the_sdk_s_chat_then_honoured_or_refused_or_changes_nothi
 
 
 def test_a_schema_then_the_engine_gets_it_with_its_fields_in_order(client: httpx.Client) -> None:
-    schema = {"type": "object", "properties": {"z": {"type": "null"}, "ä": {"type": "null"}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"z": {"type": "null"}, "ä": {"type": "null"}}}
+    schema["additionalProperties"] = False
     assert said(ask(client, response_format=as_schema(schema))) == json.dumps(
         schema, ensure_ascii=False, separators=(",", ":")
     )
+    opened = {**schema, "additionalProperties": True}
+    assert json.loads(said(ask(client, response_format=as_schema(opened)))) == opened
+    left_out = {"type": "object", "properties": schema["properties"]}
+    assert json.loads(said(ask(client, response_format=as_schema(left_out)))) == schema
     assert said(ask(client, response_format={"type": "json_object"})) == '{"type": "object"}'
     assert said(ask(client, response_format={"type": "json_object", "schema": {"z": 1}})) == '{"z":1}'
     assert said(ask(client, response_format={"type": "json_object", "schema": {}})) == '{"type": "object"}'
