@@ -73,7 +73,7 @@ def page(demo_server: str, open_page: Open) -> Page:
 
 @pytest.fixture(scope="module")
 def engine() -> FakeEngine:
-    return FakeEngine(context_length=4000)
+    return FakeEngine(context_length=4000, token_s=0.003)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_answer_when_long_then_all_of_it_is_shown_and_it_can_be_stopped(fake_ser
     expect(column).to_contain_text("Cut at its length", timeout=2 * SECONDS)
     assert page.locator(".token").count() == 2000
     column.get_by_role("button", name="Regenerate").click()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Stop", exact=True).press("Enter")
     expect(column).to_have_attribute("aria-busy", "false")
     assert 0 <= page.locator(".token").count() < 2000
 

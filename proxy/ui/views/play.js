@@ -107,15 +107,18 @@ function AddColumn() {
   const known = choices(model.value);
   const other = known.find(({ name }) => !columns.value.some((col) => name in col.personas.value)) ?? known[0];
   const otherModel = models.value.find(({ id }) => id !== model.value);
-  const add = (given) => {
+  const close = () => {
     menu.current.open = false;
+  };
+  const add = (given) => {
+    close();
     const [first] = columns.value;
     const talk = (first?.talk.value ?? [asked(question.value)]).filter(({ role: who }) => who === "user").slice(0, 1);
     again(addColumn({ ...given, talk }));
   };
   const here = { [persona.value]: 1 };
   return html`
-    <details class="menu" ref=${menu} onKeyDown=${(event) => event.key === "Escape" && (menu.current.open = false)}>
+    <details class="menu" ref=${menu} onKeyDown=${(event) => event.key === "Escape" && close()} onFocusOut=${({ relatedTarget: next }) => next && !menu.current.contains(next) && close()}>
       <summary class="button">Add a column</summary>
       <div class="menu-items">
         ${other && html`<${Button} kind="quiet" onClick=${() => add({ personas: { [other.name]: 1 } })}>Another persona: ${other.name}</${Button}>`}
