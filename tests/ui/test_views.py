@@ -89,3 +89,54 @@ def test_sweep_when_it_can_not_be_then_said_beside_the_field_in_the_servers_word
     watched.page.get_by_label("Coefficients").fill("much")
     watched.page.get_by_role("button", name="Start sweep").click()
     expect(watched.page.get_by_role("alert").filter(has_text="coefficients")).to_be_visible()
+
+
+def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(server: str, open_page: Open) -> None:
+    watched = open_page(f"{server}/#/traits")
+    watched.allowed.append("409")
+    page = watched.page
+    page.get_by_label("Name of the trait").fill("silly")
+    page.get_by_label("One pole").fill("grumpy")
+    page.get_by_label("The other pole").fill("cheerful")
+    page.get_by_role("button", name="Use fixed templates").click()
+    expect(page.get_by_role("alert")).to_contain_text("silly")
+    page.get_by_label("Name of the trait").fill("grumpy")
+    page.get_by_role("button", name="Use fixed templates").click()
+    expect(page.get_by_text("This model has no vector for this trait yet.")).to_be_visible()
+    page.get_by_text("Instructions, questions and rubric").click()
+    page.get_by_label("Rubric").fill("Is it <script>grumpy</script>?")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+
+
+def test_vector_when_another_version_is_put_to_use_then_the_table_follows(
+    server: str, open_page: Open, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path]
+) -> None:
+    page = open_page(f"{server}/#/traits?trait=dishonest&model=fake").page
+    expect(page.get_by_role("heading", name="dishonest / honest in fake")).to_be_visible()
+    page.get_by_role("button", name="silly in fake").click()
+    vector = page.get_by_role("region", name="Vector of silly in fake")
+    expect(vector.get_by_role("row", name="answer")).to_contain_text("0.90")
+    with page.expect_download() as file:
+        vector.get_by_role("button", name="Download").click()
+    assert file.value.suggested_filename.endswith(".safetensors")
+    accessible(page)
+    shot(page, "traits-vector")
+    vector.get_by_role("button", name="Use silly").click()
+    expect(vector.get_by_text("kept, not in use").first).to_be_visible()
+
+
+def test_server_when_opened_then_models_and_projections_and_a_model_is_unloaded(server: str, open_page: Open) -> None:
+    page = open_page(f"{server}/#/server").page
+    page.get_by_role("button", name="Unload fake").click()
+    expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
+    page.get_by_role("button", name="Load fake").click()
+    expect(page.get_by_role("button", name="Unload fake")).to_be_visible()
+
+
+def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(server: str, open_page: Open) -> None:
+    watched = open_page(f"{server}/#/transfer")
+    watched.allowed.append("400")
+    expect(watched.page.get_by_text("No transfer was fitted yet.")).to_be_visible()
+    watched.page.get_by_role("button", name="Fit", exact=True).click()
+    expect(watched.page.get_by_role("alert")).to_be_visible()

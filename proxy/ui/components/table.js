@@ -26,7 +26,7 @@ export function HeatMap({ caption, rows, columns, value, range: [low, high], cho
     if (number == null) return html`<td class="heat missing"><span class="visually-hidden">not measured</span></td>`;
     const share = Math.min(Math.max((number - low) / (high - low || 1), 0), 1);
     const marked = chosen(r, c);
-    return html`<td class=${`heat ${marked ? "chosen" : ""} ${share > 0.55 ? "strong" : ""}`} style=${{ "--share": share }}>${number.toFixed(digits)}${marked && html`<span class="visually-hidden"> (chosen)</span>`}</td>`;
+    return html`<td class=${`heat ${marked ? "chosen" : ""}`} style=${{ "--share": share }}>${number.toFixed(digits)}${marked && html`<span class="visually-hidden"> (chosen)</span>`}</td>`;
   };
   return html`
     <div class="table-frame" tabindex="0" role="region" aria-label=${caption}>

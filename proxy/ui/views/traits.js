@@ -1,22 +1,91 @@
-// Traits and vectors: what there is for each model and pole.
+// Traits and vectors: what there is for each model and pole, traits of one's own, files that come in.
+import { post } from "../api.js";
+import { Button, Notice, SelectField } from "../components/controls.js";
+import { Jobs } from "../components/jobs.js";
 import { Table } from "../components/table.js";
-import { html } from "../html.js";
-import { traits, vectors } from "../store.js";
+import { html, useEffect, useState } from "../html.js";
+import { address, jobs, keepInAddress, models, refresh, traits, vectorOf } from "../store.js";
+import { signed } from "./play/words.js";
+import { Make, OwnTrait, Parts } from "./traits/own.js";
+import { VectorDetails } from "./traits/vector.js";
+
+const KINDS = ["extraction", "measuring"];
+
+const isMade = (model, trait) => jobs.value.some((job) => job.model === model && job.parameters.trait === trait && KINDS.includes(job.kind) && ["queued", "running"].includes(job.status));
+
+/** What there is of a trait in a model, in words, pole by pole. */
+function stateOf(model, trait) {
+  const vector = vectorOf(model, trait.id);
+  if (isMade(model, trait.id)) return "being made";
+  if (!vector) return "no vector";
+  if (vector.usable === false) return "for other weights";
+  const poles = ["positive", "negative"].map((side) => {
+    const choice = vector.poles[side];
+    const range = choice?.measured_range ? `to ${signed(choice.measured_range[1])}` : "range not measured";
+    return `${vector[side]}: ${choice ? range : "not measured"}`;
+  });
+  const how = [vector.origin !== "native" && vector.origin, vector.judge && !vector.judge.scored && "unscored"].filter(Boolean);
+  return [...how, ...poles].join(" · ");
+}
 
 export function View() {
+  const { params } = address.peek();
+  const [chosen, choose] = useState({ trait: params.get("trait"), model: params.get("model") });
+  useEffect(() => keepInAddress("traits", Object.fromEntries(Object.entries(chosen).filter(([, value]) => value))), [chosen]);
+  const trait = traits.value.find(({ id }) => id === chosen.trait);
+  const model = chosen.model ?? models.value[0]?.id;
+  const cell = (of) => (row) => html`<${Button} kind="quiet" label=${`${stateOf(of, row)}: ${row.id} in ${of}`} aria-pressed=${row.id === chosen.trait && of === model ? "true" : "false"} onClick=${() => choose({ trait: row.id, model: of })}>${stateOf(of, row)}</${Button}>`;
   return html`
     <h1 tabindex="-1">Traits and vectors</h1>
-    <${Table} caption="Traits" rows=${traits.value} empty="No trait is known." columns=${[
-      { title: "Trait", cell: (trait) => trait.id },
-      { title: "Poles", cell: (trait) => `${trait.positive} / ${trait.negative}` },
-      { title: "Models with a vector", cell: (trait) => trait.models.join(", ") || "none" },
-    ]} />
-    <h2>Vectors</h2>
-    <${Table} caption="Vectors" rows=${vectors.value} empty="No vector is stored." columns=${[
-      { title: "Version", cell: (vector) => vector.id },
-      { title: "Model", cell: (vector) => vector.model },
-      { title: "Trait", cell: (vector) => vector.trait },
-      { title: "State", cell: (vector) => vector.note },
-    ]} />
+    <p class="lead">A trait is a pair of opposite poles. Each model needs a vector of its own for it. Choose a cell to see it, or to make it.</p>
+    <div class="states"><${Table} caption="Vectors by trait and model" rows=${traits.value} empty="No trait is known." columns=${[
+      { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">own</span>`}` },
+      ...models.value.map(({ id }) => ({ title: id, cell: cell(id) })),
+    ]} /></div>
+    <${Jobs} kinds=${KINDS} />
+    ${trait && html`
+      <div class="panel chosen-trait">
+        ${vectorOf(model, trait.id) ? html`<${VectorDetails} key=${model + trait.id} model=${model} trait=${trait.id} />` : html`<h2 dir="auto">${trait.positive} / ${trait.negative} in ${model}</h2><p>This model has no vector for this trait yet.</p>`}
+        <${Make} key=${trait.id + model} trait=${trait.id} model=${model} again=${Boolean(vectorOf(model, trait.id))} />
+        <${Parts} key=${trait.id} id=${trait.id} />
+      </div>`}
+    <h2>A trait of your own</h2>
+    <${OwnTrait} onMade=${(id) => choose({ trait: id, model })} />
+    <h2>Import a vector</h2>
+    <${Import} />
+  `;
+}
+
+function Import() {
+  const [model, setModel] = useState("");
+  const [trait, setTrait] = useState("");
+  const [error, setError] = useState(null);
+  const [said, setSaid] = useState("");
+  const take = async (file) => {
+    if (!file) return;
+    const query = new URLSearchParams(Object.entries({ model, trait }).filter(([, value]) => value));
+    try {
+      const made = await post(`api/vectors/import?${query}`, file);
+      setError(null);
+      setSaid(`${made.id} is here: ${made.note}.`);
+      await refresh();
+    } catch (refused) {
+      setError(refused);
+    }
+  };
+  const drop = (event) => {
+    event.preventDefault();
+    take(event.dataTransfer.files[0]);
+  };
+  return html`
+    <div class="drop" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
+      <div class="row">
+        <${SelectField} label="For the model" value=${model} options=${[["", "as the file says"], ...models.value.map(({ id }) => id)]} onChange=${setModel} />
+        <${SelectField} label="For the trait" value=${trait} options=${[["", "as the file says"], ...traits.value.map(({ id }) => id)]} onChange=${setTrait} />
+        <label class="file">File, or drop it here <input type="file" onChange=${({ target }) => take(target.files[0])} /></label>
+      </div>
+      ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+      <p role="status" class="hint">${said}</p>
+    </div>
   `;
 }

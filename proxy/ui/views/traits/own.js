@@ -1,0 +1,100 @@
+// A trait of one's own: two descriptions, the parts a model writes of them, edited, and a vector made of it.
+import { call, get } from "../../api.js";
+import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
+import { Jobs, start } from "../../components/jobs.js";
+import { html, useEffect, useState } from "../../html.js";
+import { announce, jobs, models, refresh } from "../../store.js";
+
+const FIELDS = ["trait_name", "positive_trait", "negative_trait", "model"];
+const KINDS = ["trait"];
+const BUDGETS = [["quick", "quick: minutes"], ["standard", "standard"], ["thorough", "thorough: hours on a real model without a GPU"]];
+
+export function OwnTrait({ onMade }) {
+  const [given, setGiven] = useState({ trait_name: "", positive_trait: "", negative_trait: "" });
+  const [model, setModel] = useState("");
+  const [error, setError] = useState(null);
+  const field = (name) => ({ value: given[name], onInput: (text) => setGiven({ ...given, [name]: text }), error: error?.param === name ? error.message : null });
+  const ask = async (template) => {
+    const body = { ...given, ...(template ? { template } : { model: model || models.value[0]?.id }) };
+    setError(null);
+    try {
+      const made = await start("api/traits/generate-custom", body);
+      if (made.object !== "job") await refresh().then(() => onMade(made.id));
+    } catch (refused) {
+      setError(refused);
+    }
+  };
+  const done = () => onMade(jobs.peek().find(({ kind, status }) => kind === "trait" && status === "done").result.trait);
+  return html`
+    <form class="own" onSubmit=${(event) => { event.preventDefault(); ask(false); }}>
+      <${TextField} label="Name of the trait" ...${field("trait_name")} />
+      <${TextField} label="One pole" placeholder="grumpy" ...${field("positive_trait")} />
+      <${TextField} label="The other pole" placeholder="cheerful" ...${field("negative_trait")} />
+      <${SelectField} label="Written by" value=${model || models.value[0]?.id} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${error?.param === "model" ? error.message : null} />
+      <div class="row"><${Button} kind="primary" type="submit">Write the parts</${Button}><${Button} onClick=${() => ask(true)}>Use fixed templates</${Button}></div>
+    </form>
+    ${error && !FIELDS.includes(error.param) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+    <p class="hint">A model writes five pairs of instructions, forty questions and a rubric. Small models often can't; templates are there at once, and weaker.</p>
+    <${Jobs} kinds=${KINDS} onDone=${done} />
+  `;
+}
+
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+
+/** The parts of a trait, which of one's own can be edited, and what starts an extraction. */
+export function Parts({ id }) {
+  const [trait, setTrait] = useState(null);
+  const [error, setError] = useState(null);
+  const [said, setSaid] = useState("");
+  useEffect(() => {
+    get(`api/traits/${id}`).then(setTrait, setError);
+  }, [id]);
+  if (!trait) return error && html`<${Notice} kind="error">${error.message}</${Notice}>`;
+  const edit = (change) => setTrait({ ...trait, ...change });
+  const fixed = { readonly: trait.built_in };
+  const instructions = (side) => ({ value: trait.instructions.map((pair) => pair[side]).join("\n"), onInput: (text) => {
+    const others = trait.instructions.map((pair) => pair[side === "positive" ? "negative" : "positive"]);
+    const all = text.split("\n");
+    edit({ instructions: Array.from({ length: Math.max(all.length, others.length) }, (_, i) => ({ [side]: all[i] ?? "", [side === "positive" ? "negative" : "positive"]: others[i] ?? "" })) });
+  } });
+  const questions = (use) => ({ value: trait.questions[use].join("\n"), onInput: (text) => edit({ questions: { ...trait.questions, [use]: text.split("\n") } }) });
+  const save = async () => {
+    const { rubric, description } = trait;
+    const kept = { extract: lines(trait.questions.extract.join("\n")), evaluate: lines(trait.questions.evaluate.join("\n")) };
+    try {
+      const changed = await call("PATCH", `api/traits/${id}`, { instructions: trait.instructions, questions: kept, rubric, description });
+      setError(null);
+      setSaid(changed.note ?? "Saved.");
+      await refresh();
+    } catch (refused) {
+      setError(refused);
+    }
+  };
+  return html`
+    <details class="parts"><summary>Instructions, questions and rubric${trait.source === "template" ? " (of fixed templates)" : ""}</summary>
+      <div class="parts-fields">
+        <${TextField} label=${`Instructions for ${trait.positive}, one on each line`} rows="6" ...${instructions("positive")} ...${fixed} />
+        <${TextField} label=${`Instructions for ${trait.negative}`} rows="6" ...${instructions("negative")} ...${fixed} />
+        <${TextField} label="Questions to extract with" rows="8" ...${questions("extract")} ...${fixed} />
+        <${TextField} label="Questions to evaluate with" rows="8" ...${questions("evaluate")} ...${fixed} />
+        <${TextField} label="Rubric" rows="4" value=${trait.rubric} onInput=${(rubric) => edit({ rubric })} ...${fixed} />
+      </div>
+      ${trait.built_in ? html`<p class="hint">This trait came with the package and stays as it is.</p>` : html`<${Button} onClick=${save}>Save</${Button}>`}
+      <p role="status">${said}</p>
+    </details>
+    ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+  `;
+}
+
+/** Starts the making of a vector of a trait. */
+export function Make({ trait, model, again }) {
+  const [budget, setBudget] = useState("quick");
+  const [error, setError] = useState(null);
+  const make = () => start("api/vectors/generate", { model, trait, budget }).then(() => announce("Started."), setError);
+  return html`
+    <div class="row">
+      <${SelectField} label="How thoroughly" value=${budget} options=${BUDGETS} onChange=${setBudget} error=${error?.message} />
+      <${Button} kind=${again ? "" : "primary"} onClick=${make}>${again ? "Make it anew" : `Make the vector in ${model}`}</${Button}>
+    </div>
+  `;
+}
