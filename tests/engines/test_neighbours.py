@@ -91,8 +91,8 @@ def _marking(patch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     speech = Speaker.speech
 
-    def marked(self: Speaker, prompt: Sequence[int], *more: Any) -> Any:
-        made = speech(self, prompt, *more)
+    def marked(self: Speaker, prompt: Sequence[int], *more: Any, **named: Any) -> Any:
+        made = speech(self, prompt, *more, **named)
         made.bad = prompt[0] == BAD  # type: ignore[attr-defined]
         return made
 
