@@ -201,7 +201,7 @@ class Token:
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
     readings: tuple[float, ...] = ()
-    cached: int = 0
+    cached: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
