@@ -24,7 +24,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 SERIOUS = ("serious", "critical")
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while Playwright is there, its event loop runs in the thread of the tests, and no other
+# can.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium; CHROMIUM names another than the one on the path."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -36,7 +38,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the demo models and their vectors, ready; its folders are empty otherwise."""
     folder = tmp_path_factory.mktemp("page")
