@@ -1,6 +1,7 @@
 """The views besides Play, each driven through its main job, in front of one server with a model of a few lines."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,12 +127,13 @@ def test_vector_when_another_version_is_put_to_use_then_the_table_follows(
     expect(vector.get_by_text("kept, not in use").first).to_be_visible()
 
 
-def test_server_when_opened_then_models_and_projections_and_a_model_is_unloaded(server: str, open_page: Open) -> None:
-    page = open_page(f"{server}/#/server").page
-    page.get_by_role("button", name="Unload fake").click()
-    expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
-    page.get_by_role("button", name="Load fake").click()
-    expect(page.get_by_role("button", name="Unload fake")).to_be_visible()
+def test_server_when_a_model_is_unloaded_then_it_can_be_loaded_again(tmp_path: Path, open_page: Open) -> None:
+    with serving(settings_in(tmp_path), FakeEngine()) as url:
+        page = open_page(f"{url}/#/server").page
+        page.get_by_role("button", name="Unload fake").click()
+        expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
+        page.get_by_role("button", name="Load fake").click()
+        expect(page.get_by_role("button", name="Unload fake")).to_be_visible()
 
 
 def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(server: str, open_page: Open) -> None:
@@ -140,3 +142,17 @@ def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(serve
     expect(watched.page.get_by_text("No transfer was fitted yet.")).to_be_visible()
     watched.page.get_by_role("button", name="Fit", exact=True).click()
     expect(watched.page.get_by_role("alert")).to_be_visible()
+
+
+def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server: str, open_page: Open) -> None:
+    page = open_page(f"{server}/#/thermostat").page
+    expect(page.get_by_text("holds together up to").first).to_be_visible()
+    page.get_by_label("Coefficients").fill("1")
+    page.get_by_label("Answers to each question").fill("1")
+    page.get_by_role("button", name="Start sweep").click()
+    job = page.locator(".job")
+    expect(job).to_contain_text("Sweep: silly, fake")
+    expect(job).to_contain_text("Done", timeout=30_000)
+    page.wait_for_url(re.compile("v=silly-"))
+    job.get_by_role("button", name="Dismiss").click()
+    expect(job).to_have_count(0)
