@@ -78,7 +78,8 @@ class RunningAnswer:
 
     @property
     def among(self) -> Together | None:
-        """Those it begins with, where it is to be repeatable: then what was read for others is not for it."""
+        """The answers that this one begins with, where it is to be repeatable: then what was read for others is not for
+        it."""
         together = self.generation.together
         return together if self.repeatable and together is not None and together.size > 1 else None
 

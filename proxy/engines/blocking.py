@@ -49,8 +49,8 @@ def each_answer(
     """Every answer and its index in `generations`, as they end. Blocks; the engine runs at most `max_running` at a
     time. They begin together, so that where nobody else uses the engine, seeds make the same answers again.
 
-    `check` is called on this thread at every token. What it raises ends the work, and so do the first Failure, which
-    is raised, and closing the generator: whatever makes it end early cancels the rest.
+    `check` is called on this thread before every answer and at every token. What it raises ends the work, and so do the
+    first Failure, which is raised, and closing the generator: whatever makes it end early cancels the rest.
     """
     events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
     completions: dict[int, Completion] = {}
@@ -58,6 +58,8 @@ def each_answer(
     together = Together(len(generations), max_running)
     try:
         for number, generation in enumerate(generations):
+            if check is not None:
+                check()
             completions[number] = Completion()
             running[number] = engine.start(replace(generation, together=together), _tell(events, number))
         while running:

@@ -22,7 +22,7 @@ class _Gathering:
         self.waiting.append(answer)
 
     def due(self) -> list[RunningAnswer]:
-        """Those that join now."""
+        """The answers that join now."""
         self._running = [answer for answer in self._running if not _over(answer)]
         self.waiting = deque(answer for answer in self.waiting if not _over(answer))
         if self._missing:
@@ -46,7 +46,7 @@ class Gatherings:
         self._all[together].add(answer)
 
     def due(self) -> list[RunningAnswer]:
-        """Those that join before the next step."""
+        """The answers that join before the next step."""
         found = [answer for gathering in self._all.values() for answer in gathering.due()]
         self._all = {together: gathering for together, gathering in self._all.items() if gathering.waiting}
         return found

@@ -33,12 +33,11 @@ DETAILS = {
 
 
 class Gated(PretendEngine):
-    """Until `go` is set, each answer takes a while to begin. `most_at_once`: answers under way at the same time."""
+    """Until `go` is set, each answer takes a while to begin."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         self.go = threading.Event()
-        self.most_at_once = 0
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         self.go.wait(0.02)
@@ -297,33 +296,13 @@ def test_jobs_when_their_folder_can_not_be_used_then_503_in_words_and_chats_go_o
 
 
 def test_extraction_then_chats_find_places_beside_it(settings: Settings) -> None:
-    """Of four places the job takes two."""
-
-    class Counting(Gated):
-        running = 0
-
-        def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
-            self.running += 1
-            self.most_at_once = max(self.most_at_once, self.running)
-
-            def finish() -> None:
-                time.sleep(0.005)
-                self.running -= 1
-                super(Counting, self).start(generation, on_event)
-
-            threading.Thread(target=finish).start()
-            return _Run()
-
-    with serving_pretend(msgspec.structs.replace(settings, max_batch=4), Counting()) as served:
+    """Of four places the job lets its engine take two."""
+    with serving_pretend(msgspec.structs.replace(settings, max_batch=4), Gated()) as served:
         served.engine.go.set()
         job_id = served.generate().json()["id"]
         wait_until(lambda: served.job(job_id)["progress"]["fraction"] > 0.1)
         served.client.delete(f"/api/jobs/{job_id}")
-        assert served.engine.most_at_once == 2
-
-
-class _Run:
-    def cancel(self) -> None: ...
+        assert {each.together and each.together.most for each in served.engine.started} == {2}
 
 
 def test_trait_when_its_file_comes_while_the_server_runs_then_it_is_seen(

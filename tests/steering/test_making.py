@@ -17,6 +17,7 @@ from vector_store import SPANS, PersonaVector, VectorHeader
 
 pytestmark = pytest.mark.usefixtures("fewer_trials")
 
+STRETCH = 4  # parts of answers that are made together
 OPTIONS = ExtractionOptions(rollouts=2, questions=4, seed=3)
 
 
@@ -87,7 +88,8 @@ def test_make_vector_when_killed_at_any_part_then_it_goes_on_and_the_vector_is_t
             make(Work(WORK.progress, DyingParts(folder, lives, after)))
         rest = CountingParts(folder)
         assert_same(make(Work(WORK.progress, rest)), uninterrupted)
-        assert len(rest.written) == n_parts - lives + (not after)
+        n_missing = n_parts - lives + (not after)
+        assert n_missing <= len(rest.written) < n_missing + STRETCH  # one that was begun is made again, whole
 
 
 def test_make_vector_when_killed_at_every_single_part_then_it_still_ends_in_the_same(
@@ -96,11 +98,13 @@ def test_make_vector_when_killed_at_every_single_part_then_it_still_ends_in_the_
     lives = 0
     while True:
         try:
-            vector = make(Work(WORK.progress, DyingParts(tmp_path, 2, after=False)))  # one part is kept each time
+            vector = make(
+                Work(WORK.progress, DyingParts(tmp_path, STRETCH + 1, after=False))
+            )  # one stretch is kept each time
             break
         except Killed:
             lives += 1
-    assert lives == len(list(tmp_path.iterdir())) - 1 > 40
+    assert lives > len(list(tmp_path.iterdir())) // (STRETCH + 1) > 8
     assert_same(vector, uninterrupted)
 
 

@@ -24,7 +24,7 @@ from tests.engines.transformers.test_steering import push
 
 UNSTEERED, LATE, EVERYWHERE = Plan(), Plan((push(1, "response", 4),)), Plan((push(1, "all", 3),))
 OTHERWISE = Plan((push(1, "all", 5),))
-GREEDY = Sampling(6, temperature=0)
+GREEDY = Sampling(6, top_k=1)  # not by temperature 0: what is to be repeatable goes on from whole pieces alone
 
 
 def states(tokens: list[int]) -> KeyValues:
