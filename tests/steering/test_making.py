@@ -98,9 +98,8 @@ def test_make_vector_when_killed_at_every_single_part_then_it_still_ends_in_the_
     lives = 0
     while True:
         try:
-            vector = make(
-                Work(WORK.progress, DyingParts(tmp_path, STRETCH + 1, after=False))
-            )  # one stretch is kept each time
+            # One stretch is kept each time.
+            vector = make(Work(WORK.progress, DyingParts(tmp_path, STRETCH + 1, after=False)))
             break
         except Killed:
             lives += 1
