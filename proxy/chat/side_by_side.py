@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from proxy.chat.stream import GrowingChoice, Piece, reported, usage
+from proxy.chat.stream import GrowingChoice, Piece, failure, reported, usage
 from proxy.engines.base import Finish, Token
+from proxy.errors import ProxyError
 from proxy.protocol.api import SteeringTestChunk, SteeringTestOpening, SteeringTestResult, TestedAnswer
+from proxy.protocol.errors import ErrorResponse
 from proxy.protocol.steering import SteeringReport, SteeringTrace
 
 
@@ -67,6 +69,10 @@ class SideBySide:
     def closing(self) -> list[SteeringTestChunk]:
         """Nothing follows the answers."""
         return []
+
+    def failing(self, error: ProxyError) -> list[ErrorResponse]:
+        """What is told in place of the rest."""
+        return [failure(error)]
 
     def _chunk(self, index: int, piece: Piece | None = None) -> SteeringTestChunk:
         chunk = SteeringTestChunk(index=index, coefficient=self.tried[index].coefficient)

@@ -30,6 +30,7 @@ from proxy.protocol.chat import (
     ToolCallDelta,
     Usage,
 )
+from proxy.protocol.errors import ErrorResponse
 from proxy.protocol.steering import SteeringReport, SteeringTrace
 
 DONE = b"data: [DONE]\n\n"
@@ -260,6 +261,10 @@ class ChunkSequence:
         last.usage = usage(self._head.prompt_tokens, self._answers)
         return [last]
 
+    def failing(self, error: ProxyError) -> list[ErrorResponse]:
+        """What is told in place of the rest: the error, as the SDKs recognise it."""
+        return [failure(error)]
+
     def _choice(self, index: int, piece: Piece) -> ChunkChoice:
         logprobs = to_logprobs(piece.tokens, self._head.spell) if piece.channel == "content" else None
         return ChunkChoice(index, self._delta(index, piece), logprobs=logprobs)
@@ -289,11 +294,16 @@ class ChunkSequence:
         )
 
 
+def failure(error: ProxyError) -> ErrorResponse:
+    """An error in the middle of a stream."""
+    return msgspec.convert(error_body(error), ErrorResponse)
+
+
 def frame(chunk: msgspec.Struct) -> bytes:
     """A chunk as the bytes of a server-sent event."""
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
-def error_frame(error: ProxyError) -> bytes:
-    """An error in the middle of a stream, as the SDKs recognise it."""
-    return b"data: " + msgspec.json.encode(error_body(error)) + b"\n\n"
+def named_frame(event: msgspec.Struct) -> bytes:
+    """An event that has a type, which the frame also names."""
+    return b"event: " + str(event.__struct_config__.tag).encode() + b"\n" + frame(event)

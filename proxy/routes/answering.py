@@ -14,10 +14,10 @@ from litestar.types import Receive, Scope, Send
 from sse_starlette.sse import EventSourceResponse
 
 from proxy.chat.refusals import client_error
-from proxy.chat.stream import DONE, error_frame, frame
+from proxy.chat.stream import DONE, frame, named_frame
 from proxy.chat.turn import Turn
 from proxy.engines.base import Finish, Token
-from proxy.errors import EngineFailure
+from proxy.errors import EngineFailure, ProxyError
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone
 
@@ -59,15 +59,20 @@ class Sequence(Protocol):
 
     def closing(self) -> Iterable[msgspec.Struct]: ...
 
+    def failing(self, error: ProxyError) -> Iterable[msgspec.Struct]: ...
+
 
 class StreamedAnswer:
     """The ASGI app that writes one stream. It owns the turn and closes it however the stream ends, also when the client
-    is gone before the first byte. With `noted` the monitor remembers what was finished by then."""
+    is gone before the first byte. With `noted` the monitor remembers what was finished by then. `named`: frames name
+    their event's type, and nothing follows the last one; otherwise [DONE] does."""
 
-    def __init__(self, turn: Turn, sequence: Sequence, *, noted: bool = True) -> None:
+    def __init__(self, turn: Turn, sequence: Sequence, *, noted: bool = True, named: bool = False) -> None:
         self._turn = turn
         self._sequence = sequence
         self._noted = noted
+        self._frame = named_frame if named else frame
+        self._end = [] if named else [DONE]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = observe.record_of(scope)
@@ -100,13 +105,15 @@ class StreamedAnswer:
     async def _frames(self) -> AsyncIterator[bytes]:
         try:
             for first in self._sequence.opening():
-                yield frame(first)
+                yield self._frame(first)
             async for index, event in self._turn.events():
                 for chunk in self._sequence.feed(index, event):
-                    yield frame(chunk)
+                    yield self._frame(chunk)
             for last in self._sequence.closing():
-                yield frame(last)
+                yield self._frame(last)
         except Exception as error:
             # The status line is long sent; the only place left for an error is the stream itself.
-            yield error_frame(client_error(error))
-        yield DONE
+            for last in self._sequence.failing(client_error(error)):
+                yield self._frame(last)
+        for end in self._end:
+            yield end

@@ -179,16 +179,17 @@ def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
 
 
 def check_fields(body: bytes, type_: type) -> None:
-    """InvalidRequest for a field that is known and not supported, for one that OpenAI has not and that is nearly one of
-    ours, and for the SDK's `extra_body`. Others that nobody knows are ignored; so is a body that is no object, of
-    which `decode` says more."""
+    """InvalidRequest for a field that others have and that is not supported, for one that OpenAI has not and that is
+    nearly one of ours, and for the SDK's `extra_body`. Others that nobody knows are ignored; so is a body that is no
+    object, of which `decode` says more."""
     try:
         given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
-    refuse_unsupported(given)
     known = {field.encode_name for field in msgspec.structs.fields(type_)}
-    for name in sorted(given.keys() - known):
+    unknown = {name: value for name, value in given.items() if name not in known}
+    refuse_unsupported(unknown)
+    for name in sorted(unknown):
         if name == "extra_body" and bytes(given[name]) not in (b"null", b"{}"):
             raise InvalidRequest(
                 "extra_body: that is an option of OpenAI's Python library and never part of a body; put its fields "

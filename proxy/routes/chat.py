@@ -1,9 +1,5 @@
 """POST /v1/chat/completions."""
 
-import hashlib
-import secrets
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -14,31 +10,16 @@ from litestar.params import Body
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.chat.calling import asked_calls
-from proxy.chat.conversation import Begun, split_begun, template_options, to_messages
-from proxy.chat.output import asked_sampling, place_of_schema
-from proxy.chat.personas import (
-    PersonaSource,
-    Wanted,
-    coefficients,
-    parse,
-    parse_coefficient,
-    projected,
-    resolve,
-)
-from proxy.chat.prepare import Asked, Prepared
-from proxy.chat.stream import ChunkSequence, Head, completion
-from proxy.engines.base import Engine, Together
+from proxy.chat.stream import ChunkSequence, completion
+from proxy.engines.base import Together
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
-from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
-from proxy.routes.auth import matching, presented_key
+from proxy.routes.asking import answer_facts, asked_of, head_of
 from proxy.routes.body import OpenAIBody
 from proxy.routes.errors import declared
-from proxy.services import Services, services_of
-from proxy.steering.traits.trait import Poles
+from proxy.services import services_of
 
 
 @post(
@@ -54,15 +35,11 @@ from proxy.steering.traits.trait import Poles
     },
 )
 async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
-    services = services_of(request)
     _refuse_together(data)
-    model, suffix = services.asked_model(data.model)
-    poles = await services.poles()
-    asked = _asked(data, [*_places(request, data), suffix, *_default_places(request, services)], poles)
+    model, asked = await asked_of(request, data)
     record = observe.record_of(request.scope)
-    record.facts |= {"model": model, **log_facts(asked.personas)}
     with ExitStack() as until_handed_on:
-        turn = until_handed_on.enter_context(services.turns.admit(model, data.n or 1))
+        turn = until_handed_on.enter_context(services_of(request).turns.admit(model, data.n or 1))
         engine = await unless_gone(request, turn.engine())
         [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
         record.facts |= answer_facts(prepared.report)
@@ -72,7 +49,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
             seed = None if data.seed is None else data.seed + index
             stops = [data.stop] if isinstance(data.stop, str) else data.stop or []
             turn.start(engine, prepared, seed, stops, asked.calling, together=together)
-        head = _head(engine, prepared)
+        head = head_of("chatcmpl-", engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
             until_handed_on.pop_all()
@@ -81,80 +58,6 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     turn.note()
     record.facts["tokens"] = turn.tokens
     return ASGIResponse(body=msgspec.json.encode(completion(head, turn.choices)), media_type="application/json")
-
-
-def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> Asked:
-    """What the request asks for. InvalidRequest and PersonaNotFound."""
-    options = data.steering or SteeringOptions()
-    messages, begun = split_begun(data.messages) if data.continue_final_message else (data.messages, Begun())
-    return Asked(
-        messages=to_messages(messages),
-        begun=begun,
-        personas=resolve(places, poles, keep_zeros=options.mode != "add"),
-        steering=options,
-        projected=projected(options.projection, poles),
-        sampling=asked_sampling(data),
-        max_tokens=data.max_completion_tokens or data.max_tokens,
-        schema_field=place_of_schema(data.response_format)[0],
-        template_options=template_options(data.reasoning_effort, data.chat_template_kwargs or {}),
-        calling=asked_calls(data),
-    )
-
-
-def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[PersonaSource]:
-    """What the request itself says of personas, first to last."""
-    header = request.headers.get("x-persona-coefficient")
-    in_metadata = None if data.metadata is None else data.metadata.persona
-    return [
-        PersonaSource(data.persona, data.coefficient),
-        PersonaSource(
-            request.headers.get("x-persona"),
-            None if header is None else parse_coefficient(header, "X-Persona-Coefficient"),
-            persona_field="X-Persona",
-            coefficient_field="X-Persona-Coefficient",
-        ),
-        PersonaSource(in_metadata, persona_field="metadata.persona"),
-    ]
-
-
-def _default_places(request: Request[Any, Any, Any], services: Services) -> list[PersonaSource]:
-    """What the operator set for requests that say nothing."""
-    settings = services.settings
-    key = matching(presented_key(request), settings.key_personas)
-    by_key = settings.key_personas[key] if key is not None else None
-    return [parse(text, "persona") for text in (by_key, settings.default_persona) if text is not None]
-
-
-def _head(engine: Engine, prepared: Prepared) -> Head:
-    return Head(
-        id=f"chatcmpl-{secrets.token_hex(12)}",
-        created=int(time.time()),
-        model=engine.info.id,
-        system_fingerprint=_fingerprint(engine, prepared.report),
-        prompt_tokens=len(prepared.prompt),
-        steering=prepared.report,
-        spell=prepared.spell,
-    )
-
-
-def _fingerprint(engine: Engine, report: SteeringReport) -> str:
-    """Of the weights and of the vectors that take part."""
-    parts = [engine.info.fingerprint, *sorted(vector.id for vector in report.vectors)]
-    return f"fp_{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
-
-
-def log_facts(personas: Sequence[Wanted]) -> dict[str, str]:
-    """Personas and coefficients for the request's log line."""
-    if not personas:
-        return {"persona": "none"}
-    by_name = coefficients(personas)
-    return {"persona": ",".join(by_name), "coefficient": ",".join(f"{value:g}" for value in by_name.values())}
-
-
-def answer_facts(report: SteeringReport) -> dict[str, str | int]:
-    """What was done, for the request's log line and the headers of its answer."""
-    facts: dict[str, str | int] = {"method": report.method}
-    return facts if report.max_tokens is None else {**facts, "max_tokens": report.max_tokens}
 
 
 def _refuse_together(data: ChatRequest) -> None:

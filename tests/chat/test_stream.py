@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, StopFilter, completion, error_frame, frame
+from proxy.chat.stream import ChunkSequence, GrowingChoice, Head, StopFilter, completion, failure, frame
 from proxy.engines.base import Finish, Token
 from proxy.errors import EngineFailure
 from proxy.protocol.chat import ChatChunk
@@ -197,6 +197,6 @@ def test_calls_when_cut_off_then_the_reason_is_length() -> None:
     assert answer.finish_reason == "length" and len(answer.calls) == 1
 
 
-def test_error_frame_carries_an_object_not_text() -> None:
-    body = msgspec.json.decode(error_frame(EngineFailure("broke")).removeprefix(b"data: "))
+def test_error_in_a_stream_carries_an_object_not_text() -> None:
+    body = msgspec.json.decode(frame(failure(EngineFailure("broke"))).removeprefix(b"data: "))
     assert body["error"]["message"] == "broke" and body["error"]["code"] == "engine_failure"
