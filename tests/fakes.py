@@ -31,6 +31,7 @@ from proxy.engines.base import (
     Finish,
     FloatArray,
     Generation,
+    Likelihood,
     Message,
     ModelInfo,
     Plan,
@@ -99,6 +100,7 @@ class FakeEngine:
         self.token_s = token_s
         self.knows_tools = knows_tools
         self.generations: list[Generation] = []
+        self.scored: list[list[Plan]] = []  # of the calls of `likelihoods`
         self.options: Mapping[str, Any] | None = None  # of the last conversation rendered
         self.largest_batch = 0
         self.running: list[FakeRun] = []
@@ -145,7 +147,8 @@ class FakeEngine:
         return run
 
     def _events(self, generation: Generation) -> Iterator[Event]:
-        system, said, *_ = bytes(generation.prompt).decode().split("\0")
+        prompt = bytes(generation.prompt).decode("utf-8", "replace")
+        system, said, *_ = ("", prompt) if generation.raw else prompt.split("\0")
         readings: tuple[float, ...] = ()
         for count, token in enumerate(self._tokens(generation, system, said)):
             if count == generation.sampling.max_tokens:
@@ -230,6 +233,20 @@ class FakeEngine:
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], token_ids: Sequence[int]) -> FloatArray:
         return np.tile(-np.asarray(token_ids, np.float32), (len(prompts), 1))
 
+    def likelihoods(
+        self,
+        texts: Sequence[Sequence[int]],
+        plans: Sequence[Plan],
+        n_top: int,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[list[Likelihood]]:
+        self.scored.append(list(plans))
+        top = tuple((id_, -float(id_)) for id_ in range(97, 97 + n_top))
+        return [[Likelihood(-float(token), top) for token in text[1:]] for text in texts]
+
+    def tokenize(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
@@ -241,8 +258,8 @@ class FakeEngine:
         if "!impossible" in (schema or ""):
             raise Refusal("it is !impossible", "json_schema")
 
-    def speller(self) -> Callable[[int], bytes]:
-        return lambda token: b"\xc3%d" % token
+    def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
+        return (lambda token: bytes([token])) if marked else (lambda token: b"\xc3%d" % token)
 
     def close(self) -> None:
         with self._wake:

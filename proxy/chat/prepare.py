@@ -251,7 +251,7 @@ def room(prompt_tokens: int, context_length: int) -> int:
     if free < 1:
         raise ContextLengthExceeded(
             f"This model's maximum context length is {context_length} tokens, of which at least one is for the answer. "
-            f"However, your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
+            f"However, the prompt has {prompt_tokens} tokens. Please reduce its length.",
             param="messages",
         )
     return free

@@ -7,9 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Together, Token
+from proxy.engines.base import Event, Failure, Finish, Generation, Intervention, Likelihood, Together, Token
 from proxy.engines.errors import EngineError, ModelFailed, Refusal
-from proxy.engines.logprobs import Likelihood
 from proxy.engines.text.lexicon import BoolArray, Constraint
 from proxy.engines.text.saying import Speech
 

@@ -168,6 +168,8 @@ class Generation:
     A model whose format of calls is its own, as GPT-OSS's, calls as it thinks fit.
     The prompt's last `begun` tokens are text of the answer itself, which goes on with it: see Engine.begin.
     `together` is the same for those that begin together.
+    With `raw` the prompt is a text of the client's own that the answer goes on with: whatever the model's format of
+    answers is, all of it is content.
     """
 
     prompt: Sequence[int]
@@ -176,7 +178,16 @@ class Generation:
     probes: tuple[Probe, ...] = ()
     calls: CallRules | None = None
     begun: int = 0
+    raw: bool = False
     together: Together | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A token's log-probability in the model's own distribution, and the likeliest tokens with theirs, best first."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -317,6 +328,17 @@ class Engine(Protocol):
         it, with each rollout steered by its own plan as if the response were being generated; unsteered without
         `plans`. Blocks."""
 
+    def likelihoods(
+        self,
+        texts: Sequence[Sequence[int]],
+        plans: Sequence[Plan],
+        n_top: int,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[list[Likelihood]]:
+        """Of each text, every token but the first after what precedes it, with the `n_top` likeliest in its place,
+        special ones too. Each text is steered as its plan steers a prompt before its last token. Blocks; once nobody
+        wants it any more, which `given_up` tells between steps, what comes back is not complete."""
+
     def read(
         self,
         rollouts: Sequence[Rollout],
@@ -332,6 +354,10 @@ class Engine(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, with no template and no special tokens."""
 
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a raw prompt: the texts of special tokens are these tokens, and the token that the tokenizer
+        begins texts with comes first. PromptTooLong, before it is tokenised, for what can't fit however it is."""
+
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         """What each of a text's tokens adds to it: whole characters only, so "" while one is incomplete, and for
         special tokens."""
@@ -340,9 +366,9 @@ class Engine(Protocol):
         """Refusal for a Sampling.json_schema, or rules of calls, that no answer can be kept to. Blocks for up to a
         second, so that `start` with the same does not."""
 
-    def speller(self) -> Callable[[int], bytes]:
-        """Tells the bytes that a token adds to a text, none for a special one; any thread may call it. Refusal
-        for a kind of tokenizer of which that can't be told."""
+    def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
+        """Tells the bytes that a token adds to a text, none for a special one, or its own text with `marked`; any
+        thread may call it. Refusal for a kind of tokenizer of which that can't be told."""
 
     def close(self) -> None:
         """Stop the worker and give the model's memory back. Generations under way end in a Failure."""

@@ -17,6 +17,7 @@ from proxy.engines.base import (
     Event,
     FloatArray,
     Generation,
+    Likelihood,
     Message,
     ModelInfo,
     Plan,
@@ -52,6 +53,7 @@ class Tasks(Generic[M]):
     capture: Callable[[M, Sequence[Rollout], Sequence[Span], Progress], Steps[dict[Span, SpanStats]]]
     capture_tokens: Callable[[M, Sequence[Rollout], Span, Sequence[int]], Steps[list[FloatArray]]]
     score: Callable[[M, Sequence[Rollout], Sequence[Steering], Progress], Steps[list[FloatArray]]]
+    likelihoods: Callable[[M, Sequence[Rollout], Sequence[Steering], int], Steps[list[list[Likelihood]]]]
     read: Callable[[M, Sequence[Rollout], Sequence[int], Progress], Steps[AnswerReadings]]
     next_token_logprobs: Callable[[M, Sequence[Sequence[int]], Sequence[int]], Steps[FloatArray]]
 
@@ -79,6 +81,7 @@ class InProcessEngine(ABC, Generic[M]):
         self._speaker = speaker
         self._worker = worker
         self._tasks = tasks
+        self._marks = speaker.marks
 
     @property
     def info(self) -> ModelInfo:
@@ -178,7 +181,7 @@ class InProcessEngine(ABC, Generic[M]):
         if self._bound is not None and (least := self._bound.least(text)) >= self._info.context_length:
             raise PromptTooLong(
                 f"This model's maximum context length is {self._info.context_length} tokens, of which at least one is "
-                f"for the answer. However, your messages have at least {least} tokens. Please reduce their length."
+                f"for the answer. However, the prompt has at least {least} tokens. Please reduce its length."
             )
 
     def _encode_on(self, text: str) -> list[int]:
@@ -188,6 +191,17 @@ class InProcessEngine(ABC, Generic[M]):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without special tokens."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a raw prompt, in which markers are special tokens. PromptTooLong for what can't fit."""
+        self._check_length(text)
+        ids, first = self._tokenize(text), self._first_id
+        return ids if first is None or ids[:1] == [first] else [first, *ids]
+
+    @property
+    @abstractmethod
+    def _first_id(self) -> int | None:
+        """The token that the tokenizer puts before a text, None where it puts none."""
 
     def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
         """The headers and the text of an answer to `prompt` that has begun. Refusal for reasoning of a model that has
@@ -201,7 +215,10 @@ class InProcessEngine(ABC, Generic[M]):
         constraint = self._constraint(generation)
         ruled = constraint is not None and constraint.with_calls
         calls = generation.calls is not None
-        speech = self._speaker.speech(generation.prompt, calls, generation.begun, ruled=ruled)
+        if generation.raw:
+            speech = self._speaker.raw_speech(generation.prompt)
+        else:
+            speech = self._speaker.speech(generation.prompt, calls, generation.begun, ruled=ruled)
         answer = RunningAnswer(generation, on_event, speech, constraint)
         self._worker.start(answer)
         return answer
@@ -260,6 +277,34 @@ class InProcessEngine(ABC, Generic[M]):
 
         return self._worker.run(steps)
 
+    def likelihoods(
+        self,
+        texts: Sequence[Sequence[int]],
+        plans: Sequence[Plan],
+        n_top: int,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[list[Likelihood]]:
+        """Of each text, every token but the first, with the `n_top` likeliest; blocks. Raises ModelFailed when the
+        model fails."""
+        rollouts = [Rollout(text[:1], text[1:]) for text in texts]
+        check_rollouts(rollouts, self._info, self._n_tokens)
+        for plan in plans:
+            check_plan(plan, self._info)
+        everywhere = [tuple(item for item in plan.interventions if item.positions == "all") for plan in plans]
+        steering = [[items] * len(text) for items, text in zip(everywhere, texts, strict=True)]
+
+        def steps(model: M) -> Steps[list[list[Likelihood]]]:
+            work = self._tasks.likelihoods(model, rollouts, steering, n_top)
+            while not given_up():
+                try:
+                    yield next(work)
+                except StopIteration as done:
+                    found: list[list[Likelihood]] = done.value
+                    return found
+            return []
+
+        return self._worker.run(steps)
+
     def read(self, rollouts: Sequence[Rollout], blocks: Sequence[int], progress: Progress = None) -> AnswerReadings:
         """Mean residuals over the responses at some blocks, and log-probabilities of the responses; blocks. Raises
         ModelFailed when the model fails."""
@@ -282,9 +327,9 @@ class InProcessEngine(ABC, Generic[M]):
         """Refusal for a JSON schema, or rules of calls, that no answer can be kept to. Blocks for up to a second."""
         self._grammar(schema, calls)
 
-    def speller(self) -> Callable[[int], bytes]:
-        """Tells the bytes that a token adds to a text, none for a special one."""
-        return self._lexicon.speller()
+    def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
+        """Tells the bytes that a token adds to a text, none for a special one, or its own text with `marked`."""
+        return self._lexicon.speller(self._marks if marked else {})
 
     def close(self) -> None:
         """Stop the worker and give the model's memory back."""

@@ -5,18 +5,13 @@ schemas, steered where the answer is steered. Knows nothing of models or answers
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
+from proxy.engines.base import Likelihood
 
-@dataclass(frozen=True)
-class Likelihood:
-    """A drawn token's log-probability, and the likeliest tokens with theirs, best first."""
-
-    logprob: float
-    top: tuple[tuple[int, float], ...]
+NUMBERS_AT_A_TIME = 2**26  # made from logits: 256 MiB of them
 
 
 def likelihoods(
@@ -37,6 +32,17 @@ def likelihoods(
     for at, row in enumerate(rows):
         ranked = zip(ids[at], values[at], strict=True)
         found[row] = Likelihood(own[at], tuple(ranked)[: n_top[row]])
+    return found
+
+
+def text_likelihoods(logits: torch.Tensor, tokens: Sequence[int], n_top: int) -> list[Likelihood]:
+    """Of given tokens, in the rows of [n_rows, vocabulary], with the rows' likeliest, special ones too."""
+    found: list[Likelihood] = []
+    n_rows = max(NUMBERS_AT_A_TIME // logits.shape[1], 1)
+    for start in range(0, len(tokens), n_rows):
+        piece = slice(start, start + n_rows)
+        likely = likelihoods(logits[piece], tokens[piece], [n_top] * len(tokens[piece]), frozenset())
+        found += [each for each in likely if each is not None]
     return found
 
 

@@ -302,7 +302,7 @@ def test_a_gguf_vocabulary_when_it_puts_a_space_before_texts_then_values_have_no
     written = b""
     while (allowed := constraint.allowed().nonzero()[0].tolist()) and not written.endswith(b"1"):
         constraint.take(allowed[-1])
-        written += known.speller()(allowed[-1])
+        written += known.speller({})(allowed[-1])
     assert written == b'{"a":1' and not constraint.failed
     assert vocabulary.to_bytes().tokenize_str("{é") == [tokens.index(piece) for piece in ("{", "<0xC3>", "<0xA9>")]
 

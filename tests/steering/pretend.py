@@ -21,6 +21,7 @@ from proxy.engines.base import (
     Finish,
     FloatArray,
     Generation,
+    Likelihood,
     Message,
     ModelInfo,
     Plan,
@@ -140,12 +141,24 @@ class PretendEngine:
     def capture_tokens(self, rollouts: Sequence[Rollout], span: Span, blocks: Sequence[int]) -> list[FloatArray]:
         raise AssertionError("the pretend model is in no transfer")
 
+    def likelihoods(
+        self,
+        texts: Sequence[Sequence[int]],
+        plans: Sequence[Plan],
+        n_top: int,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[list[Likelihood]]:
+        raise NotImplementedError
+
+    def tokenize(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         return [chr(id_) for id_ in token_ids]
 
     def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None: ...
 
-    def speller(self) -> Callable[[int], bytes]:
+    def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
         return lambda id_: chr(id_).encode()
 
     def close(self) -> None: ...

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 import torch
 
 from proxy.engines.answer import RunningAnswer
-from proxy.engines.base import Failure, FloatArray, Intervention, Probe
+from proxy.engines.base import Failure, FloatArray, Intervention, Likelihood, Probe
 from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
 from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText, common_length
-from proxy.engines.logprobs import Likelihood, likelihoods
+from proxy.engines.logprobs import likelihoods
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from proxy.engines.answer import Steering
-from proxy.engines.base import AnswerReadings, FloatArray, Rollout, Span, SpanStats
+from proxy.engines.base import AnswerReadings, FloatArray, Likelihood, Rollout, Span, SpanStats
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.reading import Step, Text, TextReader, TextSlice
+from proxy.engines.logprobs import text_likelihoods
 from proxy.engines.transformers.capture import bounds
 
 Progress = Callable[[int], None] | None
@@ -91,12 +92,7 @@ def score_steps(
 ) -> Generator[None, None, list[FloatArray]]:
     """Engine.score in steps; `steering` is what is done to every token of each rollout."""
     found = [np.zeros(len(rollout.response), np.float32) for rollout in rollouts]
-    # A token's logits are about the one after it.
-    texts = [
-        Text(member, [*rollout.prompt, *rollout.response[:-1]], len(rollout.prompt) - 1, steering[member])
-        for member, rollout in enumerate(rollouts)
-        if rollout.response
-    ]
+    texts = _scored(rollouts, steering)
     _tell_of_empty(progress, len(rollouts) - len(texts))
     reader = TextReader(model, texts)
     for step in reader.steps:
@@ -104,6 +100,30 @@ def score_steps(
         _tell(progress, step)
         yield
     return found
+
+
+def likelihood_steps(
+    model: LlamaModel, rollouts: Sequence[Rollout], steering: Sequence[Steering], n_top: int
+) -> Generator[None, None, list[list[Likelihood]]]:
+    """Engine.likelihoods in steps: of every response token, in order."""
+    found: list[list[Likelihood]] = [[] for _ in rollouts]
+    reader = TextReader(model, _scored(rollouts, steering))
+    for step in reader.steps:
+        logits = torch.from_numpy(reader.run(step))
+        for piece, results in _results(step):
+            targets = _response_at(piece, rollouts)
+            found[piece.text.member] += text_likelihoods(logits[results][: len(targets)], targets, n_top)
+        yield
+    return found
+
+
+def _scored(rollouts: Sequence[Rollout], steering: Sequence[Steering]) -> list[Text]:
+    """The rollouts as far as it takes to tell of every response token: a token's logits are about the one after it."""
+    return [
+        Text(member, [*rollout.prompt, *rollout.response[:-1]], len(rollout.prompt) - 1, steering[member])
+        for member, rollout in enumerate(rollouts)
+        if rollout.response
+    ]
 
 
 def read_steps(
@@ -139,12 +159,17 @@ def _take_logprobs(found: list[FloatArray], rollouts: Sequence[Rollout], step: S
     tokens, float32[n_wanted, vocabulary], each about the token after it; after a text's last there is none."""
     logits = torch.from_numpy(made)
     for piece, results in _results(step):
-        member = piece.text.member
-        at = slice(piece.wanted.start - piece.text.wanted, piece.end - piece.text.wanted)
-        targets = torch.tensor(list(rollouts[member].response[at]), dtype=torch.long)
+        begin = piece.wanted.start - piece.text.wanted
+        targets = torch.tensor(_response_at(piece, rollouts), dtype=torch.long)
         mine = logits[results][: len(targets)]
         logprobs = mine.gather(1, targets[:, None])[:, 0] - mine.logsumexp(dim=-1)
-        found[member][at.start : at.start + len(targets)] = logprobs.numpy()
+        found[piece.text.member][begin : begin + len(targets)] = logprobs.numpy()
+
+
+def _response_at(piece: TextSlice, rollouts: Sequence[Rollout]) -> list[int]:
+    """The response tokens that a piece's results are about."""
+    begin, end = piece.wanted.start - piece.text.wanted, piece.end - piece.text.wanted
+    return list(rollouts[piece.text.member].response[begin:end])
 
 
 def next_token_steps(

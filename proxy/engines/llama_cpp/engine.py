@@ -11,6 +11,7 @@ from proxy.engines.llama_cpp.batch import MOST_PIECE, LlamaBatch
 from proxy.engines.llama_cpp.capture import (
     capture_steps,
     capture_token_steps,
+    likelihood_steps,
     next_token_steps,
     read_steps,
     score_steps,
@@ -60,7 +61,7 @@ def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
     return LlamaEngine(info, model, context, vocabulary, n_seats)
 
 
-TASKS = Tasks(capture_steps, capture_token_steps, score_steps, read_steps, next_token_steps)
+TASKS = Tasks(capture_steps, capture_token_steps, score_steps, likelihood_steps, read_steps, next_token_steps)
 
 
 class LlamaEngine(InProcessEngine[LlamaModel]):
@@ -83,6 +84,10 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
 
     def _tokenize(self, text: str) -> list[int]:
         return self._vocabulary.tokenize(text)
+
+    @property
+    def _first_id(self) -> int | None:
+        return self._vocabulary.first_id
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without special tokens."""

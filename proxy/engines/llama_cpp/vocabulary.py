@@ -76,6 +76,12 @@ class Vocabulary:
         return self._tokenize(text, markers=True)
 
     @property
+    def first_id(self) -> int | None:
+        """The token that texts begin with, None where there is none."""
+        first: int = llama.llama_vocab_bos(self._vocabulary)
+        return first if first >= 0 and llama.llama_vocab_get_add_bos(self._vocabulary) else None
+
+    @property
     def bound(self) -> TokenBound | None:
         """None for kinds of vocabularies that may leave something of a text out."""
         if self._cutting is None and not self._sentencepiece:

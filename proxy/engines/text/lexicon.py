@@ -4,7 +4,7 @@ The grammar of a schema is llguidance's. Knows nothing of models, batches or cha
 """
 
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import lru_cache
 
@@ -57,10 +57,11 @@ class Lexicon:
         self._kept_calls = lru_cache(_KEPT_CALLS)(self._compile_calls)
         self._compiled = KeptSchemas(self._compile)
 
-    def speller(self) -> Callable[[int], bytes]:
-        """Tells the bytes that a token adds to a text, none for a special one."""
+    def speller(self, marked: Mapping[int, str]) -> Callable[[int], bytes]:
+        """Tells the bytes that a token adds to a text: for a special one those in `marked`, or none."""
         tokens = self._known()
-        return lambda token: b"" if token in self.special else tokens.decode_bytes([token])
+        marks = {id_: text.encode() for id_, text in marked.items()}
+        return lambda token: marks.get(token, b"") if token in self.special else tokens.decode_bytes([token])
 
     def constraint(self, schema: str, begun: Sequence[int] = ()) -> "Constraint":
         """For one answer that follows `schema`, JSON as text, and has begun with some tokens; quick for a schema that

@@ -1,6 +1,7 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from proxy.engines.base import Channel, Token
@@ -48,6 +49,16 @@ class Speaker:
                 "the model does not reason before it answers, so there is no reasoning to go on with", "begun"
             )
         return [], encode(content)
+
+    @cached_property
+    def marks(self) -> dict[int, str]:
+        """The special tokens' own texts."""
+        return {id_: text for text, id_ in self._tokenizer.get_vocab().items() if id_ in self.special}
+
+    def raw_speech(self, prompt: Sequence[int]) -> Speech:
+        """For what goes on with a text of the client's own: all of it is content."""
+        last_mark = max((at for at, token in enumerate(prompt) if token in self.special), default=-1)
+        return PlainSpeech(self._detokenizer(prompt[last_mark + 1 :]), self._tag_texts)
 
     def speech(self, prompt: Sequence[int], calls: bool = False, begun: int = 0, *, ruled: bool = False) -> Speech:
         """For the answer to `prompt`, the last `begun` tokens of which are its own text. Without `calls`, tags around

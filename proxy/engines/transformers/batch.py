@@ -14,9 +14,9 @@ from typing import TypeVar
 import torch
 
 from proxy.engines.answer import RunningAnswer, Steering
-from proxy.engines.base import Failure, Probe
+from proxy.engines.base import Failure, Likelihood, Probe
 from proxy.engines.errors import EngineError, MemoryFull, ModelFailed, PromptTooLarge
-from proxy.engines.logprobs import Likelihood, likelihoods
+from proxy.engines.logprobs import likelihoods
 from proxy.engines.transformers.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
 from proxy.engines.transformers.kv_cache import KeyValues, RowCache

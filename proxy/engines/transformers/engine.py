@@ -29,7 +29,7 @@ from proxy.engines.transformers import loading
 from proxy.engines.transformers.batch import DecodingBatch
 from proxy.engines.transformers.capture import capture_steps, capture_token_steps
 from proxy.engines.transformers.runner import ModelRunner, release_memory
-from proxy.engines.transformers.scoring import next_token_steps, read_steps, score_steps
+from proxy.engines.transformers.scoring import likelihood_steps, next_token_steps, read_steps, score_steps
 from proxy.engines.worker import Worker
 from proxy.settings import ModelSettings
 
@@ -95,7 +95,7 @@ def _read_file(source: str, device: torch.device, dtype: torch.dtype) -> _Stored
     )
 
 
-TASKS = Tasks(capture_steps, capture_token_steps, score_steps, read_steps, next_token_steps)
+TASKS = Tasks(capture_steps, capture_token_steps, score_steps, likelihood_steps, read_steps, next_token_steps)
 
 
 class TransformersEngine(InProcessEngine[ModelRunner]):
@@ -138,6 +138,12 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         with self._encoding:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+    @property
+    def _first_id(self) -> int | None:
+        with self._encoding:
+            ids: list[int] = self._tokenizer.encode("", add_special_tokens=True)
+        return ids[0] if ids and ids[0] == self._tokenizer.bos_token_id else None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without special tokens."""

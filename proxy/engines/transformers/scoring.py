@@ -5,18 +5,20 @@ Generators that run one forward between two yields, as in `capture`.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from proxy.engines.answer import Steering
-from proxy.engines.base import AnswerReadings, FloatArray, Rollout
+from proxy.engines.base import AnswerReadings, FloatArray, Likelihood, Rollout
+from proxy.engines.logprobs import NUMBERS_AT_A_TIME, text_likelihoods
 from proxy.engines.transformers.capture import SpanReader
 from proxy.engines.transformers.chunks import Chunk, chunks
 from proxy.engines.transformers.hooks import Site, SteeringTable
 from proxy.engines.transformers.runner import ModelRunner
 
-LOGITS_A_FORWARD = 2**26  # numbers made from logits at a time, 256 MiB of them
+Take = Callable[[Chunk, Sequence[tuple[int, int]], torch.Tensor | None], None]
 
 
 def score_steps(
@@ -26,9 +28,37 @@ def score_steps(
     progress: Callable[[int], None] | None,
 ) -> Generator[None, None, list[FloatArray]]:
     """Engine.score in steps; `steering` is what is done to every token of each rollout."""
-    texts = [[*rollout.prompt, *rollout.response] for rollout in rollouts]
     found = [np.zeros(len(rollout.response), np.float32) for rollout in rollouts]
-    for chunk in chunks(runner, texts):
+    yield from _steered_steps(runner, rollouts, steering, progress, partial(_take, found, rollouts))
+    return found
+
+
+def likelihood_steps(
+    runner: ModelRunner, rollouts: Sequence[Rollout], steering: Sequence[Steering], n_top: int
+) -> Generator[None, None, list[list[Likelihood]]]:
+    """Engine.likelihoods in steps: of every response token, in order."""
+    found: list[list[Likelihood]] = [[] for _ in rollouts]
+
+    def take(chunk: Chunk, wanted: Sequence[tuple[int, int]], logits: torch.Tensor | None) -> None:
+        if logits is None:
+            return
+        members, _, targets = _targets(rollouts, chunk, wanted)
+        for member, likely in zip(members, text_likelihoods(logits, targets, n_top), strict=True):
+            found[member].append(likely)
+
+    yield from _steered_steps(runner, rollouts, steering, None, take)
+    return found
+
+
+def _steered_steps(
+    runner: ModelRunner,
+    rollouts: Sequence[Rollout],
+    steering: Sequence[Steering],
+    progress: Callable[[int], None] | None,
+    take: Take,
+) -> Generator[None, None, None]:
+    """Read the rollouts, and hand the logits that are about response tokens to `take`."""
+    for chunk in chunks(runner, [[*rollout.prompt, *rollout.response] for rollout in rollouts]):
         wanted = _wanted(chunk, rollouts)
         sites = [
             Site(row, column, steered)
@@ -38,11 +68,10 @@ def score_steps(
         ]
         table = SteeringTable.of_sites(sites, runner.hidden_size, runner.device)
         logits = runner.read_chunk(chunk.rows, chunk.starts, chunk.cache, wanted=wanted, table=table)
-        _take(found, rollouts, chunk, wanted, logits)
+        take(chunk, wanted, logits)
         if chunk.last and progress is not None:
             progress(len(chunk.members))
         yield
-    return found
 
 
 def read_steps(
@@ -97,20 +126,27 @@ def _take(
     """Put the log-probabilities of a chunk's response tokens where they belong."""
     if logits is None:
         return
+    members, places, targets = _targets(rollouts, chunk, wanted)
+    for member, at, value in zip(members, places, _logprobs(logits, targets), strict=True):
+        found[member][at] = value
+
+
+def _targets(
+    rollouts: Sequence[Rollout], chunk: Chunk, wanted: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[int], list[int]]:
+    """The response tokens that wanted logits are about: whose, where in the response, and which."""
     members = [chunk.members[row] for row, _ in wanted]
     places = [
         chunk.start + column + 1 - len(rollouts[member].prompt)
         for member, (_, column) in zip(members, wanted, strict=True)
     ]
-    targets = [rollouts[member].response[at] for member, at in zip(members, places, strict=True)]
-    for member, at, value in zip(members, places, _logprobs(logits, targets), strict=True):
-        found[member][at] = value
+    return members, places, [rollouts[member].response[at] for member, at in zip(members, places, strict=True)]
 
 
 def _logprobs(logits: torch.Tensor, targets: Sequence[int]) -> list[float]:
     """The log-probability of each row's target, in pieces that bound the memory."""
     wanted = torch.tensor(list(targets), device=logits.device)[:, None]
-    n_rows = max(LOGITS_A_FORWARD // logits.shape[1], 1)
+    n_rows = max(NUMBERS_AT_A_TIME // logits.shape[1], 1)
     pieces = []
     for start in range(0, len(wanted), n_rows):
         piece = logits[start : start + n_rows].float()

@@ -44,7 +44,7 @@ def test_scores_when_logits_are_taken_in_pieces_then_are_the_same(
 ) -> None:
     engine = engine_of(qwen2)
     expected = engine.score(rollouts(engine))
-    monkeypatch.setattr(scoring, "LOGITS_A_FORWARD", 1000)
+    monkeypatch.setattr(scoring, "NUMBERS_AT_A_TIME", 1000)
     for scores, whole in zip(engine.score(rollouts(engine)), expected, strict=True):
         np.testing.assert_allclose(scores, whole, atol=1e-4)
 

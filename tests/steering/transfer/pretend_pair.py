@@ -23,6 +23,7 @@ from proxy.engines.base import (
     Finish,
     FloatArray,
     Generation,
+    Likelihood,
     Message,
     ModelInfo,
     Plan,
@@ -87,6 +88,18 @@ class PairedEngine:
     def encode(self, text: str) -> list[int]:
         return self._ids(text, self.cut)
 
+    def likelihoods(
+        self,
+        texts: Sequence[Sequence[int]],
+        plans: Sequence[Plan],
+        n_top: int,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[list[Likelihood]]:
+        raise NotImplementedError
+
+    def tokenize(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         words = (self.vocabulary[id_] for id_ in token_ids)
         return ["" if word.startswith("<") else word for word in words]
@@ -144,7 +157,7 @@ class PairedEngine:
 
     def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None: ...
 
-    def speller(self) -> Callable[[int], bytes]:
+    def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
         return lambda id_: self.vocabulary[id_].encode()
 
     def close(self) -> None: ...
