@@ -34,6 +34,7 @@ from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.monitor import get_monitor
+from proxy.routes.responses import create_response, delete_response, get_response
 from proxy.routes.steering_test import try_steering
 from proxy.routes.sweeps import get_curve, get_curve_picture, sweep_vector
 from proxy.routes.traits import (
@@ -79,7 +80,14 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
         route_handlers=[
             Router(
                 "/v1",
-                route_handlers=[create_chat_completion, list_models, get_model],
+                route_handlers=[
+                    create_chat_completion,
+                    create_response,
+                    get_response,
+                    delete_response,
+                    list_models,
+                    get_model,
+                ],
                 guards=[client_guard],
                 tags=["OpenAI"],
             ),

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from proxy.app import create_app
-from proxy.chat.unsupported import UNSUPPORTED
+from proxy.chat.unsupported import UNSUPPORTED, UNSUPPORTED_IN_RESPONSES, Field
 from proxy.cli.main import parser
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
@@ -63,8 +63,15 @@ def _http_api() -> Iterator[str]:
     yield from _structures(structs)
     yield "\n## Refused fields"
     yield "\nA chat's fields that would change the answer and can't be honoured: set, they are a 400.\n"
+    yield from _refused(UNSUPPORTED)
+    yield "\nA response refuses the same fields but those it has, and these:\n"
+    others = {name: field for name, field in UNSUPPORTED_IN_RESPONSES.items() if UNSUPPORTED.get(name) != field}
+    yield from _refused(others)
+
+
+def _refused(fields: dict[str, Field]) -> Iterator[str]:
     yield "| field | values that change nothing | possible instead |\n| --- | --- | --- |"
-    for name, field in UNSUPPORTED.items():
+    for name, field in fields.items():
         harmless = dict.fromkeys(["null", *(msgspec.json.encode(value).decode() for value in field.harmless)])
         yield f"| `{name}` | {', '.join(f'`{each}`' for each in harmless)} | {field.possible} |"
 
@@ -160,9 +167,9 @@ def _type(schema: dict[str, Any], named: list[str]) -> str:
         named.append(name)
         return f"[{name}](#{name.lower()})"
     if "enum" in schema:
-        return ", ".join("null" if value is None else f"`{value}`" for value in schema["enum"])
+        return ", ".join("null" if value is None else _code(value) for value in schema["enum"])
     if "const" in schema:
-        return f"`{schema['const']}`"
+        return _code(schema["const"])
     if options := schema.get("anyOf") or schema.get("oneOf"):
         # null comes last: it is what is left out.
         ordered = sorted(options, key=lambda each: each.get("type") == "null")

@@ -4,6 +4,7 @@ Pure, but for the log that unforeseen errors are written to.
 """
 
 import logging
+from collections.abc import Mapping
 
 from proxy.engines.errors import (
     EngineClosed,
@@ -69,3 +70,16 @@ def _refusal(error: Refusal) -> InvalidRequest:
             return InvalidRequest(error.message, param=field, code="out_of_memory")
     possible = f"; possible: {POSSIBLE[error.part]}" if error.part in POSSIBLE else ""
     return InvalidRequest(f"{field}: {error.message}{possible}", param=field)
+
+
+def rename(error: ProxyError, names: Mapping[str, str]) -> ProxyError:
+    """The error, about the field as its client wrote it: `names` has the beginnings of fields as chats have them, and
+    what stands in their place."""
+    known = [name for name in names if (error.param or "").startswith(name)]
+    if error.param is not None and known:
+        longest = max(known, key=len)
+        field = names[longest] + error.param.removeprefix(longest)
+        if error.message.startswith(error.param):
+            error.message = field + error.message.removeprefix(error.param)
+        error.param = field
+    return error

@@ -99,10 +99,50 @@ UNSUPPORTED: dict[str, Field] = {
 }
 
 
-def refuse_unsupported(given: Mapping[str, msgspec.Raw]) -> None:
+_WHOLE = "input with the whole conversation, since nothing is stored"
+_ITS_OWN = {  # what a chat calls otherwise
+    "messages": Field("input"),
+    "max_tokens": Field("max_output_tokens"),
+    "max_completion_tokens": Field("max_output_tokens"),
+    "response_format": Field("text.format", ({"type": "text"},)),
+    "reasoning_effort": Field("reasoning.effort"),
+    "verbosity": Field("text.verbosity"),
+    "logprobs": Field("message.output_text.logprobs in include", (False,)),
+    "functions": Field("tools", ([],)),
+    "function_call": Field("tool_choice"),
+    "n": Field("1", _ON),
+    "previous_response_id": Field(_WHOLE),
+    "conversation": Field(_WHOLE),
+    "background": Field("false", (False,)),
+    "prompt": Field("input and instructions"),
+}
+_RESPONSES_WORDS = {
+    _JSON: "text.format with json_schema",
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "a message whose role is system": "instructions",
+}
+
+
+def _in_responses(field: Field) -> Field:
+    possible = field.possible
+    for chats, responses in _RESPONSES_WORDS.items():
+        possible = possible.replace(chats, responses)
+    return Field(possible, field.harmless)
+
+
+# Of /v1/responses: a chat's, and its own.
+UNSUPPORTED_IN_RESPONSES: dict[str, Field] = {
+    name: _in_responses(field)
+    for name, field in UNSUPPORTED.items()
+    if name not in ("max_output_tokens", "input", "instructions")
+} | _ITS_OWN
+
+
+def refuse_unsupported(given: Mapping[str, msgspec.Raw], table: Mapping[str, Field]) -> None:
     """InvalidRequest for a body's field, by its name, that is asked for and can't be honoured."""
-    for name in sorted(given.keys() & UNSUPPORTED.keys()):
-        field = UNSUPPORTED[name]
+    for name in sorted(given.keys() & table.keys()):
+        field = table[name]
         if not _harmless(given[name], field):
             raise InvalidRequest(f"{name} is not supported; possible: {field.possible}", param=name)
 

@@ -17,6 +17,7 @@ from proxy.chat.personas import PersonaSource, Wanted, coefficients, parse, pars
 from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import Head
 from proxy.engines.base import Engine
+from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest
 from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
@@ -28,6 +29,7 @@ from proxy.steering.traits.trait import Poles
 async def asked_of(request: Request[Any, Any, Any], data: ChatRequest) -> tuple[str, Asked]:
     """The model's id, and what is asked of it; the request's log line tells both. InvalidRequest, ModelNotFound and
     PersonaNotFound."""
+    _refuse_together(data)
     services = services_of(request)
     model, suffix = services.asked_model(data.model)
     poles = await services.poles()
@@ -109,3 +111,12 @@ def _log_facts(personas: Sequence[Wanted]) -> dict[str, str]:
         return {"persona": "none"}
     by_name = coefficients(personas)
     return {"persona": ",".join(by_name), "coefficient": ",".join(f"{value:g}" for value in by_name.values())}
+
+
+def _refuse_together(data: ChatRequest) -> None:
+    """InvalidRequest for fields that don't go together."""
+    if data.steering is not None and data.steering.trace and (data.n or 1) > 1:
+        raise InvalidRequest("steering.trace follows one answer; n must be 1 with it", param="steering.trace")
+    if data.add_generation_prompt is not None and data.add_generation_prompt == bool(data.continue_final_message):
+        possible = "false with continue_final_message, true without"
+        raise InvalidRequest(f"add_generation_prompt: possible: {possible}", param="add_generation_prompt")

@@ -7,9 +7,9 @@ import gc
 import json
 import math
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
@@ -23,7 +23,7 @@ from litestar.typing import FieldDefinition
 from msgspec import inspect
 
 from proxy.chat.misspelt import meant
-from proxy.chat.unsupported import refuse_unsupported
+from proxy.chat.unsupported import UNSUPPORTED, Field, refuse_unsupported
 from proxy.errors import InvalidRequest, UnsupportedMediaType
 
 T = TypeVar("T")
@@ -178,7 +178,7 @@ def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
         raise UnsupportedMediaType(f"The body's type is {given}; possible: application/json")
 
 
-def check_fields(body: bytes, type_: type) -> None:
+def check_fields(body: bytes, type_: type, unsupported: Mapping[str, Field]) -> None:
     """InvalidRequest for a field that others have and that is not supported, for one that OpenAI has not and that is
     nearly one of ours, and for the SDK's `extra_body`. Others that nobody knows are ignored; so is a body that is no
     object, of which `decode` says more."""
@@ -188,7 +188,7 @@ def check_fields(body: bytes, type_: type) -> None:
         return
     known = {field.encode_name for field in msgspec.structs.fields(type_)}
     unknown = {name: value for name, value in given.items() if name not in known}
-    refuse_unsupported(unknown)
+    refuse_unsupported(unknown, unsupported)
     for name in sorted(unknown):
         if name == "extra_body" and bytes(given[name]) not in (b"null", b"{}"):
             raise InvalidRequest(
@@ -226,8 +226,10 @@ class StrictBody(AbstractDTO[T]):
 
 
 class OpenAIBody(StrictBody[T]):
-    """Of an endpoint of OpenAI's, whose clients may send fields that nobody knows."""
+    """Of an endpoint of OpenAI's, whose clients may send fields that nobody knows. `unsupported` are refused."""
+
+    unsupported: ClassVar[Mapping[str, Field]] = UNSUPPORTED
 
     def decode_bytes(self, value: bytes) -> Any:
-        check_fields(value, self.model_type)
+        check_fields(value, self.model_type, self.unsupported)
         return super().decode_bytes(value)

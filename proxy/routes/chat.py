@@ -12,7 +12,6 @@ from litestar.types import ASGIApp
 
 from proxy.chat.stream import ChunkSequence, completion
 from proxy.engines.base import Together
-from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
@@ -35,7 +34,6 @@ from proxy.services import services_of
     },
 )
 async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
-    _refuse_together(data)
     model, asked = await asked_of(request, data)
     record = observe.record_of(request.scope)
     with ExitStack() as until_handed_on:
@@ -58,12 +56,3 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     turn.note()
     record.facts["tokens"] = turn.tokens
     return ASGIResponse(body=msgspec.json.encode(completion(head, turn.choices)), media_type="application/json")
-
-
-def _refuse_together(data: ChatRequest) -> None:
-    """InvalidRequest for fields that don't go together."""
-    if data.steering is not None and data.steering.trace and (data.n or 1) > 1:
-        raise InvalidRequest("steering.trace follows one answer; n must be 1 with it", param="steering.trace")
-    if data.add_generation_prompt is not None and data.add_generation_prompt == bool(data.continue_final_message):
-        possible = "false with continue_final_message, true without"
-        raise InvalidRequest(f"add_generation_prompt: possible: {possible}", param="add_generation_prompt")

@@ -31,6 +31,26 @@ BASES: dict[str, dict[str, Any]] = {
         "tools": [],
         "metadata": {"persona": "none"},
     },
+    "/v1/responses": {
+        "model": "demo-qwen2",
+        "instructions": "Be brief.",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hello."}]},
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+            {"type": "function_call", "call_id": "a", "name": "find", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "a", "output": "None."},
+        ],
+        "max_output_tokens": 2,
+        "tools": [{"type": "function", "name": "find", "parameters": {"type": "object"}}, {"type": "web_search"}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "find"}]},
+        "text": {"format": {"type": "json_schema", "name": "it", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low"},
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 1,
+        "metadata": {"persona": "none"},
+        "persona": "silly",
+        "stream": False,
+    },
     "/api/steering/test": {"model": "demo-qwen2", "prompt": "Hi", "persona": "silly", "max_tokens": 2},
 }
 ANY = {"model": "none-such", "trait": "silly", "name": "odd", "rollouts": 1, "questions": 1, "coefficients": [0, 1]}
