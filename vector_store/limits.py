@@ -13,7 +13,7 @@ MAX_BLOCKS = 256
 MAX_HIDDEN = 32768
 MAX_HEADER_BYTES = 4 * 1024 * 1024  # of the JSON; of a model of 80 blocks it is a tenth of that
 MAX_NAME = 300  # characters
-MAX_POINTS = 256  # of one sweep; 64 coefficients, each with its control, are the most that is asked for
+MAX_POINTS = 256  # of one sweep; 64 coefficients, each with two controls, are the most that is asked for
 MAX_COEFFICIENT = 1000.0
 MAX_DOSE = 1000.0  # the addition's norm over the residual's
 MAX_FIGURE = 1000.0  # scores are from 0 to 100
@@ -37,6 +37,8 @@ def check(header: VectorHeader) -> None:
 def _check_sweep(sweep: Sweep) -> None:
     if len(sweep.judge.name) > MAX_NAME:
         raise ValueError(f"the name of its sweep's judge is longer than {MAX_NAME} characters")
+    if len(sweep.wrong_traits) > MAX_POINTS or any(len(pole) > MAX_NAME for pole in sweep.wrong_traits):
+        raise ValueError("the names of other traits in its sweep are too many, or too long")
     for points in (sweep.points, sweep.chosen_on):
         if len(points) > MAX_POINTS:
             raise ValueError(f"a sweep of it has {len(points)} points; possible: up to {MAX_POINTS}")
@@ -52,7 +54,7 @@ def _check_sweep(sweep: Sweep) -> None:
 
 
 def _figures(point: SweepPoint) -> Iterator[float]:
-    for found in (point.trait, point.coherence, point.wrong_way, point.correct):
+    for found in (point.trait, point.coherence, point.wrong_way, point.correct, point.unfinished):
         if isinstance(found, Measured):
             yield from (found.mean, found.low, found.high)
 

@@ -3,12 +3,12 @@
 Knows numbers only: no model, no file, and nothing of how they were measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vector_store.judged import JudgedBy
 
-SweepKind = Literal["steered", "random", "unsteered", "prompt"]
+SweepKind = Literal["steered", "random", "wrong_trait", "unsteered", "prompt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,12 @@ class Measured:
 class SweepPoint:
     """`n` answers made in one way.
 
-    `kind`: the pole's own direction ("steered"), random directions of the same dose ("random"), no steering, or the
-    pole asked for by a system prompt; the coefficient and dose of the last two are 0. `trait` and `coherence` are from
-    0 to 100, `score` is the mean of their product, 0 to 1. `wrong_way` is the share of answers that show less of the
-    pole than the same question's unsteered answers do, `correct` of those that state the fact asked for and state it
-    right, both 0 to 1. None is what could not be measured.
+    `kind`: the pole's own direction ("steered"), random directions of the same dose ("random"), those of other traits
+    ("wrong_trait"), no steering, or the pole asked for by a system prompt; the coefficient and dose of the last two are
+    0. `trait` and `coherence` are from 0 to 100, `score` is the mean of their product, 0 to 1. `wrong_way` is the share
+    of answers that show less of the pole than the same question's unsteered answers do, `correct` of those that state
+    the fact asked for and state it right, `unfinished` of those that were cut off or went round in circles, all 0 to 1.
+    None is what could not be measured, or was not yet when the vector was made.
     """
 
     kind: SweepKind
@@ -40,6 +41,7 @@ class SweepPoint:
     correct: Measured | None
     score: float | None
     n: int
+    unfinished: Measured | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ class Sweep:
     scored them. Going up from 0, answers hold together up to `coherent_to` and no longer at `collapse`, None where they
     do at the largest one tried.
     `factor` is what the relative dose of coefficient 1 was multiplied by, None where it was left as it was; `verdict`
-    says why, in words.
+    says why, in words. `wrong_traits` are the poles of other traits whose directions stand beside it as a control,
+    empty where the model had none to compare with.
     """
 
     points: list[SweepPoint]
@@ -61,3 +64,4 @@ class Sweep:
     factor: float | None
     verdict: str
     seed: int
+    wrong_traits: list[str] = field(default_factory=list)

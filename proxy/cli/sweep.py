@@ -42,6 +42,9 @@ def add_sweep(commands: Commands) -> None:
     command.add_argument("--step", type=float, default=0.25, help="between two coefficients (%(default)g)")
     command.add_argument("--samples", type=int, default=4, help="answers to each question (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="the same seed makes the same answers (%(default)s)")
+    command.add_argument(
+        "--keep-strength", action="store_true", help="leave what coefficient 1 is, and only measure it"
+    )
     add_making_flags(command)
     command.add_argument("--json", action="store_true", help="print the curves as JSON, a line for each trait")
     add_model_flags(command)
@@ -66,7 +69,9 @@ def _sweep(args: argparse.Namespace) -> None:
     from proxy.steering.traits.trait import Trait
     from proxy.vectors import curve_of
 
-    options = SweepOptions(grid(args.start, args.end, args.step), args.samples, args.seed)
+    options = SweepOptions(
+        grid(args.start, args.end, args.step), args.samples, args.seed, keep_strength=args.keep_strength
+    )
     around = surroundings(settings, models, judge=args.judge, out=args.out)
 
     def asked(trait: Trait) -> SweepParameters:
@@ -77,6 +82,7 @@ def _sweep(args: argparse.Namespace) -> None:
             coefficients=list(options.coefficients),
             samples=options.samples,
             seed=options.seed,
+            keep_strength=options.keep_strength,
         )
 
     def show(result: dict[str, str]) -> None:

@@ -12,7 +12,9 @@ class Estimate:
     """Told of a stage's progress, it tells `report` what is being done, the fraction of everything that is done, and
     the seconds left, None until something was done.
 
-    `stages` are the names of all stages in their order and about how much each is, in any unit.
+    `stages` are the names of all stages in their order and about how much each is, in any unit. Stages may take turns:
+    of one that was begun counts what it said last, and one that comes before another that was begun, and never said
+    anything, had nothing to do.
     """
 
     def __init__(
@@ -25,23 +27,22 @@ class Estimate:
         self._total = sum(stages.values())
         self._report = report
         self._clock = clock
-        self._stage = ""
-        self._share = 0.0  # of this stage that is done
+        self._shares: dict[str, float] = {}  # of each stage that was begun, how much is done
         self._at_s = clock()
         self._worked, self._worked_s = 0.0, 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` of a stage are done. What the first call for a stage says was there before."""
         now_s, share = self._clock(), done / total if total else 1.0
-        if stage == self._stage:
-            self._worked += (share - self._share) * self._stages[stage]
+        if stage in self._shares:
+            self._worked += (share - self._shares[stage]) * self._stages[stage]
             self._worked_s += now_s - self._at_s
-        self._stage, self._share, self._at_s = stage, share, now_s
-        before = 0.0
-        for name, size in self._stages.items():
-            if name == stage:
-                break
-            before += size
-        finished = before + share * self._stages[stage]
+        self._shares[stage], self._at_s = share, now_s
+        names = list(self._stages)
+        last = max(names.index(begun) for begun in self._shares)
+        finished = sum(
+            self._shares.get(name, float(number < last)) * size
+            for number, (name, size) in enumerate(self._stages.items())
+        )
         left_s = self._worked_s / self._worked * (self._total - finished) if self._worked else None
         self._report(stage, finished / self._total, left_s)

@@ -27,7 +27,7 @@ from proxy.errors import JobsUnavailable, Overloaded, ProxyError
 from proxy.jobs.kinds.base import Done, Kind, Stopped
 from proxy.jobs.store import Job, JobStore, unknown
 from proxy.jobs.task import JobTask
-from proxy.protocol.jobs import JobStatus
+from proxy.protocol.jobs import JobPoint, JobStatus
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,6 +58,10 @@ class _Live:
         self.job = msgspec.structs.replace(self.job, **changes)
         self.tell()
         return True
+
+    def add(self, point: JobPoint) -> None:
+        """One more point of the curve it measures."""
+        self.update(points=(*self.job.points, point))
 
     def tell(self) -> None:
         """Wake those who watch."""
@@ -303,7 +307,8 @@ class JobQueue:
         engine = await _unless(live.halted, hold.loaded())
         kind = self._kinds[live.job.kind]
         parameters = msgspec.json.decode(live.job.parameters, type=kind.parameters)
-        task = JobTask(live.halt, self._reporter(live, asyncio.get_running_loop()))
+        loop = asyncio.get_running_loop()
+        task = JobTask(live.halt, self._reporter(live, loop), lambda point: loop.call_soon_threadsafe(live.add, point))
         return await _in_thread(live.job.id, partial(kind.run, engine, parameters, task))
 
     def _reporter(self, live: _Live, loop: asyncio.AbstractEventLoop) -> Callable[[str, float, float | None], None]:

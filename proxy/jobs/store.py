@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from proxy.errors import JobsUnavailable, NotFound
-from proxy.protocol.jobs import JobStatus
+from proxy.protocol.jobs import JobPoint, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `parameters` are those of its kind, as JSON. `doing` says in words what it is at, `fraction` how much of it is done,
     0 to 1, and `left_s` how long the rest may take, None where that is not known. `error` is why it failed, in words;
-    `result` is what a done one made.
+    `result` is what a done one made. `points` are those of the curve it measures, while it runs; they are not kept.
     """
 
     id: str
@@ -68,6 +68,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     left_s: float | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
+    points: tuple[JobPoint, ...] = ()
 
 
 def unknown(job_id: str) -> NotFound:

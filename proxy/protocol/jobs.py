@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from vector_store import SweepPoint
+
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 Rollouts = Annotated[int, Meta(ge=1, le=1000)]
 Questions = Annotated[int, Meta(ge=2, le=20)]
@@ -47,13 +49,15 @@ class MeasureRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class SweepRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which vector to sweep: `version` is its id, by default the trait's one in use. `coefficients` are of the trait's
     positive pole, below 0 of the other one; by default -2 to 2 in quarters. `samples`: answers to each question, 4 by
-    default. Without a model it is the default one. `judge` and `wait` are as in GenerateRequest."""
+    default. `keep_strength`: coefficient 1 stays what it is, and is only measured. Without a model it is the default
+    one. `judge` and `wait` are as in GenerateRequest."""
 
     model: str | None = None
     trait: str
     version: str | None = None
     coefficients: Coefficients | None = None
     samples: Samples | None = None
+    keep_strength: bool = False
     seed: Seed | None = None
     judge: str | None = None
     wait: bool = False
@@ -68,10 +72,20 @@ class JobProgress(msgspec.Struct):
     seconds_left: float | None
 
 
+class JobPoint(msgspec.Struct, frozen=True):
+    """A point of a curve that is being measured: of the trait's pole on this `side`, in the coefficients that the
+    vector has before the sweep sets what 1 is; see the vector store's SweepPoint."""
+
+    side: Literal["positive", "negative"]
+    point: SweepPoint
+
+
 class JobDetails(msgspec.Struct, kw_only=True):
     """A job. Times are Unix seconds. A job that the server's end interrupts is queued again, and goes on where it was.
     `error` says why it failed; `result` is what it made, such as `{"vector": id, "in_use": true, "note": "..."}`, where
-    the note says whether requests are steered by it now, and how to go back or to put it to use."""
+    the note says whether requests are steered by it now, and how to go back or to put it to use. `points` are those of
+    a curve that is being measured, in the order they came: all so far, in one of the job's events those that are new
+    since the event before. A list of jobs has none, nor has a job that has ended: its curve can be read."""
 
     id: str
     object: Literal["job"] = "job"
@@ -85,6 +99,7 @@ class JobDetails(msgspec.Struct, kw_only=True):
     progress: JobProgress
     error: str | None
     result: dict[str, Any] | None
+    points: list[JobPoint] = []
 
 
 class JobList(msgspec.Struct):

@@ -1,7 +1,7 @@
 """POST /api/vectors/generate and /measure, and /api/jobs: work that takes minutes, started, watched, and cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any, get_args
 
 import anyio
@@ -18,7 +18,7 @@ from proxy.jobs.kinds.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.kinds.measuring import MEASURING, MeasuringParameters
 from proxy.jobs.kinds.vectors import Parameters
 from proxy.jobs.store import Job
-from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobProgress, JobStatus, MeasureRequest
+from proxy.protocol.jobs import GenerateRequest, JobDetails, JobList, JobPoint, JobProgress, JobStatus, MeasureRequest
 from proxy.protocol.vectors import VectorDetails
 from proxy.routes import observe
 from proxy.routes.answering import PING_INTERVAL_S, unless_gone
@@ -187,7 +187,8 @@ async def list_jobs(
 
 @get("/jobs/{job_id:str}", summary="A job, how far it is, and what came of it", responses=declared(401, 403, 404, 503))
 async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> JobDetails:
-    return _details(await services_of(request).jobs.get(job_id))
+    job = await services_of(request).jobs.get(job_id)
+    return _details(job, job.points)
 
 
 @delete(
@@ -207,7 +208,8 @@ async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
     "/jobs/{job_id:str}/events",
     summary="A job's progress as it comes",
     description="A text/event-stream of JobDetails: first the job as it is, then every change, a few a second at most. "
-    "It ends when the job has ended.",
+    "Each of a curve's `points` comes once, so that the first event has those that are there already. It ends when the "
+    "job has ended.",
     responses={
         200: ResponseSpec(JobDetails, description="One of the stream's events", generate_examples=False),
         **declared(401, 403, 404, 503),
@@ -218,13 +220,15 @@ async def watch_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> A
     await jobs.get(job_id)
 
     async def frames() -> AsyncIterator[bytes]:
+        told = 0
         async for job in jobs.watch(job_id):
-            yield b"data: " + msgspec.json.encode(_details(job)) + b"\n\n"
+            yield b"data: " + msgspec.json.encode(_details(job, job.points[told:])) + b"\n\n"
+            told = max(told, len(job.points))
 
     return EventSourceResponse(frames(), sep="\n", ping=PING_INTERVAL_S)  # type: ignore[return-value]
 
 
-def _details(job: Job) -> JobDetails:
+def _details(job: Job, points: Sequence[JobPoint] = ()) -> JobDetails:
     return JobDetails(
         id=job.id,
         kind=job.kind,
@@ -237,4 +241,5 @@ def _details(job: Job) -> JobDetails:
         progress=JobProgress(job.doing, job.fraction, job.left_s),
         error=job.error,
         result=job.result,
+        points=list(points),
     )

@@ -27,8 +27,9 @@ from vector_store import VectorHeader
     dto=StrictBody[SweepRequest],
     return_dto=None,
     summary="Measure a vector over a range of coefficients, and set what coefficient 1 is",
-    description="Trait, coherence and facts at every coefficient, beside no steering, random directions and the system "
-    "prompt. Starts a job that makes a measured version of the vector, and answers as `/api/vectors/generate` does.",
+    description="Trait, coherence, facts and unfinished answers at every coefficient, beside no steering, random "
+    "directions, other traits' directions and the system prompt. Starts a job that makes a measured version of the "
+    "vector, and answers as `/api/vectors/generate` does.",
     responses=VECTOR_OR_JOB,
 )
 async def sweep_vector(request: Request[Any, Any, Any], data: Annotated[SweepRequest, Body()]) -> Response[Any]:
@@ -45,6 +46,7 @@ async def sweep_vector(request: Request[Any, Any, Any], data: Annotated[SweepReq
         trait=data.trait,
         judge=data.judge,
         version=found.id,
+        keep_strength=data.keep_strength,
         **{name: value for name, value in given.items() if value is not None},
     )
     for side in parameters.options.sides:

@@ -17,7 +17,7 @@ from proxy.steering.judge.linear import READ_TOKENS
 from proxy.steering.judge.rollouts import CALIBRATING_PAIRS, USUAL_ASKING, Asking
 from proxy.steering.judge.validation import N_DAMAGED
 from proxy.steering.making import ExtractionOptions
-from proxy.steering.sweep.asked import listed
+from proxy.steering.sweep.asked import all_listed
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.trials import TEMPERATURE
 from vector_store import CONDITIONS, SIDES, SPANS
@@ -106,7 +106,7 @@ def _limited(n_layers: int, kind: JudgeKind, budget: Budget, speed: Speed) -> Co
     n_races = sum(
         budget.race * budget.places * len(budget.raced_doses) / (number + 1) for number in range(budget.rounds)
     )
-    n_curve = len(listed(limited.sweep_options(budget, 0)))
+    n_curve = len(all_listed(limited.sweep_options(budget, 0), wrong_trait=False))
     n_places = len(limited.coarse_places(n_layers, budget)) + limited.N_FINE
     n_compared = limited.n_reads(budget, n_places) * len(SIDES)
     return (

@@ -189,16 +189,22 @@ def curve_point(side: Side, outcome: Outcome) -> CurvePoint:
 
 def with_random_direction(vector: PersonaVector, side: Side, seed: int, number: int) -> PersonaVector:
     """The vector with the side's direction, at its chosen block and span, replaced by a random one of equal norm."""
+    drawn = np.random.default_rng((seed, number)).standard_normal(vector.hidden_size).astype(np.float32)
+    return with_direction(vector, side, drawn)
+
+
+def with_direction(vector: PersonaVector, side: Side, other: FloatArray) -> PersonaVector:
+    """The vector with the side's direction, at its chosen block and span, replaced by `other`, made as long as it.
+    `other` is float32[hidden_size] and not zero."""
     choice = vector.poles[side]
-    direction = vector.direction(side, choice.span, choice.block)
-    drawn = np.random.default_rng((seed, number)).standard_normal(direction.shape).astype(np.float32)
-    drawn *= np.linalg.norm(direction) / np.linalg.norm(drawn)
+    length = np.linalg.norm(vector.direction(side, choice.span, choice.block))
+    other = other * (length / np.linalg.norm(other))
     if vector.difference is not None:
         rows = vector.difference.copy()
-        rows[choice.block] = drawn if side == "positive" else -drawn
+        rows[choice.block] = other if side == "positive" else -other
         return dataclasses.replace(vector, difference=rows)
     means = {span: dict(conditions) for span, conditions in vector.means.items()}
     changed = means[choice.span][side].copy()
-    changed[choice.block] = means[choice.span][vector.against(side)][choice.block] + drawn
+    changed[choice.block] = means[choice.span][vector.against(side)][choice.block] + other
     means[choice.span][side] = changed
     return dataclasses.replace(vector, means=means)

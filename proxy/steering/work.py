@@ -8,7 +8,7 @@ Knows nothing of what the work is about.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -121,15 +121,20 @@ _COMPLETIONS: Codec[list[Completion]] = packed(list[Completion])
 def _go_on() -> None: ...
 
 
+def _unheard(found: object) -> None: ...
+
+
 @dataclass(frozen=True)
 class Work:
     """One piece of work under way. `check` is called every now and then, at every token of answers for one; what it
-    raises ends the work. `max_running`: answers the engine is given at once."""
+    raises ends the work. `max_running`: answers the engine is given at once. `tell` hears of what is found on the way,
+    which is of a type that the work names."""
 
     progress: Progress
     parts: Parts = field(default_factory=NoParts)
     check: Callable[[], None] = _go_on
     max_running: int = MAX_RUNNING
+    tell: Callable[[object], None] = _unheard
 
     def part(self, name: str, codec: Codec[T], make: Callable[[], T]) -> T:
         """What was made before under this name, else what `make` makes now."""
@@ -155,8 +160,16 @@ class Work:
         return [found[start] for start in sorted(found)]
 
     def answers(self, name: str, what: str, engine: Engine, generations: Sequence[Generation]) -> list[Completion]:
-        """The answers, in the order of `generations`. They go through the engine a stretch of parts at a time, whole:
-        which answers run beside which changes the last bits, so work that was broken off has to run them alike."""
+        """The answers, in the order of `generations`."""
+        *_, found = self.answers_by_stretch(name, what, engine, generations)
+        return [found[index] for index in range(len(generations))]
+
+    def answers_by_stretch(
+        self, name: str, what: str, engine: Engine, generations: Sequence[Generation]
+    ) -> Iterator[dict[int, Completion]]:
+        """The answers that are there by their index in `generations`, at first those made before, then again after
+        every stretch. They go through the engine a stretch of parts at a time, whole: which answers run beside which
+        changes the last bits, so work that was broken off has to run them alike."""
         found: dict[int, Completion] = {}
         for start, some in self._stored(name, len(generations), _COMPLETIONS).items():
             found.update(enumerate(some, start))
@@ -165,6 +178,7 @@ class Work:
         missing = [stretch for stretch in stretches if not all(index in found for index in stretch)]
         n_missing = sum(map(len, missing))
         advance = counter(self.progress, what, len(generations), done=len(generations) - n_missing)
+        yield found
         for stretch in missing:
             wanted = [generations[index] for index in stretch]
             with contextlib.closing(
@@ -176,7 +190,7 @@ class Work:
             for start in stretch[::PART]:
                 part = [found[index] for index in range(start, min(start + PART, len(generations)))]
                 self.parts.write(_name(name, start), _COMPLETIONS.encode(part))
-        return [found[index] for index in range(len(generations))]
+            yield found
 
     def _stored(self, name: str, n_items: int, codec: Codec[T]) -> dict[int, T]:
         """The parts that were made before, by the index of their first item."""

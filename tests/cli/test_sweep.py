@@ -8,7 +8,7 @@ import pytest
 from proxy.cli import main as cli
 from proxy.settings import ModelSettings
 from proxy.steering.judge import JudgeKind
-from proxy.steering.sweep.asked import listed
+from proxy.steering.sweep.asked import all_listed
 from proxy.steering.sweep.options import SweepOptions
 from proxy.steering.work import Work
 from tests.steering.pretend import PretendEngine, make_trait
@@ -87,7 +87,13 @@ def test_sweep_when_flags_are_given_then_they_count(
         return Pretended()
 
     def run(
-        engine: object, trait: object, vector: object, kind: JudgeKind, options: SweepOptions, work: Work
+        engine: object,
+        trait: object,
+        vector: object,
+        kind: JudgeKind,
+        options: SweepOptions,
+        work: Work,
+        others: list[PersonaVector],
     ) -> PersonaVector:
         given.append((given[0][0], options, kind))
         return placed(0.7)
@@ -145,7 +151,7 @@ def test_sweep_when_interrupted_then_it_says_how_to_go_on_and_does(
     assert "silly: broken off; the same command goes on from here" in capsys.readouterr().out
     assert len(store.list()) == 1 and Pretended.closed == 1
     assert cli.main(["sweep", "--trait", "silly", *QUICK]) == 0
-    n_answers = len(listed(SweepOptions((-1.0, -0.5, 0.5, 1.0), 1)))
+    n_answers = len(all_listed(SweepOptions((-1.0, -0.5, 0.5, 1.0), 1), wrong_trait=False))
     assert n_answers < len(started) <= n_answers + 1 + 2 * 32
     printed = capsys.readouterr().out
     assert "going on where an earlier run was broken off" in printed and swept(store).id in printed

@@ -28,7 +28,7 @@ MODEL = "org/pretend"
 REQUEST: Mapping[str, Any] = {"model": MODEL, "trait": "silly", "rollouts": 2, "questions": 4}
 DETAILS = {
     *("id", "object", "kind", "model", "parameters", "status", "created", "started", "ended"),
-    *("progress", "error", "result"),
+    *("progress", "error", "result", "points"),
 }
 
 

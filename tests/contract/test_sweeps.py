@@ -52,6 +52,7 @@ def test_sweep_then_202_with_a_job_that_makes_a_measured_version(served: Served)
     assert job["parameters"] == {
         **{"trait": "silly", "version": "silly-placed", "coefficients": [-1, 0.5, 1], "samples": 1, "seed": 0},
         "judge": None,
+        "keep_strength": False,
     }
     served.engine.go.set()
     made = served.until(job["id"], "done")["result"]["vector"]
@@ -129,6 +130,26 @@ def test_sweep_then_its_progress_is_told_and_it_can_be_cancelled(served: Served)
     n_started = len(served.engine.started)
     time.sleep(0.1)
     assert len(served.engine.started) == n_started
+
+
+def test_sweep_then_each_of_its_points_is_told_once_and_those_there_are_told_to_who_comes_later(served: Served) -> None:
+    job_id = sweep(served).json()["id"]
+    events = served.events(job_id)
+    early: list[Any] = []
+    while not early:
+        early = next(events)["points"]
+    job, later = served.job(job_id), next(served.events(job_id))
+    assert job["points"][: len(early)] == later["points"][: len(early)] == early
+    served.engine.go.set()
+    told = early + [point for event in events for point in event["points"]]
+    kinds = ["unsteered", "prompt", "steered", "random"]
+    assert sorted((each["side"], each["point"]["kind"], each["point"]["coefficient"]) for each in told) == sorted(
+        (side, kind, coefficient)
+        for side, coefficients in (("positive", (0.5, 1)), ("negative", (1,)))
+        for kind in kinds
+        for coefficient in (coefficients if kind in ("steered", "random") else (0,))
+    )
+    assert served.client.get("/api/jobs").json()["data"][0]["points"] == []
 
 
 def test_sweep_when_the_server_stops_then_the_next_one_goes_on_where_it_was(settings: Settings) -> None:

@@ -48,6 +48,15 @@ def test_file_when_it_was_written_before_there_were_sweeps_then_it_has_none() ->
     assert "sweeps" not in json.loads(json.loads(old[8 : 8 + length])["__metadata__"]["persona_vector"])["header"]
 
 
+def test_file_when_it_was_written_before_unfinished_answers_were_counted_then_none_are_known() -> None:
+    new = dataclasses.replace(SWEEP, wrong_traits=["deep"])
+    content = encode(make_vector(sweeps={"negative": new}))
+    for name in (b',\\"unfinished\\":null', b',\\"wrong_traits\\":[\\"deep\\"]'):
+        assert name in content
+        content = content.replace(name, b" " * len(name))
+    assert decode(content, "x").sweeps == {"negative": SWEEP}
+
+
 def test_vector_when_a_pole_was_swept_that_is_steered_nowhere_then_refused() -> None:
     vector = make_vector(sweeps={"negative": SWEEP})
     with pytest.raises(ValueError, match="the negative pole was swept without a place"):

@@ -14,9 +14,10 @@ from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.plan import build_plan
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.sweep.options import SweepOptions
+from proxy.steering.sweep.others import with_other
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import TEMPERATURE, with_random_direction
-from vector_store import SIDES, PersonaVector, Side, SweepKind
+from vector_store import PersonaVector, Side, SweepKind
 
 
 class Arm(NamedTuple):
@@ -28,6 +29,7 @@ class Arm(NamedTuple):
 
 
 UNSTEERED = Arm("unsteered")
+CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are asked the first half too
 
 
 class SweepCell(NamedTuple):
@@ -38,18 +40,36 @@ class SweepCell(NamedTuple):
     sample: int
 
 
-def listed(options: SweepOptions) -> list[SweepCell]:
-    """Everything that is asked: every arm's answer to the first question, then to the next, so that all arms share each
-    batch. The first half of the questions is for choosing and does without the controls that are only reported."""
-    steered = [Arm("steered", side, value) for side in SIDES for value in options.of(side)]
-    controls = [Arm("random", arm.side, arm.coefficient) for arm in steered]
-    controls += [Arm("prompt", side) for side in options.sides]
+def strengths(options: SweepOptions, *, wrong_trait: bool) -> list[list[Arm]]:
+    """The arms, those of one strength together, from no steering outwards. `wrong_trait`: other traits' directions are
+    among the controls."""
+    values = sorted({value for side in options.sides for value in options.of(side)})
+    kinds: tuple[SweepKind, ...] = ("steered", "random", "wrong_trait") if wrong_trait else ("steered", "random")
+    return [
+        [UNSTEERED, *(Arm("prompt", side) for side in options.sides)],
+        *(
+            [Arm(kind, side, value) for kind in kinds for side in options.sides if value in options.of(side)]
+            for value in values
+        ),
+    ]
+
+
+def listed(arms: Sequence[Arm], options: SweepOptions) -> list[SweepCell]:
+    """What is asked in these ways: every arm's answer to the first question, then to the next, so that arms share each
+    batch. The first half of the questions is for choosing and does without the controls that are only reported; of
+    other traits' directions, which answer in turn, one answer to each question is enough."""
     return [
         SweepCell(arm, question, sample)
         for question in asked_questions(options)
         for sample in range(options.samples)
-        for arm in (UNSTEERED, *steered, *(controls if question >= N_PLACEMENT_QUESTIONS else ()))
+        for arm in arms
+        if (question >= N_PLACEMENT_QUESTIONS or arm.kind in CHOSEN_BY) and (arm.kind != "wrong_trait" or sample == 0)
     ]
+
+
+def all_listed(options: SweepOptions, *, wrong_trait: bool) -> list[SweepCell]:
+    """Everything that is asked, one strength after the other, so that a strength is measured before all are."""
+    return [cell for arms in strengths(options, wrong_trait=wrong_trait) for cell in listed(arms, options)]
 
 
 def asked_questions(options: SweepOptions) -> list[int]:
@@ -58,10 +78,15 @@ def asked_questions(options: SweepOptions) -> list[int]:
 
 
 def generations(
-    engine: Engine, trait: Trait, vector: PersonaVector, asked: Sequence[SweepCell], options: SweepOptions
+    engine: Engine,
+    trait: Trait,
+    vector: PersonaVector,
+    asked: Sequence[SweepCell],
+    options: SweepOptions,
+    others: Sequence[PersonaVector] = (),
 ) -> list[Generation]:
     """A generation for each cell that is asked. The same question and sample has the same seed in every arm, so that
-    arms differ by their steering alone."""
+    arms differ by their steering alone. `others` are vectors of other traits that can stand in the place of this."""
     questions = trait.questions_for(engine.info.world).evaluate
 
     @cache
@@ -70,7 +95,11 @@ def generations(
 
     @cache
     def plan(arm: Arm, number: int) -> Plan:
-        return _plan(arm, number, vector, options.seed, engine.info)
+        if arm.kind == "random" and arm.side:
+            return _plan(arm, with_random_direction(vector, arm.side, options.seed, number), engine.info)
+        if arm.kind == "wrong_trait" and arm.side:
+            return _plan(arm, with_other(vector, arm.side, others, number), engine.info)
+        return _plan(arm, vector, engine.info)
 
     made = []
     for arm, question, sample in asked:
@@ -80,10 +109,16 @@ def generations(
             temperature=TEMPERATURE,
             seed=seed_of(options.seed, Purpose.SWEEPING, question, sample),
         )
-        # Every sample of either pole has its own random direction: a single one may land on something by luck.
-        number = sample + options.samples * (arm.side == "negative") if arm.kind == "random" else 0
-        made.append(Generation(tokens, sampling, plan(arm, number)))
+        made.append(Generation(tokens, sampling, plan(arm, _number(arm, question, sample, options))))
     return made
+
+
+def _number(arm: Arm, question: int, sample: int, options: SweepOptions) -> int:
+    """Which of an arm's directions an answer is steered by: a single one may land on something by luck, so that random
+    ones are others for every sample of either pole, and those of other traits take turns from question to question."""
+    if arm.kind == "random":
+        return sample + options.samples * (arm.side == "negative")
+    return question if arm.kind == "wrong_trait" else 0
 
 
 def _instruction(trait: Trait, arm: Arm, number: int) -> str | None:
@@ -93,10 +128,8 @@ def _instruction(trait: Trait, arm: Arm, number: int) -> str | None:
     return trait.instructions[number % len(trait.instructions)].side(arm.side)
 
 
-def _plan(arm: Arm, number: int, vector: PersonaVector, seed: int, info: ModelInfo) -> Plan:
+def _plan(arm: Arm, vector: PersonaVector, info: ModelInfo) -> Plan:
     if arm.side is None or arm.kind == "prompt":
         return Plan()
-    if arm.kind == "random":
-        vector = with_random_direction(vector, arm.side, seed, number)
     pole = vector.pole(arm.side)
     return build_plan({pole: arm.coefficient}, {pole: (vector, arm.side)}, PlanOptions(), info)[0]

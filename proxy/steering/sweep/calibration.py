@@ -36,13 +36,14 @@ STILL_RISING = 0.9  # of the largest coefficient tried: where it takes more, the
 
 @dataclass(frozen=True)
 class Level:
-    """The scores of the answers at one coefficient, 0 for unsteered: trait and coherence from 0 to 100, `correct` 0 or
-    1, nan where no fact is known."""
+    """The scores of the answers at one coefficient, 0 for unsteered: trait and coherence from 0 to 100, `correct` and
+    `unfinished` 0 or 1, nan where no fact is known, and where nothing was asked."""
 
     coefficient: float
     trait: Scores
     coherence: Scores
     correct: Scores
+    unfinished: Scores
 
 
 def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, float | None]:
@@ -59,8 +60,8 @@ def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, 
     return reached, None
 
 
-def strength(levels: Sequence[Level], base: Level, truthful: bool) -> tuple[float | None, str]:
-    """The coefficient that should be 1, None where that can't be said, and why in words."""
+def strength(levels: Sequence[Level], base: Level, truthful: bool, *, keep: bool = False) -> tuple[float | None, str]:
+    """The coefficient that should be 1, None where that can't be said or 1 is to `keep` as it is, and why in words."""
     reached, collapse = reach(levels, base, truthful)
     within = [level for level in levels if level.coefficient <= reached]
     if not within:
@@ -82,6 +83,8 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool) -> tuple[floa
     # Else each sweep of the same vector would move its strength a little, for no reason but chance.
     if abs(found - 1) < AS_IT_IS and reached >= 1:
         return 1.0, f"coefficient 1 was right: {why}"
+    if keep:
+        return None, f"1 stays what it was, as asked; the rule would make it what {found:.2f} is: {why}"
     return found, f"what was {found:.2f} is 1 now; in coefficients as they were, {why}"
 
 

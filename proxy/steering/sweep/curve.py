@@ -1,65 +1,97 @@
 """From the scores of a sweep's answers to a pole's curve, in the coefficients its calibration makes of them. Pure."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from proxy.steering.judge import Score
 from proxy.steering.statistics import measured, wrong_way, wrong_way_unsteered
-from proxy.steering.sweep.asked import UNSTEERED, Arm, SweepCell
+from proxy.steering.sweep.asked import CHOSEN_BY, UNSTEERED, Arm, SweepCell
 from proxy.steering.sweep.calibration import Level, reach, strength
-from vector_store import JudgedBy, PoleChoice, Sweep, SweepKind, SweepPoint
+from vector_store import JudgedBy, PoleChoice, Side, Sweep, SweepKind, SweepPoint
 
-CHOSEN_BY: tuple[SweepKind, ...] = ("unsteered", "steered")  # the arms that are asked the first half too
-ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "prompt")
+ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "wrong_trait", "prompt")
 
 
-def levels_of(
-    scores: Iterable[tuple[SweepCell, Score | None, bool | None]], questions: Sequence[int], samples: int
-) -> dict[Arm, Level]:
-    """One pole's scores, and whether the fact is right, by arm: a row for each of the questions, of which the first
-    half are for choosing, and a column for each sample, nan where nothing was asked, could be scored or is known."""
+class Judged(NamedTuple):
+    """One answer: what the judge said of it, whether its fact is right, and whether it came to no end."""
+
+    cell: SweepCell
+    score: Score | None
+    right: bool | None
+    unfinished: bool
+
+
+class PolePoint(NamedTuple):
+    """A point of a pole's curve while the curve is being measured, in the coefficients the vector still has."""
+
+    side: Side
+    point: SweepPoint
+
+
+def levels_of(answers: Iterable[Judged], questions: Sequence[int], samples: int) -> dict[Arm, Level]:
+    """One pole's answers by arm: a row for each of the questions, of which the first half are for choosing, and a
+    column for each sample, nan where nothing was asked, could be scored or is known."""
     rows = {question: row for row, question in enumerate(questions)}
     levels: dict[Arm, Level] = {}
-    for (arm, question, sample), score, right in scores:
+    for (arm, question, sample), score, right, unfinished in answers:
         if arm not in levels:
-            tables = [np.full((len(rows), samples), np.nan) for _ in range(3)]
+            tables = [np.full((len(rows), samples), np.nan) for _ in range(4)]
             levels[arm] = Level(arm.coefficient, *tables)
-        level = levels[arm]
+        level, place = levels[arm], (rows[question], sample)
+        level.unfinished[place] = unfinished
         if score is not None:
-            level.trait[rows[question], sample], level.coherence[rows[question], sample] = score.trait, score.coherence
+            level.trait[place], level.coherence[place] = score.trait, score.coherence
         if right is not None:
-            level.correct[rows[question], sample] = right
+            level.correct[place] = right
     return levels
 
 
-def pole_curve(
-    choice: PoleChoice, levels: Mapping[Arm, Level], judge: JudgedBy, *, truthful: bool, seed: int
-) -> tuple[PoleChoice, Sweep]:
-    """The pole's choice, calibrated where that can be done, and its curve in the coefficients of that choice.
+def points_so_far(levels: Mapping[Arm, Level], arms: Collection[Arm], dose: float, scored: bool) -> list[SweepPoint]:
+    """The points of those `arms` that are measured already, as the curve of their pole will report them, but in the
+    coefficients of now."""
+    half = len(levels[UNSTEERED].trait) // 2
+    wanted = {arm: _rows(level, slice(half, None)) for arm, level in levels.items() if arm in arms}
+    return _points(wanted, _rows(levels[UNSTEERED], slice(half, None)), dose, 1.0, scored)
 
-    `truthful`: facts count, the pole does not ask for falsehood.
+
+def pole_curve(
+    choice: PoleChoice,
+    levels: Mapping[Arm, Level],
+    judge: JudgedBy,
+    *,
+    truthful: bool,
+    seed: int,
+    keep_strength: bool = False,
+    wrong_traits: Sequence[str] = (),
+) -> tuple[PoleChoice, Sweep]:
+    """The pole's choice, calibrated where that can be done and its strength is not to be kept, and its curve in the
+    coefficients of that choice.
+
+    `truthful`: facts count, the pole does not ask for falsehood. `wrong_traits`: whose directions were a control.
     """
     half = len(levels[UNSTEERED].trait) // 2
     choosing = {arm: _rows(level, slice(half)) for arm, level in levels.items() if arm.kind in CHOSEN_BY}
     reporting = {arm: _rows(level, slice(half, None)) for arm, level in levels.items()}
     if judge.scored:
-        factor, verdict = strength(_steered(choosing), choosing[UNSTEERED], truthful)
+        factor, verdict = strength(_steered(choosing), choosing[UNSTEERED], truthful, keep=keep_strength)
     else:
         factor = None
         verdict = f"unscored: held-out answers of the poles are told apart with an AUROC of only {judge.auroc:.2f}"
     unit = 1.0 if factor is None else factor  # the coefficient that is 1 from now on
     coherent_to, collapse = reach(_steered(reporting), reporting[UNSTEERED], truthful)
     sweep = Sweep(
-        points=_points(reporting, choice.relative_dose, unit, judge.scored),
-        chosen_on=_points(choosing, choice.relative_dose, unit, judge.scored),
+        points=_points(reporting, reporting[UNSTEERED], choice.relative_dose, unit, judge.scored),
+        chosen_on=_points(choosing, choosing[UNSTEERED], choice.relative_dose, unit, judge.scored),
         judge=judge,
         coherent_to=_rounded(coherent_to / unit),
         collapse=None if collapse is None else _rounded(collapse / unit),
         factor=factor,
         verdict=verdict,
         seed=seed,
+        wrong_traits=list(wrong_traits),
     )
     if not judge.scored:
         return choice, sweep
@@ -80,17 +112,18 @@ def _coherent_to(sweep: Sweep, before: tuple[float, float] | None, unit: float) 
 
 
 def _rows(level: Level, rows: slice) -> Level:
-    return Level(level.coefficient, level.trait[rows], level.coherence[rows], level.correct[rows])
+    tables = (level.trait, level.coherence, level.correct, level.unfinished)
+    return Level(level.coefficient, *(table[rows] for table in tables))
 
 
 def _steered(levels: Mapping[Arm, Level]) -> list[Level]:
     return [level for arm, level in levels.items() if arm.kind == "steered"]
 
 
-def _points(levels: Mapping[Arm, Level], dose: float, unit: float, scored: bool) -> list[SweepPoint]:
+def _points(levels: Mapping[Arm, Level], unsteered: Level, dose: float, unit: float, scored: bool) -> list[SweepPoint]:
     """The curve's points. `dose` was the relative one of coefficient 1, `unit` is the coefficient that is 1 from now
     on. Where the judge is none, what it says of the trait is left out."""
-    base = levels[UNSTEERED].trait
+    base = unsteered.trait
     points = []
     for arm, level in sorted(levels.items(), key=lambda item: (ORDER.index(item[0].kind), item[0].coefficient)):
         against = wrong_way_unsteered(base) if arm == UNSTEERED else wrong_way(level.trait, base)
@@ -105,6 +138,7 @@ def _points(levels: Mapping[Arm, Level], dose: float, unit: float, scored: bool)
             correct=measured(level.correct),
             score=None if np.isnan(products).all() else _rounded(float(np.nanmean(products))),
             n=int((~np.isnan(products)).sum()),
+            unfinished=measured(level.unfinished),
         )
         points.append(point if scored else dataclasses.replace(point, trait=None, wrong_way=None, score=None))
     return points

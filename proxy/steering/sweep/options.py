@@ -29,7 +29,8 @@ def grid(start: float, end: float, step: float) -> tuple[float, ...]:
 class SweepOptions:
     """What is swept. `coefficients`: of the trait's positive pole, below 0 of the other one; 0, which is no steering,
     is always asked. `samples`: answers to each question, of at most `max_tokens`. `questions`: how many choose, and as
-    many report. The same `seed` makes the same answers, on the same machine.
+    many report. The same `seed` makes the same answers, on the same machine. `keep_strength`: coefficient 1 stays what
+    it is, and the sweep only measures.
     """
 
     coefficients: tuple[float, ...] = grid(-2.0, 2.0, 0.25)
@@ -37,6 +38,7 @@ class SweepOptions:
     seed: int = 0
     questions: int = N_PLACEMENT_QUESTIONS
     max_tokens: int = MAX_TOKENS
+    keep_strength: bool = False
 
     def __post_init__(self) -> None:
         """SetupError where a number is out of range."""

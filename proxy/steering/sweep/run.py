@@ -1,12 +1,14 @@
 """The sweep: what steering by one vector does over a range of coefficients, measured beside its controls.
 
-Every coefficient of both poles, random directions of the same dose, the pole asked for by system prompt and no steering
-at all answer the same questions in one stream of batches. The strength is chosen (see calibration.py) on the half of
+Every coefficient of both poles, random directions and those of other traits of the same dose, the pole asked for by
+system prompt and no steering at all answer the same questions, one strength after the other, in one stream of batches.
+The strength is chosen (see calibration.py) on the half of
 the evaluate questions that the place was chosen on; every figure that is reported comes from the other half, which
 nothing was chosen on. Long work in parts, like making the vector.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import proxy
@@ -14,10 +16,12 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering import judge
 from proxy.steering.extract import JUDGING
-from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
-from proxy.steering.sweep.asked import asked_questions, generations, listed
-from proxy.steering.sweep.curve import levels_of, pole_curve
+from proxy.steering.judge import JudgeKind, Validated
+from proxy.steering.sweep.asked import all_listed, generations
+from proxy.steering.sweep.curve import pole_curve
+from proxy.steering.sweep.judging import Curves, judging_label, n_judged
 from proxy.steering.sweep.options import SweepOptions
+from proxy.steering.sweep.others import poles_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work, packed
 from proxy.steering.world import world_of
@@ -25,51 +29,51 @@ from vector_store import PersonaVector
 
 
 def sweep(
-    engine: Engine, trait: Trait, vector: PersonaVector, kind: JudgeKind, options: SweepOptions, work: Work
+    engine: Engine,
+    trait: Trait,
+    vector: PersonaVector,
+    kind: JudgeKind,
+    options: SweepOptions,
+    work: Work,
+    others: Sequence[PersonaVector] = (),
 ) -> PersonaVector:
     """The vector with the curves of the poles that `options` names, calibrated by them, still to be saved as a version
-    of its own. Blocks for minutes. SetupError for a vector of other weights, or one that was never placed, and where
-    the judge can't judge."""
+    of its own. `others`: vectors of other traits, as `other_traits` finds them, whose directions are a control. Blocks
+    for minutes. SetupError for a vector of other weights, or one that was never placed, and where the judge can't
+    judge."""
     _check(vector, options, engine.info)
-    return measure_curve(
-        engine, trait, vector, judge.prepare(kind, engine, trait, seed=options.seed, work=work), options, work
-    )
+    judged = judge.prepare(kind, engine, trait, seed=options.seed, work=work)
+    return measure_curve(engine, trait, vector, judged, options, work, others)
 
 
 def measure_curve(
-    engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, options: SweepOptions, work: Work
+    engine: Engine,
+    trait: Trait,
+    vector: PersonaVector,
+    judged: Validated,
+    options: SweepOptions,
+    work: Work,
+    others: Sequence[PersonaVector] = (),
 ) -> PersonaVector:
     """A placed vector of these weights with its curves, calibrated by them, still to be saved as a version of its own.
-    By a judge that is there already. Blocks for minutes."""
-    asked = listed(options)
-    questions = trait.questions_for(engine.info.world).evaluate
-    completions = work.answers(
-        "sweep", sweeping_label(trait), engine, generations(engine, trait, vector, asked, options)
-    )
-    texts = [completion.text for completion in completions]
-    world = world_of(engine.info.world)
-    right = [
-        world.fact_right(questions[item.question], text) if world else None
-        for item, text in zip(asked, texts, strict=True)
-    ]
-    # The unsteered answers are judged for every pole that is swept.
-    wanted = [
-        (side, index)
-        for index, item in enumerate(asked)
-        for side in ([item.arm.side] if item.arm.side else options.sides)
-    ]
-    answers = [Answer(questions[asked[index].question], texts[index], trait, side) for side, index in wanted]
-    parts = work.in_parts("sweep-scores", judging_label(trait), answers, SCORES, judged.judge.score)
-    scores = dict(zip(wanted, (score for part in parts for score in part), strict=True))
+    By a judge that is there already; `others` are as for `sweep`. The work is told of a PolePoint as soon as all its
+    answers are judged. Blocks for minutes."""
+    curves = Curves(engine.info, trait, vector, judged, options, work, bool(others))
+    asked = curves.asked
+    made = generations(engine, trait, vector, asked, options, others)
+    for found in work.answers_by_stretch("sweep", sweeping_label(trait), engine, made):
+        curves.judge(found)
     poles, sweeps = dict(vector.poles), dict(vector.sweeps)
+    world = world_of(engine.info.world)
     for side in options.sides:
-        of_side = [(asked[index], score, right[index]) for (owner, index), score in scores.items() if owner == side]
         poles[side], sweeps[side] = pole_curve(
             vector.poles[side],
-            levels_of(of_side, asked_questions(options), options.samples),
+            curves.levels(side),
             judged.record,
             truthful=world is not None and not world.wants_falsehood(trait.pole(side)),
             seed=options.seed,
+            keep_strength=options.keep_strength,
+            wrong_traits=poles_of(others),
         )
     return dataclasses.replace(
         vector,
@@ -83,29 +87,27 @@ def measure_curve(
     )
 
 
-def stages(trait: Trait, kind: JudgeKind, options: SweepOptions) -> dict[str, float]:
-    """What the work reports while it sweeps, in order, and about how much each is, in answers to be made."""
-    return judge.stages(kind, trait) | curve_stages(trait, options)
+def stages(trait: Trait, kind: JudgeKind, options: SweepOptions, *, wrong_trait: bool) -> dict[str, float]:
+    """What the work reports while it sweeps, in order, and about how much each is, in answers to be made.
+    `wrong_trait`: there are other traits' vectors to compare with."""
+    return judge.stages(kind, trait) | curve_stages(trait, options, wrong_trait=wrong_trait)
 
 
-def curve_stages(trait: Trait, options: SweepOptions) -> dict[str, float]:
+def curve_stages(trait: Trait, options: SweepOptions, *, wrong_trait: bool = False) -> dict[str, float]:
     """What `measure_curve` reports, as `stages` has it."""
-    asked = listed(options)
-    n_judged = sum(1 if item.arm.side else len(options.sides) for item in asked)
-    return {sweeping_label(trait): len(asked), judging_label(trait): JUDGING * n_judged}
+    asked = all_listed(options, wrong_trait=wrong_trait)
+    return {sweeping_label(trait): len(asked), judging_label(trait): JUDGING * n_judged(asked, options)}
 
 
-def parts_key(vector_id: str, options: SweepOptions) -> object:
-    """What the parts of a sweep depend on, besides judge, model and trait, for `making.parts_of`."""
-    return "sweep", vector_id, options
+def parts_key(vector_id: str, options: SweepOptions, others: Sequence[str]) -> object:
+    """What the parts of a sweep depend on, besides judge, model and trait, for `making.parts_of`. `others` are the ids
+    of the vectors of other traits."""
+    return "sweep", vector_id, options, others
 
 
 def sweeping_label(trait: Trait) -> str:
+    """What the work is told while the answers are made."""
     return f"{trait.id}: sweeping"
-
-
-def judging_label(trait: Trait) -> str:
-    return f"{trait.id}: sweeping, judging"
 
 
 def _check(vector: PersonaVector, options: SweepOptions, info: ModelInfo) -> None:

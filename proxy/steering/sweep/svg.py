@@ -9,10 +9,25 @@ from html import escape
 
 from vector_store import SIDES, Measured, Side, Sweep, SweepKind, SweepPoint, VectorHeader
 
-WIDTH, HEIGHT = 880, 460
-LEFT, RIGHT, TOP, BOTTOM = 60, 20, 64, 70  # margins
+WIDTH, HEIGHT = 880, 484
+LEFT, RIGHT, TOP, BOTTOM = 60, 20, 64, 94  # margins
 MAX_TICKS = 24
-TRAIT, COHERENCE, FACTS, RANDOM, PROMPT = "#c2410c", "#1d4ed8", "#15803d", "#6b7280", "#7c3aed"
+TRAIT, COHERENCE, FACTS, UNFINISHED = "#c2410c", "#1d4ed8", "#15803d", "#be185d"
+RANDOM, WRONG_TRAIT, PROMPT = "#6b7280", "#a16207", "#7c3aed"
+# What is which line, below the picture in two rows: what steering does, and its controls.
+KEYS = (
+    (
+        ("trait", TRAIT, ""),
+        ("coherence", COHERENCE, ""),
+        ("facts right", FACTS, "5 3"),
+        ("unfinished answers", UNFINISHED, "1 3"),
+    ),
+    (
+        ("trait, random vectors", RANDOM, "2 3"),
+        ("trait, other traits' vectors", WRONG_TRAIT, "6 2 2 2"),
+        ("trait, system prompt", PROMPT, "8 4"),
+    ),
+)
 
 Value = Callable[[SweepPoint], Measured | None]
 X = Callable[[float], float]
@@ -77,8 +92,10 @@ def _pole(pole: str, sweep: Sweep, x: X) -> Iterator[str]:
         points = [point for point in sweep.points if point.kind in ("unsteered", kind)]
         return [(point.coefficient, found) for point in points if (found := value(point)) is not None]
 
-    yield from _curve(values("steered", _percent_correct), x, FACTS, dash="5 3")
+    yield from _curve(values("steered", lambda point: _percent(point.correct)), x, FACTS, dash="5 3")
+    yield from _curve(values("steered", lambda point: _percent(point.unfinished)), x, UNFINISHED, dash="1 3")
     yield from _curve(values("random", lambda point: point.trait), x, RANDOM, dash="2 3")
+    yield from _curve(values("wrong_trait", lambda point: point.trait), x, WRONG_TRAIT, dash="6 2 2 2")
     yield from _curve(values("steered", lambda point: point.coherence), x, COHERENCE, band=True)
     yield from _curve(values("steered", lambda point: point.trait), x, TRAIT, band=True)
     last = max(point.coefficient for point in sweep.points)
@@ -105,8 +122,7 @@ def _curve(
     yield f'<polyline points="{_joined(line)}" fill="none" stroke="{colour}" stroke-width="2"{_dashed(dash)}/>'
 
 
-def _percent_correct(point: SweepPoint) -> Measured | None:
-    share = point.correct
+def _percent(share: Measured | None) -> Measured | None:
     return share and Measured(mean=100 * share.mean, low=100 * share.low, high=100 * share.high)
 
 
@@ -116,19 +132,15 @@ def _words(header: VectorHeader) -> Iterator[str]:
     yield _text(LEFT, 20, f"{header.positive} / {header.negative} in {header.model_id}", "start", size=15)
     judged = f"judged by {sweep.judge.name}, AUROC {sweep.judge.auroc:.2f}; bands are 95 % intervals; {header.id}"
     yield _text(LEFT, 38, judged, "start", colour="#4b5563")
-    at = float(LEFT)
-    for name, colour, dash in (
-        ("trait", TRAIT, ""),
-        ("coherence", COHERENCE, ""),
-        ("facts right", FACTS, "5 3"),
-        ("trait, random vectors", RANDOM, "2 3"),
-        ("trait, system prompt", PROMPT, "8 4"),
-    ):
-        yield _line(at, HEIGHT - 14, at + 24, HEIGHT - 14, colour, dash=dash, width=2)
-        yield _text(at + 30, HEIGHT - 10, name, "start")
-        at += 44 + 6 * len(name)
-    yield f'<rect x="{at:.1f}" y="{HEIGHT - 20}" width="24" height="12" fill="#d1fae5"/>'
-    yield _text(at + 30, HEIGHT - 10, "answers hold together", "start")
+    for row, keys in enumerate(KEYS):
+        at, y = float(LEFT), HEIGHT - 38 + 24 * row
+        for name, colour, dash in keys:
+            yield _line(at, y, at + 24, y, colour, dash=dash, width=2)
+            yield _text(at + 30, y + 4, name, "start")
+            at += 44 + 6 * len(name)
+        if not row:
+            yield f'<rect x="{at:.1f}" y="{y - 6}" width="24" height="12" fill="#d1fae5"/>'
+            yield _text(at + 30, y + 4, "answers hold together", "start")
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "", width: int = 1) -> str:

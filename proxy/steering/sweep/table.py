@@ -1,10 +1,14 @@
 """A vector's measured curve in plain lines, for a terminal. Knows nothing of how it was measured."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from vector_store import SIDES, Measured, Sweep, SweepPoint, VectorHeader
+from vector_store import SIDES, Measured, Sweep, SweepKind, SweepPoint, VectorHeader
 
-BAR = 20  # characters for a trait of 100
+BAR = 5  # characters for a trait of 100
+CELL = 14  # characters of a figure with its interval
+BESIDE = 12
+SHARES = {"wrong_way": "wrong way", "unfinished": "unfinished", "correct": "facts right"}
+CONTROLS: dict[SweepKind, str] = {"random": "random", "wrong_trait": "other traits"}  # beside each coefficient
 
 
 def curve_table(header: VectorHeader) -> Iterator[str]:
@@ -27,27 +31,32 @@ def reached(sweep: Sweep) -> str:
 
 
 def _rows(sweep: Sweep) -> Iterator[str]:
-    randoms = {point.coefficient: point for point in sweep.points if point.kind == "random"}
-    known = any(point.correct for point in sweep.points)
-    facts = f"{'facts right':14}" if known else ""
+    controls = {(point.kind, point.coefficient): point for point in sweep.points if point.kind in CONTROLS}
+    known = {name for name in SHARES if any(getattr(point, name) for point in sweep.points)}
+    shares = "".join(f"{title:{CELL}}" for name, title in SHARES.items() if name in known)
     yield "  mean (95 % interval): trait and coherence from 0 to 100, the others in percent of the answers;"
-    yield "  of random vectors as strong as this one the means: trait / coherence"
-    yield f"  {'coefficient':14}{'dose':6}{'trait':14}{'coherence':14}{'wrong way':14}{facts}{'random vector':15}trait"
+    yield "  of random vectors and those of other traits, as strong as this one, the means: trait / coherence"
+    yield f"  other traits: {', '.join(sweep.wrong_traits) or 'none, the model had no other vector of this kind'}"
+    beside = "".join(f"{title:{BESIDE}}" for title in CONTROLS.values())
+    yield f"  {'coefficient':14}{'dose':5}{'trait':{CELL}}{'coherence':{CELL}}{shares}{beside}".rstrip()
     for point in sweep.points:
-        if point.kind != "random":
-            random = randoms.get(point.coefficient) if point.kind == "steered" else None
-            yield "  " + _row(point, random, known).rstrip()
+        if point.kind not in CONTROLS:
+            beside = "".join(f"{_beside(controls.get((kind, point.coefficient))):{BESIDE}}" for kind in CONTROLS)
+            yield f"  {_row(point, known)}{beside}{_bar(point.trait)}".rstrip()
 
 
-def _row(point: SweepPoint, random: SweepPoint | None, known: bool) -> str:
+def _row(point: SweepPoint, known: Container[str]) -> str:
     names = {"unsteered": "0", "prompt": "system prompt"}
     dose = f"{point.relative_dose:.2f}" if point.kind == "steered" else ""
-    facts = f"{_cell(point.correct, 100):14}" if known else ""
-    beside = "" if random is None else f"{_mean(random.trait)} / {_mean(random.coherence)}"
+    shares = "".join(f"{_cell(getattr(point, name), 100):{CELL}}" for name in SHARES if name in known)
     return (
-        f"{names.get(point.kind, f'{point.coefficient:.2f}'):14}{dose:6}{_cell(point.trait):14}"
-        f"{_cell(point.coherence):14}{_cell(point.wrong_way, 100):14}{facts}{beside:15}{_bar(point.trait)}"
+        f"{names.get(point.kind, f'{point.coefficient:.2f}'):14}{dose:5}{_cell(point.trait):{CELL}}"
+        f"{_cell(point.coherence):{CELL}}{shares}"
     )
+
+
+def _beside(control: SweepPoint | None) -> str:
+    return "" if control is None else f"{_mean(control.trait)} / {_mean(control.coherence)}"
 
 
 def _cell(measured: Measured | None, scale: float = 1.0) -> str:

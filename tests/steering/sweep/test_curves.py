@@ -28,12 +28,14 @@ def point(kind: SweepKind, coefficient: float, trait: float | None, correct: flo
         correct=None if correct is None else Measured(mean=correct, low=correct, high=correct),
         score=None if trait is None else trait / 100,
         n=40,
+        unfinished=Measured(mean=0.25, low=0.1, high=0.4),
     )
 
 
 def curve(trait: float | None = 90.0, correct: float | None = None, collapse: float | None = 1.5) -> Sweep:
     steered = [point("steered", c, None if trait is None else trait * min(c, 1), correct) for c in (0.5, 1.0, 1.5)]
     randoms = [point("random", c, None if trait is None else 3.0) for c in (0.5, 1.0, 1.5)]
+    randoms += [point("wrong_trait", c, None if trait is None else 7.0) for c in (0.5, 1.0, 1.5)]
     controls = [point("unsteered", 0.0, None if trait is None else 2.0), point("prompt", 0.0, trait)]
     return Sweep(
         points=[controls[0], *steered, *randoms, controls[1]],
@@ -44,6 +46,7 @@ def curve(trait: float | None = 90.0, correct: float | None = None, collapse: fl
         factor=0.5,
         verdict="what was 0.50 is 1 now",
         seed=0,
+        wrong_traits=["deep", "superficial"],
     )
 
 
@@ -58,9 +61,11 @@ def test_table_then_each_coefficient_has_a_line_with_its_interval_and_its_contro
     assert "hold together up to coefficient 1.00 and fall apart at 1.50" in lines[2]
     assert "a <judge> & co, AUROC 0.97" in lines[3]
     (row,) = [line for line in lines if line.startswith("  0.50 ")]
-    for part in ("0.25", "45 (38-52)", "100 (93-100)", "3 (0-10)", "50 (50-50)", "3 / 100", "█" * 9):
+    shares = ("3 (0-10)", "25 (10-40)", "50 (50-50)")
+    for part in ("0.25", "45 (38-52)", "100 (93-100)", *shares, "3 / 100", "7 / 100", "█" * 2):
         assert part in row
-    assert "system prompt" in text and lines[7].startswith("  0 ") and "serious" not in text
+    assert "system prompt" in text and lines[8].startswith("  0 ") and "serious" not in text
+    assert "other traits: deep, superficial" in text
     assert max(map(len, lines)) <= 120
 
 

@@ -4,15 +4,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from proxy.engines.base import Plan
 from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Score, Validated
-from proxy.steering.sweep import SweepOptions, grid, stages, sweep
+from proxy.steering.sweep import PolePoint, SweepOptions, grid, stages, sweep
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import (
+    BEST_SPAN,
+    HIDDEN,
+    N_LAYERS,
     RESIDUAL_NORM,
     WORK,
     PretendEngine,
@@ -23,7 +27,7 @@ from tests.steering.pretend import (
     steered_level,
 )
 from tests.steering.sweep.swept import PERFECT, placed
-from vector_store import SIDES, PersonaVector, Sweep, SweepKind, SweepPoint
+from vector_store import SIDES, Condition, FloatArray, PersonaVector, Sweep, SweepKind, SweepPoint
 
 OPTIONS = SweepOptions(seed=3)
 FEWER = SweepOptions(samples=2, seed=3)
@@ -55,11 +59,12 @@ def measure(
     judged: Validated,
     options: SweepOptions,
     work: Work,
+    others: Sequence[PersonaVector] = (),
 ) -> PersonaVector:
     """A sweep by a judge that is ready."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("proxy.steering.judge.prepare", lambda *args, **how: judged)
-        return sweep(engine, trait, vector, "rules", options, work)
+        return sweep(engine, trait, vector, "rules", options, work, others)
 
 
 def points(sweep: Sweep, kind: SweepKind) -> list[SweepPoint]:
@@ -143,16 +148,55 @@ def test_sweep_then_the_controls_stand_beside_every_coefficient(measured: Person
             assert steered.wrong_way is not None and steered.wrong_way.mean == 0
 
 
+def test_sweep_when_there_are_other_traits_then_their_directions_are_as_long_and_a_control() -> None:
+    positive, negative, neutral = (np.full((N_LAYERS, HIDDEN), size, np.float32) for size in (3, -2, 0))
+    means: dict[Condition, FloatArray] = {"positive": positive, "negative": negative, "neutral": neutral}
+    other = dataclasses.replace(placed(0.3), trait="warm", positive="warm", negative="cold", means={BEST_SPAN: means})
+    engine, vector = PretendEngine(), placed(0.6)
+    options = SweepOptions((-0.5, 0.5, 1.0), samples=2, keep_strength=True)
+    swept = measure(engine, make_trait(), vector, PERFECT, options, WORK, [other])
+    wrong = points(swept.sweeps["positive"], "wrong_trait")
+    assert [(point.coefficient, point.n) for point in wrong] == [(0.5, 10), (1.0, 10)]
+    assert swept.sweeps["positive"].wrong_traits == ["warm", "cold"]
+    assert all(point.trait and point.trait.mean < 25 for point in wrong)
+    pushes = [item.vector for generation in engine.started for item in generation.plan.interventions]
+    assert {round(float(push @ push) ** 0.5, 3) for push in pushes if push is not None} == {3.0, 6.0}
+    assert len(points(swept.sweeps["negative"], "wrong_trait")) == 1
+
+
+def test_sweep_then_each_point_is_told_when_its_answers_are_judged_and_is_the_one_that_is_reported() -> None:
+    engine, told = PretendEngine(), []
+
+    def tell(found: object) -> None:
+        assert isinstance(found, PolePoint)
+        told.append((len(engine.started), found))
+
+    options = SweepOptions((-0.5, 0.5, 1.0, 2.0), samples=4, keep_strength=True)
+    swept = measure(engine, make_trait(), placed(0.6), PERFECT, options, Work(no_progress, tell=tell))
+    for side in SIDES:
+        mine = [found.point for _, found in told if found.side == side]
+        assert sorted(map(repr, mine)) == sorted(map(repr, swept.sweeps[side].points))
+        assert [point.coefficient for point in mine] == sorted(point.coefficient for point in mine)
+        assert swept.poles[side].relative_dose == 0.6
+    kept = swept.sweeps["positive"]
+    assert kept.factor is None and "1 stays what it was, as asked; the rule would make it" in kept.verdict
+    assert told[0][0] < told[-1][0] == len(engine.started)
+    assert {point.unfinished.mean for point in points(swept.sweeps["positive"], "unsteered") if point.unfinished} == {1}
+
+
 def test_sweep_then_all_of_it_is_one_stream_in_which_arms_lie_beside_each_other(
     measured: PersonaVector, engine: PretendEngine
 ) -> None:
-    """Every run of as many answers as there are arms has them all, half of the questions with the controls."""
+    """One strength after the other; of each, every run of as many answers as there are arms has them all, half of the
+    questions with the controls."""
     plans = [generation.plan.fingerprint for generation in engine.started]
-    first, second = 1 + 16, 1 + 16 + 16 + 2
-    assert len(plans) == 10 * 4 * (first + second)
-    assert len(set(plans[:first])) == first
-    assert len(set(plans[-second:])) == 1 + 16 + 16  # asked by system prompt is unsteered
-    assert len({generation.plan.fingerprint for generation in engine.started}) == 1 + 16 + 16 * 4
+    unsteered, of_each = 10 * 4 * (1 + 3), 10 * 4 * (2 + 4)
+    assert len(plans) == unsteered + 8 * of_each
+    assert set(plans[:unsteered]) == {Plan().fingerprint}  # asked by system prompt is unsteered
+    strength = plans[unsteered : unsteered + of_each]
+    assert len(set(strength[:2])) == 2 and len(set(strength[-4:])) == 4
+    assert not set(strength) & set(plans[unsteered + of_each :])
+    assert len(set(plans)) == 1 + 16 + 16 * 4
 
 
 def test_sweep_then_arms_differ_by_steering_alone_and_random_vectors_are_as_long(
@@ -262,8 +306,8 @@ class DyingParts(FolderParts):
         super().write(name, content)
 
 
-@pytest.mark.parametrize("lives", [1, 5, 12, 20])
-def test_sweep_when_killed_then_it_goes_on_to_the_same_curve(lives: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lives", "left"), [(1, 260), (5, 132), (12, 132), (15, 4), (20, 0)])
+def test_sweep_when_killed_then_it_goes_on_to_the_same_curve(lives: int, left: int, tmp_path: Path) -> None:
     options = SweepOptions((-1.0, 0.5, 1.0), samples=2)
 
     def run(work: Work) -> PersonaVector:
@@ -275,7 +319,7 @@ def test_sweep_when_killed_then_it_goes_on_to_the_same_curve(lives: int, tmp_pat
     vector = measure(resumed, make_trait(), placed(0.9), PERFECT, options, Work(no_progress, FolderParts(tmp_path)))
     whole = run(WORK)
     assert (vector.poles, vector.sweeps) == (whole.poles, whole.sweeps)
-    assert len(resumed.started) == max(10 * 2 * 4 + 10 * 2 * 9 - 32 * (lives - 1), 0)
+    assert len(resumed.started) == left
     assert run(Work(no_progress, FolderParts(tmp_path))).created == vector.created
 
 
@@ -285,7 +329,7 @@ def test_stages_then_they_are_what_is_reported(monkeypatch: pytest.MonkeyPatch) 
     options = SweepOptions((-1.0, 0.5), samples=1)
     work = Work(lambda what, done, total: told.__setitem__(what, total))
     sweep(PretendEngine(), make_trait(), placed(0.9), "rules", options, work)
-    expected = stages(make_trait(), "rules", options)
+    expected = stages(make_trait(), "rules", options, wrong_trait=False)
     assert list(told) == list(expected)[-2:]
     assert told["silly: sweeping"] == expected["silly: sweeping"] == 10 * 3 + 10 * 7
     assert told["silly: sweeping, judging"] == 4 * expected["silly: sweeping, judging"] == 10 * 4 + 10 * 8
