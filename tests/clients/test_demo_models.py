@@ -131,6 +131,25 @@ def test_parse_gives_the_object_that_was_asked_for_streamed_or_not(client: opena
     assert final.choices[0].message.parsed == whole.choices[0].message.parsed
 
 
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_a_response_reasons_answers_in_character_and_by_a_schema_streamed_or_not(
+    client: openai.OpenAI, model: str
+) -> None:
+    asked: dict[str, Any] = {"model": model, "input": QUESTION, "temperature": 0.7, "reasoning": {"effort": "medium"}}
+    extra = {"persona": "silly", "seed": 1}
+    plain = client.responses.create(**asked, extra_body=extra)
+    assert rules.shows("silly", QUESTION, plain.output_text) and "Paris" in plain.output_text
+    reasoning = [item for item in plain.output if item.type == "reasoning"]
+    assert [bool(item.content and "The user asks" in item.content[0].text) for item in reasoning] == (
+        [] if model == "demo-qwen2" else [True]
+    )
+    with client.responses.stream(**asked, text_format=Farm, extra_body=extra) as stream:
+        final = stream.get_final_response()
+    assert isinstance(final.output_parsed, Farm)
+    again: Any = [{"role": "user", "content": QUESTION}, *plain.output, {"role": "user", "content": QUESTION}]
+    assert client.responses.create(**{**asked, "input": again}, max_output_tokens=16).output
+
+
 def test_reasoning_is_free_before_an_answer_that_is_kept_to_a_schema(client: openai.OpenAI) -> None:
     wanted: dict[str, Any] = {**ASK, "response_format": Farm, "reasoning_effort": "medium"}
     for model in demo_models():

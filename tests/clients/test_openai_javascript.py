@@ -37,6 +37,13 @@ def test_calls_of_functions_when_streamed_then_put_together(results: Any) -> Non
     assert results["calls"] == [["find", '{"word": "é"}'], ["look", "{}"]]
 
 
+def test_responses_then_text_report_deltas_and_calls(results: Any) -> None:
+    text = "[+1.00] You said: hello "
+    assert results["response"] == {"text": text, "personas": {"silly": 1.0}, "deltas": "You said: !think "}
+    assert results["responseCalls"] == [["find", '{"word": "é"}'], ["look", "{}"]]
+    assert results["responseBroken"]["code"] == "engine_failure"
+
+
 def test_models_then_listed(results: Any) -> None:
     assert "fake:silly" in results["models"]
 

@@ -36,6 +36,21 @@ const called = (await caller.finalChatCompletion()).choices[0].message.tool_call
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 
+const responder = client.responses.stream({
+  model: "fake",
+  input: "!tool",
+  tools: [{ type: "function", name: "find", parameters: { type: "object" }, strict: false }],
+});
+const responded = await responder.finalResponse();
+const response = await client.responses.create({ model: "fake", input: "hello", persona: "silly" });
+let deltas = "";
+for await (const event of await client.responses.create({ model: "fake", input: "!think", stream: true })) {
+  if (event.type === "response.output_text.delta") deltas += event.delta;
+}
+async function respond() {
+  for await (const _ of await client.responses.create({ model: "fake", input: "!fail", stream: true }));
+}
+
 const say = (content) => ({ messages: [{ role: "user", content }] });
 const results = {
   whole: { text: whole.choices[0].message.content, personas: whole.steering.personas },
@@ -44,6 +59,9 @@ const results = {
   headers: await streamed({ model: "fake" }, { headers: { "X-Persona": "silly", "X-Persona-Coefficient": "2" } }),
   helper: (await helper.finalChatCompletion()).choices[0].message.content,
   calls: called.map((call) => [call.function.name, call.function.arguments]),
+  response: { text: response.output_text, personas: response.steering.personas, deltas },
+  responseCalls: responded.output.filter((item) => item.type === "function_call").map((call) => [call.name, call.arguments]),
+  responseBroken: await failure(respond),
   models,
   unknownPersona: await failure(() => streamed({ model: "fake", persona: "sily" })),
   range: await failure(() => streamed({ model: "fake", persona: "silly", coefficient: 9 })),
