@@ -1,5 +1,6 @@
 """The web app: routes, keys, errors and limits put together. Only wiring lives here."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -34,7 +35,9 @@ from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.monitor import get_monitor
+from proxy.routes.recent_errors import RecentErrors
 from proxy.routes.responses import create_response, delete_response, get_response
+from proxy.routes.status import get_status
 from proxy.routes.steering_test import try_steering
 from proxy.routes.sweeps import get_curve, get_curve_picture, sweep_vector
 from proxy.routes.traits import (
@@ -129,6 +132,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                     get_curve,
                     get_curve_picture,
                     get_monitor,
+                    get_status,
                 ],
                 guards=[admin_guard],
                 tags=["Steering"],
@@ -202,6 +206,8 @@ def _services(settings: Settings, registry: Registry) -> Services:
         jobs=jobs,
         monitor=monitor,
         uploads=UploadPlaces(),
+        errors=RecentErrors(),
+        started=time.time(),
     )
 
 

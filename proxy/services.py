@@ -14,6 +14,7 @@ from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
 from proxy.jobs.queue import JobQueue
 from proxy.judges import Judges
+from proxy.routes.recent_errors import RecentErrors
 from proxy.routes.upload import UploadPlaces
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
@@ -36,6 +37,8 @@ class Services:
     jobs: JobQueue
     monitor: Monitor
     uploads: UploadPlaces
+    errors: RecentErrors
+    started: float  # in Unix seconds
 
     @property
     def traits(self) -> dict[str, Trait]:

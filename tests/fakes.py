@@ -110,6 +110,10 @@ class FakeEngine:
         self._worker.start()
 
     @property
+    def cached_bytes(self) -> int:
+        return 4096
+
+    @property
     def opening(self) -> list[int]:
         return []
 

@@ -1,4 +1,5 @@
-"""Who may start: a bounded number of answers per model, and the bridge from worker threads to the event loop.
+"""Who may start: a bounded number of answers per model, and the bridge from worker threads to the event loop; what is
+under way is counted on that way.
 
 Knows engines only as something that starts runs and reports events; nothing of HTTP or steering. An engine keeps its
 own queue in order; here it is only kept from growing beyond what the operator allows.
@@ -9,7 +10,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
-from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run
+from proxy.chat.pace import Pace
+from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
 from proxy.errors import InvalidRequest, Overloaded, ProxyError
 
 RETRY_AFTER_S = 2
@@ -22,6 +24,16 @@ class Scheduler:
     def __init__(self, max_batch: int, max_queue: int) -> None:
         self.capacity = max_batch + max_queue
         self._taken: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        self._pace: dict[str, Pace] = {}
+
+    def pace(self, model: str) -> Pace:
+        """How fast the model's answers grow, all of them together."""
+        return self._pace.setdefault(model, Pace())
+
+    def running(self, model: str) -> int:
+        """Answers under way that have a token; the rest of what is taken waits, or its prompt is being read."""
+        return self._running[model]
 
     def taken(self, model: str) -> int:
         """Places in use, running or waiting."""
@@ -43,9 +55,14 @@ class Scheduler:
         self._taken[model] += places
         return Admission(self, model, places)
 
-    def release(self, model: str) -> None:
-        """Give one place back."""
+    def begun(self, model: str) -> None:
+        """An answer has its first token."""
+        self._running[model] += 1
+
+    def release(self, model: str, *, begun: bool = False) -> None:
+        """Give one place back; `begun` is whether its answer had a token."""
         self._taken[model] -= 1
+        self._running[model] -= begun
 
 
 class Admission:
@@ -57,6 +74,7 @@ class Admission:
         self._unused = places
         self._runs: dict[int, Run] = {}
         self._live: set[int] = set()
+        self._begun: set[int] = set()  # of those that are live
         self._started = 0
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._on_close = ExitStack()
@@ -121,10 +139,19 @@ class Admission:
         if index not in self._live:
             return
         self._events.put_nowait((index, event))
+        if isinstance(event, Token):
+            self._count(index)
         if isinstance(event, Finish | Failure):
             self._end(index)
+
+    def _count(self, index: int) -> None:
+        self._scheduler.pace(self.model).add()
+        if index not in self._begun:
+            self._begun.add(index)
+            self._scheduler.begun(self.model)
 
     def _end(self, index: int) -> None:
         if index in self._live:
             self._live.discard(index)
-            self._scheduler.release(self.model)
+            self._scheduler.release(self.model, begun=index in self._begun)
+            self._begun.discard(index)

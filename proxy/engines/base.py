@@ -38,6 +38,7 @@ class ModelInfo:
     device: str
     dtype: str
     world: str | None = None  # the small world a model was made for and knows nothing beyond, as its file names it
+    weights_bytes: int | None = None  # of memory, as they are held
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,11 @@ class Engine(Protocol):
 
     @property
     def info(self) -> ModelInfo: ...
+
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what is kept of prompts that were read, for later ones that begin alike. Any thread may ask,
+        while the model works."""
 
     @property
     def opening(self) -> list[int]:

@@ -87,6 +87,11 @@ class InProcessEngine(ABC, Generic[M]):
     def info(self) -> ModelInfo:
         return self._info
 
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what is kept of prompts that were read."""
+        return self._worker.cached_bytes
+
     @cached_property
     def opening(self) -> list[int]:
         """The tokens between a rendered prompt and an answer without reasoning."""

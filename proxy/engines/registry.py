@@ -123,6 +123,12 @@ class Registry:
         with self._changed:
             return self._known(model_id).state
 
+    def cached_bytes(self, model_id: str) -> int | None:
+        """The memory that a model takes for prompts that were read; None for one that is not loaded. ModelNotFound."""
+        with self._changed:
+            engine = self._known(model_id).engine
+            return None if engine is None else engine.cached_bytes
+
     def hold(self, model_id: str) -> Lease:
         """Use a model for a request; one on demand is loaded if it is not. ModelNotFound; ModelUnavailable when it
         failed to load, and for one not on demand while it loads and when it was unloaded."""

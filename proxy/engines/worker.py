@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -31,6 +32,10 @@ class Batch(Protocol):
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
+
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what is kept of prompts. The one thing that other threads may ask."""
 
     def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
@@ -56,10 +61,17 @@ class Worker(Generic[M]):
         self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
         self._closed = False
         self._release = release
+        self._batch = weakref.ref(batch)  # which refers to the model, and has to go with the thread
         self._thread = threading.Thread(
             target=_work, args=(model, batch, self._inbox, within), name=f"model {name}", daemon=True
         )
         self._thread.start()
+
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what the batch keeps of prompts; 0 after `close`."""
+        batch = self._batch()
+        return 0 if batch is None else batch.cached_bytes
 
     def start(self, answer: RunningAnswer) -> None:
         """Run an answer. EngineClosed after `close`."""

@@ -19,7 +19,7 @@ from proxy.chat.turn import Turn
 from proxy.engines.base import Finish, Token
 from proxy.errors import EngineFailure, ProxyError
 from proxy.routes import observe
-from proxy.routes.errors import ClientGone
+from proxy.routes.errors import ClientGone, note
 
 PING_INTERVAL_S = 10
 # For the farewell frame; shorter than the time a server waits for its connections when it shuts down.
@@ -80,7 +80,7 @@ class StreamedAnswer:
         shutdown = anyio.Event()
         farewell = asyncio.ensure_future(self._fail_at(shutdown))
         response = EventSourceResponse(
-            self._frames(),
+            self._frames(Request(scope)),
             sep="\n",
             ping=PING_INTERVAL_S,
             shutdown_event=shutdown,
@@ -102,7 +102,7 @@ class StreamedAnswer:
         await shutdown.wait()
         self._turn.fail(EngineFailure("The server is shutting down."))
 
-    async def _frames(self) -> AsyncIterator[bytes]:
+    async def _frames(self, request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
         try:
             for first in self._sequence.opening():
                 yield self._frame(first)
@@ -113,7 +113,9 @@ class StreamedAnswer:
                 yield self._frame(last)
         except Exception as error:
             # The status line is long sent; the only place left for an error is the stream itself.
-            for last in self._sequence.failing(client_error(error)):
+            told = client_error(error)
+            note(request, told)
+            for last in self._sequence.failing(told):
                 yield self._frame(last)
         for end in self._end:
             yield end

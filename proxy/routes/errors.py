@@ -1,6 +1,7 @@
 """Every exception becomes an OpenAI-shaped response here, Litestar's own included."""
 
 import logging
+import time
 from typing import Any
 
 from litestar import Request, Response
@@ -24,7 +25,9 @@ from proxy.errors import (
     error_body,
 )
 from proxy.protocol.errors import ErrorResponse
+from proxy.routes import observe
 from proxy.routes.auth import may_administer
+from proxy.services import services_of
 from vector_store import BadVectorFile, ImportRefused, ReadOnlyVectors, VectorExists, VectorNotFound, VectorStoreError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,17 @@ def declared(*statuses: int) -> dict[int, ResponseSpec]:
     return {status: ResponseSpec(ErrorResponse, generate_examples=False) for status in statuses}
 
 
-def _respond(error: ProxyError, headers: dict[str, str] | None = None) -> Response[dict[str, Any]]:
+def note(request: Request[Any, Any, Any], error: ProxyError) -> None:
+    """Have the operator find an error that a client is told."""
+    path = request.scope.get("path_template")
+    route = f"{request.method} {path}" if path else None
+    services_of(request).errors.note(error, route, observe.record_of(request.scope).request_id, time.time())
+
+
+def _respond(
+    request: Request[Any, Any, Any], error: ProxyError, headers: dict[str, str] | None = None
+) -> Response[dict[str, Any]]:
+    note(request, error)
     headers = dict(headers or {})
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
@@ -58,7 +71,7 @@ def _proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response
         logger.error("%s failed: %s", request.url.path, error.message, exc_info=error)
     if isinstance(error, LoadFailed) and not may_administer(request):
         error = ModelUnavailable(error.discreet)
-    return _respond(error)
+    return _respond(request, error)
 
 
 def _engine_error(request: Request[Any, Any, Any], error: EngineError) -> Response[dict[str, Any]]:
@@ -68,18 +81,18 @@ def _engine_error(request: Request[Any, Any, Any], error: EngineError) -> Respon
 def _litestar_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     path = request.url.path
     if error.status_code == 404:
-        return _respond(NotFound(f"There is nothing at {path}."))
+        return _respond(request, NotFound(f"There is nothing at {path}."))
     if error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {})["allow"].split(", ")))
         message = f"{request.method} is not possible at {path}; possible: {allowed}"
-        return _respond(MethodNotAllowed(message), {"allow": allowed})
+        return _respond(request, MethodNotAllowed(message), {"allow": allowed})
     if error.status_code == 413:
         limit = request.route_handler.resolve_request_max_body_size()
-        return _respond(BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
+        return _respond(request, BodyTooLarge(f"The body is larger than the {limit} bytes this server takes."))
     if isinstance(error, ValidationException):
-        return _respond(_wrong_parameter(error))
+        return _respond(request, _wrong_parameter(error))
     if error.status_code < 500:
-        return _respond(InvalidRequest(error.detail))
+        return _respond(request, InvalidRequest(error.detail))
     if "client disconnected" in error.detail:
         return _client_gone(request, ClientGone())
     return _unexpected(request, error)
@@ -97,13 +110,13 @@ def _wrong_parameter(error: ValidationException) -> InvalidRequest:
 def _vector_error(request: Request[Any, Any, Any], error: VectorStoreError) -> Response[dict[str, Any]]:
     match error:
         case VectorNotFound():
-            return _respond(NotFound(str(error)))
+            return _respond(request, NotFound(str(error)))
         case ReadOnlyVectors() | VectorExists():
-            return _respond(VectorConflict(str(error)))
+            return _respond(request, VectorConflict(str(error)))
         case BadVectorFile() | ImportRefused():
-            return _respond(InvalidRequest(str(error), param="file"))
+            return _respond(request, InvalidRequest(str(error), param="file"))
     logger.error("%s: the vectors can't be reached: %s", request.url.path, error)
-    return _respond(VectorsUnavailable("The place this server keeps its vectors in can't be reached."))
+    return _respond(request, VectorsUnavailable("The place this server keeps its vectors in can't be reached."))
 
 
 def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
@@ -112,7 +125,7 @@ def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     logger.error("%s failed unexpectedly", request.url.path, exc_info=error)
-    return _respond(ProxyError("The server made a mistake; its log says more."))
+    return _respond(request, ProxyError("The server made a mistake; its log says more."))
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

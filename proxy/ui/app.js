@@ -1,6 +1,7 @@
 // The page's frame: views by the address after #, theme, skip link, live region, key, connection.
 //
-// To add a view: write views/NAME.js, which exports `View` (a component without properties), and name it in VIEWS.
+// To add a view: write views/NAME.js, which exports `View` (a component without properties), and name it in VIEWS, with
+// `admin` where it asks routes that want an admin key.
 // Styles go into views/NAME.css, which is linked by itself. A view reads signals of store.js, asks by api.js, is built of
 // components/, keeps its state by keepInAddress("NAME", {...}) and reads it back from address.value.params. Its first
 // element is <h1 tabindex="-1">. The frame shows its requests as curl below it, and what throws in it.
@@ -11,10 +12,10 @@ import { address, announcement, connection, failure, key, models, refresh, reque
 
 const VIEWS = [
   { name: "play", title: "Play", load: () => import("./views/play.js") },
-  { name: "traits", title: "Traits", load: () => import("./views/traits.js") },
-  { name: "thermostat", title: "Thermostat", load: () => import("./views/thermostat.js") },
-  { name: "transfer", title: "Transfer", load: () => import("./views/transfer.js") },
-  { name: "server", title: "Server", load: () => import("./views/server.js") },
+  { name: "traits", title: "Traits", admin: true, load: () => import("./views/traits.js") },
+  { name: "thermostat", title: "Thermostat", admin: true, load: () => import("./views/thermostat.js") },
+  { name: "transfer", title: "Transfer", admin: true, load: () => import("./views/transfer.js") },
+  { name: "server", title: "Server", admin: true, load: () => import("./views/server.js") },
 ];
 const THEMES = ["auto", "light", "dark"];
 const FIRST = document.body.dataset.view;
@@ -41,7 +42,7 @@ function App() {
     <main id="main" tabindex="-1">
       <${Status} />
       ${broken && html`<${Notice} kind="error">${broken}</${Notice}>`}
-      ${View ? html`<${Safe} key=${current.name}><${View} /></${Safe}>` : html`<p class="muted" role="status">Loading …</p>`}
+      ${current.admin && role.value !== "admin" ? html`<${Closed} title=${current.title} />` : View ? html`<${Safe} key=${current.name}><${View} /></${Safe}>` : html`<p class="muted" role="status">Loading …</p>`}
     </main>
     <${Requests} />
     <div class="visually-hidden" aria-live="polite">${announcement.value}</div>
@@ -92,6 +93,14 @@ function Status() {
   return html`
     ${loading.length > 0 && html`<${Notice} live>Loading ${loading.join(", ")} … You can go on meanwhile.</${Notice}>`}
     ${failed.map(({ id, error }) => html`<${Notice} kind="error" key=${id}>${id} failed to load${error ? `: ${error}` : "."}</${Notice}>`)}
+  `;
+}
+
+/** Stands in place of a view that the key of this tab does not open. */
+function Closed({ title }) {
+  return html`
+    <h1 tabindex="-1">${title}</h1>
+    ${role.value === "user" && html`<${Notice} kind="warning">Your key is a user key: it opens Play. ${title} needs an admin key. <${Button} onClick=${() => useKey("")}>Use another key</${Button}></${Notice}>`}
   `;
 }
 

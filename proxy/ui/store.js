@@ -84,8 +84,8 @@ async function refreshAsUser(refused) {
   }
 }
 
-export async function refreshJobs() {
-  jobs.value = (await get("api/jobs", { quiet: true })).data;
+export async function refreshJobs(quiet = true) {
+  jobs.value = (await get("api/jobs", { quiet })).data;
 }
 
 /** Keeps the key for this session and asks again with it. */

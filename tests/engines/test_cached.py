@@ -1,4 +1,5 @@
-"""Both engines: an answer's first token tells how much of its prompt had been read before."""
+"""Both engines: an answer's first token tells how much of its prompt had been read before, and the engine what memory
+that takes."""
 
 import queue
 from pathlib import Path
@@ -31,3 +32,6 @@ def test_prompt_when_asked_again_then_most_of_it_is_cached(
     assert cached()[1:] == [0, 0]
     first, *others = cached()
     assert len(prompt) - 16 <= first < len(prompt) and others == [0, 0]
+    assert engine.info.weights_bytes
+    if kind == "transformers":  # llama.cpp keeps it where answers are made, until others need the room
+        assert engine.cached_bytes > 0

@@ -65,6 +65,10 @@ class PretendEngine:
         )
 
     @property
+    def cached_bytes(self) -> int:
+        return 0
+
+    @property
     def opening(self) -> list[int]:
         return []
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -127,9 +128,14 @@ def test_vector_when_another_version_is_put_to_use_then_the_table_follows(
     expect(vector.get_by_text("kept, not in use").first).to_be_visible()
 
 
-def test_server_when_a_model_is_unloaded_then_it_can_be_loaded_again(tmp_path: Path, open_page: Open) -> None:
+def test_server_when_a_request_went_wrong_and_a_model_is_unloaded_then_both_are_shown(
+    tmp_path: Path, open_page: Open
+) -> None:
     with serving(settings_in(tmp_path), FakeEngine()) as url:
         page = open_page(f"{url}/#/server").page
+        expect(page.get_by_text("Nothing went wrong since the server started.")).to_be_visible()
+        httpx.post(f"{url}/v1/chat/completions", json={})
+        expect(page.get_by_role("region", name="Recent errors")).to_contain_text("400 invalid_request")
         page.get_by_role("button", name="Unload fake").click()
         expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
         page.get_by_role("button", name="Load fake").click()

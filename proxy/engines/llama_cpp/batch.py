@@ -96,6 +96,11 @@ class LlamaBatch:
         """Whether a step would do anything."""
         return bool(self._waiting) or any(seat.job for seat in self._seats)
 
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what is kept of prompts. Any thread may ask."""
+        return self._shelf.n_bytes
+
     def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
         self._waiting.append(_AnswerTokens(answer))

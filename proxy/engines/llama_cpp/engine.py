@@ -57,6 +57,7 @@ def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
         device=model.device,
         dtype=model.precision,
         world=model.metadata("persona.world"),
+        weights_bytes=model.n_bytes,
     )
     return LlamaEngine(info, model, context, vocabulary, n_seats)
 

@@ -37,6 +37,7 @@ class LlamaModel:
         self.vocabulary: Any = llama.llama_model_get_vocab(self.handle)
         self.n_tokens: int = llama.llama_vocab_n_tokens(self.vocabulary)
         self.n_layers: int = llama.llama_model_n_layer(self.handle)
+        self.n_bytes: int = llama.llama_model_size(self.handle)
         self.hidden_size: int = llama.llama_model_n_embd(self.handle)
         self.trained_length: int = llama.llama_model_n_ctx_train(self.handle)
         self.window: int = llama.llama_model_n_swa(self.handle)  # tokens; 0 where all blocks see all

@@ -36,10 +36,15 @@ class Shelf:
         self._most_bytes = most_bytes
         self._texts: list[ShelvedText] = []  # least recently used first
 
+    @property
+    def n_bytes(self) -> int:
+        """What it holds. Any thread may ask."""
+        return sum(len(text.state) for text in list(self._texts))
+
     def put(self, text: ShelvedText) -> None:
         """Keep a text, in place of those that are its own beginnings."""
         self._texts = [old for old in self._texts if not _covered(old, text)] + [text]
-        while len(self._texts) > _MOST_TEXTS or sum(len(kept.state) for kept in self._texts) > self._most_bytes:
+        while len(self._texts) > _MOST_TEXTS or self.n_bytes > self._most_bytes:
             del self._texts[0]
 
     def best(self, key: str, wanted: Sequence[int], *, settled: bool = False) -> ShelvedText | None:

@@ -74,6 +74,11 @@ class DecodingBatch:
         """Whether any answer is waiting, joining or running."""
         return bool(self._waiting or self._joining or self._running)
 
+    @property
+    def cached_bytes(self) -> int:
+        """Of memory, for what is kept of prompts. Any thread may ask."""
+        return self._prefixes.n_bytes
+
     def add(self, answer: RunningAnswer) -> None:
         """Take on an answer; it joins the batch between two steps."""
         self._waiting.append(answer)

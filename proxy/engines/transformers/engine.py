@@ -55,6 +55,7 @@ def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
         device=str(device),
         dtype=str(runner.network.dtype).removeprefix("torch."),  # some quantised weights keep their own
         world=getattr(config, "persona_world", None),
+        weights_bytes=runner.n_bytes,
     )
     return TransformersEngine(info, runner, tokenizer, max_batch)
 

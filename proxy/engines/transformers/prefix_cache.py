@@ -40,6 +40,11 @@ class PrefixCache:
         self._entries: dict[_Entry, None] = {}  # least recently used first
         self._bytes = 0
 
+    @property
+    def n_bytes(self) -> int:
+        """What it holds. Any thread may ask."""
+        return self._bytes
+
     def longest(self, key: str, prompt: Sequence[int]) -> KeyValues:
         """The keys and values of the longest known beginning of `prompt`, in whole blocks; empty when there is none."""
         path = self._known(key, prompt)

@@ -1,47 +1,84 @@
-// Server: models, jobs, how far recent answers lie towards their personas, what went wrong. Figures that no public
-// route tells, such as queue and memory, are not shown.
+// Server: models, what they are doing, how far recent answers lie towards their personas, jobs, what went wrong. Asks
+// while it is looked at, and only then.
 import { get, key, post } from "../api.js";
 import { Button, Notice } from "../components/controls.js";
 import { Job, follow, titleOf } from "../components/jobs.js";
 import { Table } from "../components/table.js";
 import { html, useEffect, useState } from "../html.js";
-import { jobs, models, refresh, refreshJobs, role, useKey } from "../store.js";
+import { jobs, models, refresh, refreshJobs, useKey } from "../store.js";
 import { signed } from "./play/words.js";
 
-const EVERY_MS = 5000;
+const EVERY_MS = 3000;
 const MOST_ENDED = 20;
 const goesOn = ({ status }) => status === "queued" || status === "running";
 
 export function View() {
   const [series, setSeries] = useState([]);
+  const [status, setStatus] = useState(null);
   const [error, setError] = useState(null);
-  const look = (quiet) => Promise.all([refreshJobs(), get("api/monitor", { quiet }), quiet && refresh()]).then(([, report]) => {
-    jobs.peek().filter(goesOn).forEach(follow);
-    setSeries(report.data);
-    setError(null);
-  }, setError);
+  const look = async (quiet) => {
+    try {
+      const [now, report] = await Promise.all([get("api/status", { quiet }), get("api/monitor", { quiet }), refreshJobs(quiet), quiet && refresh()]);
+      jobs.peek().filter(goesOn).forEach(follow);
+      setStatus(now);
+      setSeries(report.data);
+      setError(null);
+    } catch (thrown) {
+      setError(thrown);
+    }
+  };
   useEffect(() => {
-    if (role.value === "user" || role.value === "stranger") return undefined;
     look(false);
-    const timer = setInterval(() => document.hidden || look(true), EVERY_MS);
-    return () => clearInterval(timer);
-  }, [role.value]);
+    const again = () => document.hidden || look(true);
+    const timer = setInterval(again, EVERY_MS);
+    document.addEventListener("visibilitychange", again);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", again);
+    };
+  }, []);
   return html`
     <h1 tabindex="-1">Server</h1>
-    ${role.value === "user" && html`<${Notice} kind="warning">Your key is a user key: it opens Play. An admin key shows the server too.</${Notice}>`}
-    ${key.value && html`<p>This tab uses an API key${role.value === "admin" ? ", an admin key" : ""}. <${Button} onClick=${() => useKey("")}>Forget the key</${Button}></p>`}
+    ${key.value && html`<p>This tab uses an API key, which opens everything. <${Button} onClick=${() => useKey("")}>Forget the key</${Button}></p>`}
     ${error && error.status && html`<${Notice} kind="error">${error.message}</${Notice}>`}
+    ${status && html`<${Now} status=${status} />`}
     <h2>Models</h2>
-    <${Models} />
+    <${Models} activity=${status?.models ?? []} />
     <h2>Recent answers</h2>
     <${Recent} series=${series} />
     <h2>Jobs</h2>
     ${jobs.value.filter(goesOn).map((job) => html`<${Job} key=${job.id} job=${job} />`)}
     <${Ended} />
+    <h2>Recent errors</h2>
+    <${Errors} errors=${status?.errors ?? []} />
   `;
 }
 
-function Models() {
+/** The four figures that say how busy the server is. */
+function Now({ status: { memory, models: all, max_batch: most, max_queue: queue, started } }) {
+  const sum = (name) => all.reduce((total, model) => total + model[name], 0);
+  const of = memory.machine_bytes ? ` of ${bytes(memory.machine_bytes)}` : "";
+  return html`
+    <dl class="figures">
+      <div><dt>Memory of the process</dt><dd>${memory.process_bytes ? bytes(memory.process_bytes) : "–"}<span class="muted">${of}</span></dd></div>
+      <div><dt>Answers running</dt><dd>${sum("running")}<span class="muted"> up to ${most} per model</span></dd></div>
+      <div><dt>Waiting</dt><dd>${sum("waiting")}<span class="muted"> up to ${queue} per model</span></dd></div>
+      <div><dt>Tokens per second</dt><dd>${pace(sum("tokens_per_second"))}<span class="muted"> in the last minute</span></dd></div>
+      <div><dt>Running since</dt><dd>${new Date(started * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}</dd></div>
+    </dl>
+  `;
+}
+
+const pace = (figure) => (figure >= 10 ? figure.toFixed(0) : figure.toFixed(1));
+
+/** "640 MB", "1.4 GB". */
+function bytes(count) {
+  if (count === 0) return "0";
+  const [unit, name] = count >= 1e9 ? [1e9, "GB"] : count >= 1e6 ? [1e6, "MB"] : [1e3, "kB"];
+  return `${(count / unit).toFixed(unit === 1e9 || count < 10 * unit ? 1 : 0)} ${name}`;
+}
+
+function Models({ activity }) {
   const [error, setError] = useState(null);
   const attempt = (work) => work().then(() => setError(null), setError).then(refresh);
   const act = ({ id, status }) => {
@@ -49,17 +86,22 @@ function Models() {
     if (status === "ready") return html`<${Button} kind="quiet" label=${`Unload ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/unload`))}>Unload</${Button}>`;
     return html`<${Button} kind="quiet" label=${`Load ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/load`, { wait: false }))}>Load</${Button}>`;
   };
+  const now = ({ id }) => activity.find((one) => one.id === id);
+  const taken = (count) => (count == null ? "–" : bytes(count));
   return html`
     ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
     <${Table} caption="Models" rows=${models.value} empty="No model is served." columns=${[
       { title: "Model", cell: ({ id }) => html`<strong>${id}</strong>` },
       { title: "State", cell: ({ status, error: why, on_demand: onDemand }) => `${status}${why ? `: ${why}` : ""}${status === "unloaded" && onDemand ? ", loads when asked" : ""}` },
-      { title: "Family", cell: ({ family }) => family ?? "–" },
-      { title: "Runs by", cell: ({ engine, device, dtype }) => [engine, device, dtype].filter(Boolean).join(", ") || "–" },
-      { title: "Blocks × width", number: true, cell: ({ n_layers: layers, hidden_size: width }) => (layers ? `${layers} × ${width}` : "–") },
-      { title: "Context", number: true, cell: ({ context_length: tokens }) => tokens ?? "–" },
+      { title: "Running", number: true, cell: (model) => now(model)?.running ?? "–" },
+      { title: "Waiting", number: true, cell: (model) => now(model)?.waiting ?? "–" },
+      { title: "Tokens/s", number: true, cell: (model) => (now(model) ? pace(now(model).tokens_per_second) : "–") },
+      { title: "Weights", number: true, cell: (model) => taken(now(model)?.weights_bytes) },
+      { title: "Prompts kept", number: true, cell: (model) => taken(now(model)?.cached_bytes) },
       { title: "Personas", number: true, cell: ({ personas }) => personas?.length ?? 0 },
-      { title: "", cell: (model) => role.value === "admin" && act(model) },
+      { title: "Runs by", cell: ({ engine, device, dtype }) => [engine, device, dtype].filter(Boolean).join(", ") || "–" },
+      { title: "Shape", cell: ({ family, n_layers: layers, hidden_size: width, context_length: tokens }) => (layers ? `${family}, ${layers} blocks × ${width}, ${tokens} tokens` : "–") },
+      { title: "", cell: act },
     ]} />
   `;
 }
@@ -93,4 +135,16 @@ function Ended() {
       { title: "Ended", number: true, cell: ({ ended: at }) => (at ? new Date(at * 1000).toLocaleString() : "–") },
     ]} />
   `;
+}
+
+/** Alike ones count together. What clients sent is in none of them. */
+function Errors({ errors }) {
+  return html`<${Table} caption="Recent errors" rows=${errors} keyOf=${(one) => [one.status, one.code, one.route, one.message].join()} empty="Nothing went wrong since the server started." columns=${[
+    { title: "Error", cell: ({ status, code }) => `${status} ${code}` },
+    { title: "At", cell: ({ route }) => route ?? "an address that does not exist" },
+    { title: "Told", cell: ({ message }) => message ?? html`<span class="muted">not kept: it may quote the request</span>` },
+    { title: "Times", number: true, cell: ({ count }) => count },
+    { title: "Last", number: true, cell: ({ time }) => clock(time) },
+    { title: "In the log as", cell: ({ request_id: id }) => html`<code>${id}</code>` },
+  ]} />`;
 }

@@ -64,6 +64,10 @@ class PairedEngine:
         )
 
     @property
+    def cached_bytes(self) -> int:
+        return 0
+
+    @property
     def opening(self) -> list[int]:
         return self._ids(self.header, rf"<\w+>|{self.cut}")
 
