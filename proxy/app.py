@@ -31,6 +31,7 @@ from proxy.routes.api_models import get_model_details, list_model_details, load_
 from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.body import json_guard
 from proxy.routes.chat import create_chat_completion
+from proxy.routes.completions import create_completion
 from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
@@ -85,6 +86,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                 "/v1",
                 route_handlers=[
                     create_chat_completion,
+                    create_completion,
                     create_response,
                     get_response,
                     delete_response,

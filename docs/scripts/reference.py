@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from proxy.app import create_app
-from proxy.chat.unsupported import UNSUPPORTED, UNSUPPORTED_IN_RESPONSES, Field
+from proxy.chat.unsupported import ENDPOINTS, uses
 from proxy.cli.main import parser
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
@@ -61,19 +61,33 @@ def _http_api() -> Iterator[str]:
     yield "\n## Structures"
     yield "\nA field that has a default, or may be null, can be left out of a request."
     yield from _structures(structs)
+    yield from _fields()
+
+
+def _fields() -> Iterator[str]:
+    """What OpenAI's endpoints do with each field of a request."""
+    yield "\n## Fields of requests"
+    yield (
+        "\nWhat OpenAI's endpoints do with OpenAI's fields, other servers' and this one's own. *Ignored* ones say "
+        "nothing of the answer; a field that is not in the table is ignored too. *Refused* ones would change the "
+        "answer: set, they are a 400.\n"
+    )
+    used = {path: uses(endpoint) for path, endpoint in ENDPOINTS.items()}
+    yield f"| field | {' | '.join(f'`{path}`' for path in used)} |\n| --- |{' --- |' * len(used)}"
+    for name in sorted({name for fields in used.values() for name in fields}):
+        yield f"| `{name}` | {' | '.join(fields.get(name, 'ignored') for fields in used.values())} |"
     yield "\n## Refused fields"
-    yield "\nA chat's fields that would change the answer and can't be honoured: set, they are a 400.\n"
-    yield from _refused(UNSUPPORTED)
-    yield "\nA response refuses the same fields but those it has, and these:\n"
-    others = {name: field for name, field in UNSUPPORTED_IN_RESPONSES.items() if UNSUPPORTED.get(name) != field}
-    yield from _refused(others)
-
-
-def _refused(fields: dict[str, Field]) -> Iterator[str]:
-    yield "| field | values that change nothing | possible instead |\n| --- | --- | --- |"
-    for name, field in fields.items():
-        harmless = dict.fromkeys(["null", *(msgspec.json.encode(value).decode() for value in field.harmless)])
-        yield f"| `{name}` | {', '.join(f'`{each}`' for each in harmless)} | {field.possible} |"
+    yield "\nThe values of refused fields that change nothing are taken.\n"
+    yield "| field | of | values that change nothing | possible instead |\n| --- | --- | --- | --- |"
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for path, endpoint in ENDPOINTS.items():
+        for name, field in endpoint.unsupported.items():
+            harmless = dict.fromkeys(["null", *(msgspec.json.encode(value).decode() for value in field.harmless)])
+            row = name, ", ".join(f"`{each}`" for each in harmless), field.possible
+            rows.setdefault(row, []).append(f"`{path}`")
+    for (name, harmless_values, possible), paths in rows.items():
+        where = "all" if len(paths) == len(ENDPOINTS) else ", ".join(paths)
+        yield f"| `{name}` | {where} | {harmless_values} | {possible} |"
 
 
 def _openapi() -> dict[str, Any]:

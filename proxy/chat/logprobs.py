@@ -52,4 +52,9 @@ def to_logprobs(tokens: Sequence[Token], spell: Speller | None) -> Logprobs | No
 
 
 def _entry(spelt: bytes, logprob: float) -> tuple[str, float, list[int]]:
-    return spelt.decode("utf-8", "backslashreplace"), max(logprob, _LEAST), list(spelt)
+    return spelt.decode("utf-8", "backslashreplace"), at_least(logprob), list(spelt)
+
+
+def at_least(logprob: float) -> float:
+    """A log-probability that JSON can tell."""
+    return max(logprob, _LEAST)

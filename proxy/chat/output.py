@@ -3,7 +3,9 @@
 Knows nothing of HTTP, personas or models.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,8 +20,34 @@ from proxy.steering.sampling import AskedSampling
 _ANY = {"json_object": '{"type": "object"}', "json_schema": "{}"}  # where the schema says nothing
 
 
+class Drawing(Protocol):
+    """What requests to several endpoints say of how tokens are drawn."""
+
+    @property
+    def temperature(self) -> float | None: ...
+    @property
+    def top_p(self) -> float | None: ...
+    @property
+    def top_k(self) -> int | None: ...
+    @property
+    def min_p(self) -> float | None: ...
+    @property
+    def frequency_penalty(self) -> float | None: ...
+    @property
+    def presence_penalty(self) -> float | None: ...
+    @property
+    def repetition_penalty(self) -> float | None: ...
+    @property
+    def logit_bias(self) -> Mapping[int, float] | None: ...
+
+
 def asked_sampling(data: ChatRequest) -> AskedSampling:
     """What the request says of how its answer's tokens are drawn. InvalidRequest for what does not go together."""
+    return replace(drawing(data), json_schema=_asked_schema(data), top_logprobs=_asked_logprobs(data))
+
+
+def drawing(data: Drawing) -> AskedSampling:
+    """How the request wants tokens to be drawn."""
     return AskedSampling(
         temperature=data.temperature,
         top_p=data.top_p,
@@ -29,8 +57,6 @@ def asked_sampling(data: ChatRequest) -> AskedSampling:
         presence_penalty=data.presence_penalty or 0.0,
         repetition_penalty=1.0 if data.repetition_penalty is None else data.repetition_penalty,
         logit_bias=data.logit_bias or {},
-        json_schema=_asked_schema(data),
-        top_logprobs=_asked_logprobs(data),
     )
 
 
@@ -80,9 +106,11 @@ def check_schema(engine: Engine, sampling: Sampling, field: str, calls: CallRule
         raise InvalidRequest(f"{field}: {error.message}", param=field) from error
 
 
-def speller(engine: Engine) -> Speller:
-    """Tells the bytes that a token adds to a text. InvalidRequest where log-probabilities can't be told of."""
+def speller(engine: Engine, *, marked: bool = False) -> Speller:
+    """Tells the bytes that a token adds to a text; `marked`: a special one its own text. InvalidRequest where
+    log-probabilities can't be told of."""
     try:
-        return engine.speller()
+        return engine.speller(marked=marked)
     except Refusal as error:
-        raise InvalidRequest(f"logprobs: {error.message}; possible: false", param="logprobs") from error
+        none = "null" if marked else "false"
+        raise InvalidRequest(f"logprobs: {error.message}; possible: {none}", param="logprobs") from error

@@ -35,9 +35,11 @@ from vector_store import PersonaVector, Side, VectorHeader
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
     those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema.
-    `template_options` are what else the chat template gets to see."""
+    `template_options` are what else the chat template gets to see. `raw`, a text or token ids, is the whole prompt in
+    place of a conversation."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Message] = ()
+    raw: str | Sequence[int] | None = None
     begun: Begun = Begun()
     personas: Sequence[Wanted] = ()
     steering: SteeringOptions = SteeringOptions()
@@ -54,7 +56,8 @@ class Prepared:
     """`prompt` in token ids. `sampling` has no seed; its `max_tokens` are what was asked for, or all that fit.
     `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read. `spell` is there
     where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: which functions
-    may be called. `begun`: so many of the prompt's last tokens are the answer's own text."""
+    may be called. `begun`: so many of the prompt's last tokens are the answer's own text. `raw`: the prompt is raw
+    text."""
 
     prompt: list[int]
     plan: Plan
@@ -66,12 +69,13 @@ class Prepared:
     traced: bool
     calls: CallRules | None
     begun: int
+    raw: bool
 
     def generation(self, seed: int | None) -> Generation:
         """One answer to make."""
         sampling = dataclasses.replace(self.sampling, seed=seed)
         probes = tuple(watched.probe for watched in self.watched)
-        return Generation(self.prompt, sampling, self.plan, probes, self.calls, self.begun)
+        return Generation(self.prompt, sampling, self.plan, probes, self.calls, self.begun, self.raw)
 
     def readings(self) -> Readings:
         """For what is read of one answer."""
@@ -99,13 +103,8 @@ class Preparation:
         """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field, and what the
         engine refuses."""
         steering = self._steer(asked.personas, asked.steering, engine.info)
-        messages = asked.messages
-        if steering.instruction is not None:
-            messages = with_instruction(messages, steering.instruction)
-        prompt = render(engine, messages, asked.calling.tools, asked.template_options)
-        headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
-        prompt += headers + begun
-        free = room(len(prompt), engine.info.context_length)
+        prompt, begun = _prompt(engine, asked, steering.instruction)
+        free = room(len(prompt), engine.info.context_length, least=0 if asked.max_tokens == 0 else 1)
         cut = asked.max_tokens is not None and asked.max_tokens > free
         limit = free if asked.max_tokens is None or cut else asked.max_tokens
         drawn, clamped = sample(limit, asked.sampling, steering.modulation)
@@ -125,10 +124,11 @@ class Preparation:
             drawn,
             strengths(asked.personas),
             watched,
-            speller(engine) if drawn.top_logprobs is not None else None,
+            speller(engine, marked=asked.raw is not None) if drawn.top_logprobs is not None else None,
             asked.steering.trace,
             asked.calling.rules,
-            len(begun),
+            begun,
+            asked.raw is not None,
         )
 
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:
@@ -191,6 +191,23 @@ class Preparation:
         return tuple(found)
 
 
+def _prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list[int], int]:
+    """The prompt, and how many of its last tokens are the answer's own text. InvalidRequest and Refusal."""
+    if asked.raw is not None:
+        if instruction is not None:
+            possible = "activation; or write the instruction into the prompt"
+            message = f"steering.method: a raw prompt has no place for an instruction; possible: {possible}"
+            raise InvalidRequest(message, param="steering.method")
+        tokens = engine.tokenize(asked.raw) if isinstance(asked.raw, str) else list(asked.raw)
+        if not tokens:
+            raise InvalidRequest("prompt: it has no tokens; possible: one or more", param="prompt")
+        return tokens, 0
+    messages = asked.messages if instruction is None else with_instruction(asked.messages, instruction)
+    prompt = render(engine, messages, asked.calling.tools, asked.template_options)
+    headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
+    return prompt + headers + begun, len(begun)
+
+
 def _activated(
     personas: Sequence[Wanted], own: Sequence[PersonaVector], options: SteeringOptions, info: ModelInfo
 ) -> _Steering:
@@ -245,10 +262,11 @@ def _instruction(personas: Sequence[Wanted]) -> str:
     return "\n".join(wanted.trait.instructions[0].side(wanted.toward) for wanted in personas)
 
 
-def room(prompt_tokens: int, context_length: int) -> int:
-    """Tokens the answer may have at most. ContextLengthExceeded where the prompt leaves none: it is never cut."""
+def room(prompt_tokens: int, context_length: int, least: int = 1) -> int:
+    """Tokens the answer may have at most. ContextLengthExceeded where the prompt does not leave the `least` that it
+    needs: it is never cut."""
     free = context_length - prompt_tokens
-    if free < 1:
+    if free < least:
         raise ContextLengthExceeded(
             f"This model's maximum context length is {context_length} tokens, of which at least one is for the answer. "
             f"However, the prompt has {prompt_tokens} tokens. Please reduce its length.",

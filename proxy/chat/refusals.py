@@ -4,7 +4,8 @@ Pure, but for the log that unforeseen errors are written to.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from proxy.engines.errors import (
     EngineClosed,
@@ -70,6 +71,16 @@ def _refusal(error: Refusal) -> InvalidRequest:
             return InvalidRequest(error.message, param=field, code="out_of_memory")
     possible = f"; possible: {POSSIBLE[error.part]}" if error.part in POSSIBLE else ""
     return InvalidRequest(f"{field}: {error.message}{possible}", param=field)
+
+
+@contextmanager
+def told_as(names: Mapping[str, str]) -> Iterator[None]:
+    """Raises what goes wrong inside as it is told to a client: about its own fields, which `names` has as `rename`
+    takes them."""
+    try:
+        yield
+    except (EngineError, ProxyError) as error:
+        raise rename(client_error(error), names) from error
 
 
 def rename(error: ProxyError, names: Mapping[str, str]) -> ProxyError:

@@ -194,14 +194,14 @@ def reported(report: SteeringReport, answers: Sequence[GrowingChoice]) -> Steeri
     )
 
 
-def usage(prompt_tokens: int, answers: Sequence[GrowingChoice]) -> Usage:
-    """The prompt counts once, however many answers it got."""
+def usage(prompt_tokens: int, answers: Sequence[GrowingChoice], per_prompt: int | None = None) -> Usage:
+    """A prompt counts once, however many answers it got: `per_prompt`, or all."""
     completion_tokens = sum(answer.tokens for answer in answers)
     return Usage(
         prompt_tokens,
         completion_tokens,
         prompt_tokens + completion_tokens,
-        PromptDetails(answers[0].cached),
+        PromptDetails(sum(answer.cached for answer in answers[:: per_prompt or len(answers)])),
         CompletionDetails(sum(answer.reasoning_tokens for answer in answers)),
     )
 

@@ -6,11 +6,12 @@ the steps that take time. Lives on one event loop.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from proxy.chat.calling import NO_CALLS, Calling
 from proxy.chat.personas import label
@@ -18,7 +19,7 @@ from proxy.chat.prepare import Asked, Preparation, Prepared
 from proxy.chat.refusals import client_error
 from proxy.chat.scheduler import Admission, Scheduler
 from proxy.chat.stream import GrowingChoice
-from proxy.engines.base import Engine, Failure, Finish, Together, Token
+from proxy.engines.base import Engine, Failure, Finish, Likelihood, Together, Token
 from proxy.engines.registry import Registry
 from proxy.errors import ProxyError
 from proxy.steering.monitor import Monitor, ProjectionRecord, SeriesKey
@@ -26,6 +27,8 @@ from proxy.steering.monitor import Monitor, ProjectionRecord, SeriesKey
 # Prompts that are rendered and tokenised at once. What waits for its turn is dropped when its client goes; what has
 # begun ends, since a thread can't be stopped, so few may.
 PREPARING = 4
+SCORING = 2  # that wait for the model to read their prompts
+T = TypeVar("T")
 MAX_SEED = 2**63  # seeds are below it, and wrap around
 
 
@@ -38,6 +41,7 @@ class Turns:
         self.preparation = preparation
         self.monitor = monitor
         self.preparing = ThreadPoolExecutor(PREPARING, "prepare")
+        self.scoring = ThreadPoolExecutor(SCORING, "score")
 
     def admit(self, model: str, places: int, field: str = "n") -> "Turn":
         """A turn with places for so many answers of the model. Overloaded where its queue is full, InvalidRequest that
@@ -55,6 +59,7 @@ class Turn:
         self._turns = turns
         self._admission = admission
         self._prepared: list[Prepared] = []  # of each choice
+        self._closed = False
 
     async def engine(self) -> Engine:
         """The model's engine, held until the turn is closed. Waits for one that is loaded on demand. ModelUnavailable
@@ -72,6 +77,21 @@ class Turn:
             return [prepare(each) for each in asked]
 
         return await asyncio.get_running_loop().run_in_executor(self._turns.preparing, work)
+
+    async def score(
+        self, engine: Engine, prepared: Sequence[Prepared], n_top: int, told: Callable[[list[list[Likelihood]]], T]
+    ) -> T:
+        """What `told` makes of how likely the tokens of the prompts are, in a thread; given up when the turn is
+        closed. Refusal."""
+
+        def work() -> T:
+            texts, plans = [each.prompt for each in prepared], [each.plan for each in prepared]
+            likely = engine.likelihoods(texts, plans, n_top, lambda: self._closed)
+            if self._closed:
+                raise asyncio.CancelledError
+            return told(likely)
+
+        return await asyncio.get_running_loop().run_in_executor(self._turns.scoring, work)
 
     def start(
         self,
@@ -144,6 +164,7 @@ class Turn:
 
     def close(self) -> None:
         """More than once is harmless."""
+        self._closed = True
         self._admission.close()
 
     def __enter__(self) -> "Turn":

@@ -1,15 +1,21 @@
-"""Fields of OpenAI's, and of servers like this one, that would change the answer and can't be honoured here. Pure.
+"""What is done with the fields of OpenAI's, and of servers like this one, that an endpoint has no place for. Pure.
 
-Unknown fields are ignored, as OpenAI's clients rely on; these are known, so leaving them out would be answering
-something else in silence. The manual's list of them is written from this table.
+A field that would change the answer is refused: leaving it out would be answering something else in silence. The
+others are ignored, and so are unknown ones, as OpenAI's clients rely on. The manual has the tables that this holds.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from proxy.errors import InvalidRequest
+from proxy.protocol.chat import ChatRequest
+from proxy.protocol.completions import CompletionRequest
+from proxy.protocol.responses import ResponseRequest
+
+Use = Literal["honoured", "ignored", "refused"]
 
 
 class Field(NamedTuple):
@@ -20,9 +26,21 @@ class Field(NamedTuple):
 
 
 _JSON = "response_format with json_schema"
+_CHAT = "/v1/chat/completions"
 _OFF = (0, 0.0, False)
 _ON = (1, 1.0, True)
 
+# What says nothing of the answer
+IGNORED = (
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+)
 UNSUPPORTED: dict[str, Field] = {
     # OpenAI's
     "modalities": Field('["text"]', ([], ["text"])),
@@ -87,6 +105,8 @@ UNSUPPORTED: dict[str, Field] = {
     "system": Field("a message whose role is system", ("",)),
     "system_prompt": Field("a message whose role is system", ("",)),
     "instructions": Field("a message whose role is system", ("",)),
+    "suffix": Field("messages", ("",)),
+    "prompt_logprobs": Field("echo and logprobs of /v1/completions"),
     "prompt": Field("messages", ("",)),
     "input": Field("messages", ("", [])),
     "options": Field("its fields beside model", ({},)),
@@ -137,6 +157,60 @@ UNSUPPORTED_IN_RESPONSES: dict[str, Field] = {
     for name, field in UNSUPPORTED.items()
     if name not in ("max_output_tokens", "input", "instructions")
 } | _ITS_OWN
+
+
+_CHATS_OWN = {
+    "suffix": Field("a prompt with the text before and after, in the model's own form", ("",)),
+    "messages": Field(_CHAT, ([],)),
+    "tools": Field(_CHAT, ([],)),
+    "tool_choice": Field(_CHAT, ("none", "auto")),
+    "functions": Field(_CHAT, ([],)),
+    "function_call": Field(_CHAT, ("none", "auto")),
+    "response_format": Field(_CHAT, ({"type": "text"},)),
+    "reasoning_effort": Field(_CHAT, ("none",)),
+    "chat_template_kwargs": Field(_CHAT, ({},)),
+    "continue_final_message": Field("a prompt that ends in the middle", (False,)),
+    "max_completion_tokens": Field("max_tokens"),
+    "top_logprobs": Field("logprobs with a number", (0,)),
+    "prompt_logprobs": Field("echo with logprobs"),
+    "add_special_tokens": Field("true; or a list of token ids", _ON),
+}
+
+
+def _in_chats(field: Field) -> Field:
+    """What is possible instead is a chat's."""
+    if not re.search("response_format|message", field.possible):
+        return field
+    return field._replace(possible=f"{_CHAT}, with {field.possible}")
+
+
+# Of /v1/completions: a chat's, and what it has itself.
+UNSUPPORTED_IN_COMPLETIONS: dict[str, Field] = {
+    name: _in_chats(field) for name, field in UNSUPPORTED.items() if name not in ("prompt", "echo", "best_of")
+} | _CHATS_OWN
+
+
+class Endpoint(NamedTuple):
+    """`ignored` are those that this endpoint alone has."""
+
+    request: type[msgspec.Struct]
+    unsupported: Mapping[str, Field]
+    ignored: tuple[str, ...] = ()
+
+
+_IGNORED_IN_RESPONSES = ("access_programs", "background_options", "context_management", "image", "stream_options")
+ENDPOINTS = {
+    _CHAT: Endpoint(ChatRequest, UNSUPPORTED),
+    "/v1/responses": Endpoint(ResponseRequest, UNSUPPORTED_IN_RESPONSES, _IGNORED_IN_RESPONSES),
+    "/v1/completions": Endpoint(CompletionRequest, UNSUPPORTED_IN_COMPLETIONS),
+}
+
+
+def uses(endpoint: Endpoint) -> dict[str, Use]:
+    """What is done with each field that is known of such requests."""
+    own = (field.encode_name for field in msgspec.structs.fields(endpoint.request))
+    found: dict[str, Use] = dict.fromkeys(endpoint.unsupported, "refused")
+    return {**found, **dict.fromkeys(own, "honoured"), **dict.fromkeys((*IGNORED, *endpoint.ignored), "ignored")}
 
 
 def refuse_unsupported(given: Mapping[str, msgspec.Raw], table: Mapping[str, Field]) -> None:

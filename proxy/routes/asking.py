@@ -6,7 +6,8 @@ import hashlib
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from litestar import Request
 
@@ -18,24 +19,47 @@ from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import Head
 from proxy.engines.base import Engine
 from proxy.errors import InvalidRequest
-from proxy.protocol.chat import ChatRequest
+from proxy.protocol.chat import ChatRequest, RequestMetadata
 from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
 from proxy.routes.auth import matching, presented_key
 from proxy.services import Services, services_of
-from proxy.steering.traits.trait import Poles
+
+
+class InCharacter(Protocol):
+    """What requests to several endpoints say of their model and its personas."""
+
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def persona(self) -> str | dict[str, float] | None: ...
+    @property
+    def coefficient(self) -> float | None: ...
+    @property
+    def steering(self) -> SteeringOptions | None: ...
+    @property
+    def metadata(self) -> RequestMetadata | None: ...
 
 
 async def asked_of(request: Request[Any, Any, Any], data: ChatRequest) -> tuple[str, Asked]:
     """The model's id, and what is asked of it; the request's log line tells both. InvalidRequest, ModelNotFound and
     PersonaNotFound."""
     _refuse_together(data)
+    model, steered = await steered_of(request, data)
+    return model, _asked(data, steered)
+
+
+async def steered_of(request: Request[Any, Any, Any], data: InCharacter) -> tuple[str, Asked]:
+    """The model's id, and what is asked of it as far as that is personas and steering; the request's log line tells
+    both. ModelNotFound, InvalidRequest and PersonaNotFound."""
     services = services_of(request)
     model, suffix = services.asked_model(data.model)
     poles = await services.poles()
-    asked = _asked(data, [*_places(request, data), suffix, *_default_places(request, services)], poles)
-    observe.record_of(request.scope).facts |= {"model": model, **_log_facts(asked.personas)}
-    return model, asked
+    places = [*_places(request, data), suffix, *_default_places(request, services)]
+    options = data.steering or SteeringOptions()
+    personas = resolve(places, poles, keep_zeros=options.mode != "add")
+    observe.record_of(request.scope).facts |= {"model": model, **_log_facts(personas)}
+    return model, Asked(personas=personas, steering=options, projected=projected(options.projection, poles))
 
 
 def head_of(prefix: str, engine: Engine, prepared: Prepared) -> Head:
@@ -57,16 +81,13 @@ def answer_facts(report: SteeringReport) -> dict[str, str | int]:
     return facts if report.max_tokens is None else {**facts, "max_tokens": report.max_tokens}
 
 
-def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> Asked:
-    """What the request asks for. InvalidRequest and PersonaNotFound."""
-    options = data.steering or SteeringOptions()
+def _asked(data: ChatRequest, steered: Asked) -> Asked:
+    """What else the chat asks for. InvalidRequest."""
     messages, begun = split_begun(data.messages) if data.continue_final_message else (data.messages, Begun())
-    return Asked(
+    return replace(
+        steered,
         messages=to_messages(messages),
         begun=begun,
-        personas=resolve(places, poles, keep_zeros=options.mode != "add"),
-        steering=options,
-        projected=projected(options.projection, poles),
         sampling=asked_sampling(data),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         schema_field=place_of_schema(data.response_format)[0],
@@ -75,7 +96,7 @@ def _asked(data: ChatRequest, places: Sequence[PersonaSource], poles: Poles) -> 
     )
 
 
-def _places(request: Request[Any, Any, Any], data: ChatRequest) -> list[PersonaSource]:
+def _places(request: Request[Any, Any, Any], data: InCharacter) -> list[PersonaSource]:
     """What the request itself says of personas, first to last."""
     header = request.headers.get("x-persona-coefficient")
     in_metadata = None if data.metadata is None else data.metadata.persona

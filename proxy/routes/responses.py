@@ -1,8 +1,7 @@
 """POST /v1/responses, as another form of a chat. Nothing is stored, so there is nothing to get or to delete."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
@@ -12,13 +11,12 @@ from litestar.params import Body, FromPath
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from proxy.chat.refusals import client_error, rename
+from proxy.chat.refusals import told_as
 from proxy.chat.responses.events import ResponseSequence
 from proxy.chat.responses.request import begun_response, to_chat
 from proxy.chat.turn import Turn
 from proxy.chat.unsupported import UNSUPPORTED_IN_RESPONSES
-from proxy.engines.errors import EngineError
-from proxy.errors import NotFound, ProxyError
+from proxy.errors import NotFound
 from proxy.protocol.responses import ResponseObject, ResponseRequest
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
@@ -48,7 +46,7 @@ class _ResponseBody(OpenAIBody[ResponseRequest]):
 async def create_response(request: Request[Any, Any, Any], data: Annotated[ResponseRequest, Body()]) -> ASGIApp:
     chat, names = to_chat(data)
     record = observe.record_of(request.scope)
-    with _naming(names), ExitStack() as until_handed_on:
+    with told_as(names), ExitStack() as until_handed_on:
         model, asked = await asked_of(request, chat)
         turn = until_handed_on.enter_context(services_of(request).turns.admit(model, 1))
         engine = await unless_gone(request, turn.engine())
@@ -72,15 +70,6 @@ async def _collect(turn: Turn, sequence: ResponseSequence) -> None:
     """Run the answer to its end."""
     async for _, event in turn.events():
         sequence.grow(event)
-
-
-@contextmanager
-def _naming(names: Mapping[str, str]) -> Iterator[None]:
-    """Errors within are about the request's own fields."""
-    try:
-        yield
-    except (EngineError, ProxyError) as error:
-        raise rename(client_error(error), names) from error
 
 
 # Told of in the manual alone: the OpenAPI document has what can be asked for.

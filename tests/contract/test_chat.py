@@ -1,16 +1,12 @@
 """POST /v1/chat/completions as a plain HTTP client sees it."""
 
 import json
-import typing
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
-from openai.types.chat import completion_create_params as chat_create_params
 
 from proxy.chat.unsupported import UNSUPPORTED
-from proxy.protocol.chat import ChatRequest
 from proxy.settings import Settings
 from tests.fakes import FakeEngine, save_vector, serving
 
@@ -611,28 +607,6 @@ def test_a_field_that_is_not_supported_then_only_its_harmless_values_are_taken(c
         error = refused(client, **{name: value})
         assert (error["status"], error["param"]) == (400, name)
         assert UNSUPPORTED[name].possible in error["message"]
-
-
-def test_no_field_is_both_honoured_and_not_supported() -> None:
-    honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
-    assert honoured & UNSUPPORTED.keys() == set()
-
-
-def test_every_field_of_the_sdk_s_chat_then_honoured_or_refused_or_changes_nothing() -> None:
-    theirs = {
-        *typing.get_type_hints(chat_create_params.CompletionCreateParamsBase),
-        *typing.get_type_hints(chat_create_params.CompletionCreateParamsStreaming),
-    }
-    honoured = {field.encode_name for field in msgspec.structs.fields(ChatRequest)}
-    assert theirs - honoured - UNSUPPORTED.keys() <= {
-        "prediction",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-    }
 
 
 def test_a_schema_then_the_engine_gets_it_with_its_fields_in_order(client: httpx.Client) -> None:

@@ -106,7 +106,7 @@ def test_body_too_large_then_413_with_and_without_a_length(narrow: httpx.Client,
 
 
 @pytest.mark.parametrize(
-    "path", ["/assets/0/app.js", "/v1", "/v2/chat/completions", "/v1/completions", "/api", "/favicon.ico", "/%00"]
+    "path", ["/assets/0/app.js", "/v1", "/v2/chat/completions", "/v1/chat", "/api", "/favicon.ico", "/%00"]
 )
 def test_nothing_there_then_404(client: httpx.Client, path: str) -> None:
     check_shape(client.get(path), 404)

@@ -51,6 +51,17 @@ BASES: dict[str, dict[str, Any]] = {
         "persona": "silly",
         "stream": False,
     },
+    "/v1/completions": {
+        "model": "demo-qwen2",
+        "prompt": ["Hi", "there"],
+        "max_tokens": 2,
+        "echo": True,
+        "logprobs": 2,
+        "logit_bias": {"5": 1},
+        "persona": "silly",
+        "steering": {"positions": "all"},
+        "stop": ["x"],
+    },
     "/api/steering/test": {"model": "demo-qwen2", "prompt": "Hi", "persona": "silly", "max_tokens": 2},
 }
 ANY = {"model": "none-such", "trait": "silly", "name": "odd", "rollouts": 1, "questions": 1, "coefficients": [0, 1]}

@@ -61,7 +61,15 @@ class Lexicon:
         """Tells the bytes that a token adds to a text: for a special one those in `marked`, or none."""
         tokens = self._known()
         marks = {id_: text.encode() for id_, text in marked.items()}
-        return lambda token: marks.get(token, b"") if token in self.special else tokens.decode_bytes([token])
+
+        def spell(token: int) -> bytes:
+            if token in self.special:
+                return marks.get(token, b"")
+            if token >= self.n_tokens:
+                raise Refusal(f"token {token} is not one of the model's {self.n_tokens}", "prompt")
+            return tokens.decode_bytes([token])
+
+        return spell
 
     def constraint(self, schema: str, begun: Sequence[int] = ()) -> "Constraint":
         """For one answer that follows `schema`, JSON as text, and has begun with some tokens; quick for a schema that
