@@ -79,8 +79,11 @@ def told_as(names: Mapping[str, str]) -> Iterator[None]:
     takes them."""
     try:
         yield
-    except (EngineError, ProxyError) as error:
+    except EngineError as error:
         raise rename(client_error(error), names) from error
+    except ProxyError as error:
+        rename(error, names)
+        raise
 
 
 def rename(error: ProxyError, names: Mapping[str, str]) -> ProxyError:

@@ -55,7 +55,7 @@ async def create_response(request: Request[Any, Any, Any], data: Annotated[Respo
         stops = [chat.stop] if isinstance(chat.stop, str) else chat.stop or []
         choice = turn.start(engine, prepared, chat.seed, stops, asked.calling)
         head = head_of("resp_", engine, prepared)
-        begun = begun_response(data, chat, head, prepared)
+        begun = begun_response(data, chat, head, prepared.sampling)
         sequence = ResponseSequence(begun, head, choice, clock=time.time, names=names)
         if data.stream:
             until_handed_on.pop_all()

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from proxy.chat.responses.events import ResponseSequence
 from proxy.chat.responses.request import begun_response, to_chat
 from proxy.chat.stream import GrowingChoice, Head
-from proxy.engines.base import Finish, Token
+from proxy.engines.base import Finish, Sampling, Token
 from proxy.errors import EngineFailure, InvalidRequest
 from proxy.protocol.chat import ChatRequest
 from proxy.protocol.responses import ResponseRequest
@@ -157,8 +157,7 @@ def test_tool_choice_when_it_is_none_then_told_what_is_possible(given: Any) -> N
 
 def sequence(choice: GrowingChoice) -> ResponseSequence:
     request = ResponseRequest(input="hi")
-    drawn: Any = type("Drawn", (), {"sampling": type("Sampling", (), {"temperature": 1.0, "top_p": 1.0})})
-    begun = begun_response(request, to_chat(request)[0], HEAD, drawn)
+    begun = begun_response(request, to_chat(request)[0], HEAD, Sampling(max_tokens=9))
     return ResponseSequence(begun, HEAD, choice, clock=lambda: 1700000001.0, names={"messages": "input"})
 
 

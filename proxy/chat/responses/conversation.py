@@ -18,6 +18,7 @@ def to_messages(given: str | Sequence[InputItem], instructions: str | None) -> t
     conversation = _Conversation(instructions)
     for number, item in enumerate(given):
         conversation.read(item, f"input[{number}]")
+    conversation.instruct()
     return conversation.messages, conversation.names
 
 
@@ -25,8 +26,9 @@ class _Conversation:
     """A chat that grows by items: a call joins its assistant's message, and reasoning is of what comes next."""
 
     def __init__(self, instructions: str | None) -> None:
-        self.messages = [ChatMessage("system", instructions)] if instructions else []
+        self.messages: list[ChatMessage] = []
         self.names: dict[str, str] = {}
+        self._instructions = [instructions] if instructions else []
         self._reasoning: list[str] = []
         self._readers: dict[str, Callable[[InputItem, str], None]] = {
             "message": self._message,
@@ -40,14 +42,20 @@ class _Conversation:
         kind = item.type or ("item_reference" if item.role is None else "message")
         if kind == "item_reference":
             raise InvalidRequest(
-                f"{field}: nothing is stored here that could be referred to; send the item itself (AI SDK does with "
-                "store false)",
+                f"{field}: nothing is stored here that could be referred to; send the item itself (AI SDK does, where "
+                "its option store is false)",
                 param=field,
             )
         if kind not in self._readers:
             possible = ", ".join(self._readers)
             raise InvalidRequest(f"{field}.type: {kind!r} can't be read; possible: {possible}", param=f"{field}.type")
         self._readers[kind](item, field)
+
+    def instruct(self) -> None:
+        """Put in one message what instructions there are before anything is said: templates know of one system prompt,
+        and some leave out what others say."""
+        if self._instructions and not self.messages:
+            self.messages.append(ChatMessage("system", "\n\n".join(self._instructions)))
 
     def _message(self, item: InputItem, field: str) -> None:
         if item.role is None:
@@ -56,10 +64,8 @@ class _Conversation:
         text = _text(item.content, f"{field}.content")
         if item.role == "assistant":
             self._add(ChatMessage("assistant", text, reasoning_content=self._thoughts()))
-        elif item.role != "user" and all(message.role == "system" for message in self.messages):
-            # Templates know of one system prompt, at the beginning; some leave out what others say.
-            before = [f"{message.content}" for message in self.messages]
-            self.messages = [ChatMessage("system", "\n\n".join([*before, text]))]
+        elif item.role != "user" and not self.messages:
+            self._instructions.append(text)
         else:
             self._add(ChatMessage("user" if item.role == "user" else "system", text))
 
@@ -69,8 +75,9 @@ class _Conversation:
         if not self.messages or self.messages[-1].role != "assistant":
             self._add(ChatMessage("assistant", reasoning_content=self._thoughts()))
         message = self.messages[-1]
-        message.tool_calls = [*(message.tool_calls or ()), call]
-        place = f"messages[{len(self.messages) - 1}].tool_calls[{len(message.tool_calls) - 1}]"
+        calls = message.tool_calls = message.tool_calls or []
+        calls.append(call)
+        place = f"messages[{len(self.messages) - 1}].tool_calls[{len(calls) - 1}]"
         self.names[f"{place}.function.arguments"] = f"{field}.arguments"
 
     def _output(self, item: InputItem, field: str) -> None:
@@ -84,6 +91,7 @@ class _Conversation:
         self._reasoning += [text] if text else []
 
     def _add(self, message: ChatMessage) -> None:
+        self.instruct()
         self.messages.append(message)
         self._reasoning = []
 

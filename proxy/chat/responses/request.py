@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from proxy.chat.prepare import Prepared
 from proxy.chat.responses.conversation import to_messages
 from proxy.chat.stream import Head
+from proxy.engines.base import Sampling
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import (
     ChatRequest,
@@ -135,8 +135,8 @@ def _format(wanted: TextFormat) -> ResponseFormat:
     return ResponseFormat("json_schema", JsonSchema(wanted.name, wanted.schema, wanted.description, wanted.strict))
 
 
-def begun_response(data: ResponseRequest, chat: ChatRequest, head: Head, prepared: Prepared) -> ResponseObject:
-    """The response as it is before its answer begins."""
+def begun_response(data: ResponseRequest, chat: ChatRequest, head: Head, sampling: Sampling) -> ResponseObject:
+    """The response as it is before its answer begins. `sampling`: how the answer is drawn."""
     text = data.text or TextOptions()
     return ResponseObject(
         id=head.id,
@@ -151,12 +151,12 @@ def begun_response(data: ResponseRequest, chat: ChatRequest, head: Head, prepare
         prompt_cache_key=data.prompt_cache_key,
         reasoning=data.reasoning or ReasoningOptions(),
         safety_identifier=data.safety_identifier,
-        temperature=prepared.sampling.temperature,
+        temperature=sampling.temperature,
         text=TextOptions(text.format or TextFormat("text"), text.verbosity or "medium"),
         tool_choice="auto" if data.tool_choice is None else data.tool_choice,
         tools=[_told(offer.function) for offer in chat.tools or ()],
         top_logprobs=data.top_logprobs or 0,
-        top_p=prepared.sampling.top_p,
+        top_p=sampling.top_p,
         user=data.user,
     )
 
