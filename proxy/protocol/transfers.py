@@ -80,7 +80,9 @@ class TransferMap(msgspec.Struct):
 
 
 class TransferDetails(msgspec.Struct, kw_only=True):
-    """A fitted transfer. `text` says what it was fitted on."""
+    """A fitted transfer. `text` says what it was fitted on. `screened`: by span, R2 in text held out of a quick fit
+    from every block of the source (rows) to each of `target_blocks` (columns), by which the blocks of the maps were
+    chosen."""
 
     id: str
     object: Literal["transfer"] = "transfer"
@@ -90,6 +92,8 @@ class TransferDetails(msgspec.Struct, kw_only=True):
     text: str
     n_documents: int
     maps: list[TransferMap]
+    target_blocks: list[int]
+    screened: dict[str, list[list[float]]]
 
 
 class TransferList(msgspec.Struct):

@@ -221,6 +221,8 @@ def _details(services: Services, info: TransferInfo) -> TransferDetails:
             )
             for map_ in info.maps
         ],
+        target_blocks=info.target_blocks,
+        screened={str(span): table for span, table in info.screened.items()},
     )
 
 

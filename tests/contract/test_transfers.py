@@ -72,6 +72,9 @@ def test_fit_then_202_with_a_job_of_the_target_and_the_transfer_is_listed(client
     assert transfer["source"]["fits"] and transfer["target"]["fits"]
     best = max(transfer["maps"], key=lambda map_: map_["r2"])
     assert (best["source_block"], best["target_block"]) == (1, 2) and best["r2"] > 0.8 > best["r2_shuffled"]
+    column = transfer["target_blocks"].index(2)
+    quick = [row[column] for row in transfer["screened"][best["span"]]]
+    assert max(quick) == quick[1] > 0.5
 
 
 def test_fit_when_asked_to_wait_then_the_transfer_is_the_answer(client: httpx.Client) -> None:

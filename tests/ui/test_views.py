@@ -9,6 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_transfer
+from proxy.steering.transfer.maps import Method
 from tests.fakes import FakeEngine, save_vector, serving, settings_in
 from tests.ui.conftest import Watched
 from vector_store import JudgedBy, Measured, Sweep, SweepKind, SweepPoint, VectorStore
@@ -148,6 +150,43 @@ def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(serve
     expect(watched.page.get_by_text("No transfer was fitted yet.")).to_be_visible()
     watched.page.get_by_role("button", name="Fit", exact=True).click()
     expect(watched.page.get_by_role("alert")).to_be_visible()
+
+
+def test_transfer_when_one_was_fitted_then_every_pair_of_blocks_is_shown(tmp_path: Path, open_page: Open) -> None:
+    settings = settings_in(tmp_path)
+    fitted = MapInfo(
+        span="response",
+        source_block=2,
+        target_block=1,
+        method=Method("ridge", 0.1),
+        r2=0.75,
+        r2_shuffled=-0.1,
+        r2_by_kind={},
+        n_pairs=100,
+        n_controls=3,
+    )
+    info = TransferInfo(
+        id="transfer-1",
+        source=Side("source", "a", 3, 8),
+        target=Side("fake", "b", 4, 8),
+        created="2025-01-01T00:00:00+00:00",
+        software_version="1",
+        text="text",
+        corpus_sha256="",
+        n_documents=10,
+        seed=0,
+        maps=[fitted],
+        target_blocks=[1],
+        screened={"response": [[0.1], [0.2], [0.6]]},
+        words=[],
+    )
+    folder = settings.transfers_dir / info.id
+    folder.mkdir(parents=True)
+    write_transfer(folder, info)
+    with serving(settings, FakeEngine()) as url:
+        page = open_page(f"{url}/#/transfer").page
+        expect(page.get_by_role("row", name="1 0.10 0.20 0.60 (chosen)")).to_be_visible()
+        expect(page.get_by_text("Not measured yet: evaluate it below.")).to_be_visible()
 
 
 def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server: str, open_page: Open) -> None:

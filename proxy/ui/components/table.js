@@ -29,12 +29,13 @@ export function HeatMap({ caption, rows, columns, value, range: [low, high], cho
     return html`<td class=${`heat ${marked ? "chosen" : ""}`} style=${{ "--share": share }}>${number.toFixed(digits)}${marked && html`<span class="visually-hidden"> (chosen)</span>`}</td>`;
   };
   return html`
+    <div class="heat-frame"><p class="caption" aria-hidden="true">${caption}</p>
     <div class="table-frame" tabindex="0" role="region" aria-label=${caption}>
       <table class="heat-map">
-        <caption>${caption}</caption>
+        <caption class="visually-hidden">${caption}</caption>
         <thead><tr><td></td>${columns.map((title) => html`<th scope="col">${title}</th>`)}</tr></thead>
         <tbody>${rows.map((title, r) => html`<tr key=${r}><th scope="row">${title}</th>${columns.map((_, c) => cell(r, c))}</tr>`)}</tbody>
       </table>
-    </div>
+    </div></div>
   `;
 }
