@@ -85,7 +85,6 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
-            reduced_motion="reduce",
             **options,
         )
         page = context.new_page()
@@ -125,12 +124,13 @@ def axe() -> str:
 
 
 @pytest.fixture
-def accessible(axe: str) -> Callable[[Page], None]:
-    """Fails where axe finds something serious or critical on a page as it is now."""
+def accessible(axe: str) -> Callable[..., None]:
+    """Fails where axe finds something serious or critical on a page as it is now, by all its rules or those named."""
 
-    def check(page: Page) -> None:
+    def check(page: Page, *rules: str) -> None:
         page.evaluate(axe)
-        results = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
+        results = page.evaluate("(options) => axe.run(document, options)", {"resultTypes": ["violations"], **only})
         found = [
             f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
             for violation in results["violations"]
@@ -143,14 +143,12 @@ def accessible(axe: str) -> Callable[[Page], None]:
 
 
 @pytest.fixture
-def shot(tmp_path: Path) -> Callable[[Page, str], Path]:
-    """Takes a picture of a page: into the folder that SCREENSHOTS names, to be looked at, or the test's own."""
+def shot() -> Callable[[Page, str], None]:
+    """Takes a picture of a page into the folder that SCREENSHOTS names, to be looked at; without it takes none."""
 
-    def take(page: Page, name: str) -> Path:
-        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.png"
-        page.screenshot(path=path, full_page=True)
-        return path
+    def take(page: Page, name: str) -> None:
+        if folder := os.environ.get("SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
 
     return take
