@@ -37,7 +37,7 @@ def smaller(module, **sizes):
     vars(module).update(sizes)
 
 smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
-smaller(gain, DOSES=(0.5,), N_TEXTS=2)
+smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", "--model", "demo-qwen2"]))
 """
 

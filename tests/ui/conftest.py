@@ -22,6 +22,7 @@ from tests.fakes import running
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SERIOUS = ("serious", "critical")
+OF_A_THEME = ("color-contrast", "link-in-text-block")  # the rules of axe that another theme can break
 
 
 # Not for the whole session: while Playwright is there, its event loop runs in the thread of the tests, and no other

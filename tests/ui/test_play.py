@@ -15,7 +15,7 @@ from proxy.app import create_app
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
 from tests.fakes import FakeEngine, fake_registry, model_settings, running, save_vector, serving
-from tests.ui.conftest import Watched
+from tests.ui.conftest import OF_A_THEME, Watched
 from vector_store import JudgedBy, Sweep, SweepPoint, VectorStore
 
 Open = Callable[..., Watched]
@@ -73,7 +73,7 @@ def page(demo_server: str, open_page: Open) -> Page:
 
 @pytest.fixture(scope="module")
 def engine() -> FakeEngine:
-    return FakeEngine(context_length=4000, token_s=0.003)
+    return FakeEngine(context_length=4000, token_s=0.001)
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +85,9 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) ->
         yield url
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_first_view_when_opened_then_three_strengths_answer_and_differ(
-    demo_server: str,
-    open_page: Open,
-    accessible: Callable[[Page], None],
-    shot: Callable[[Page, str], Path],
-    dark: bool,
+    page: Page, accessible: Callable[..., None], shot: Callable[[Page, str], None]
 ) -> None:
-    page = open_page(f"{demo_server}/", dark=dark).page
     serious, plain, silly = columns(page, 3)
     assert len({text(column) for column in (serious, plain, silly)}) == 3
     expect(serious.get_by_role("heading")).to_have_text("silly −1")
@@ -105,7 +99,10 @@ def test_first_view_when_opened_then_three_strengths_answer_and_differ(
     )
     assert silly.locator(".token.towards").count() and "probability" not in silly.inner_text()
     accessible(page)
-    shot(page, f"play-answered-{'dark' if dark else 'light'}")
+    shot(page, "play-answered-light")
+    page.emulate_media(color_scheme="dark")
+    accessible(page, *OF_A_THEME)
+    shot(page, "play-answered-dark")
 
 
 def test_strength_when_moved_by_arrow_keys_then_answered_anew_and_the_link_reproduces_it(
@@ -235,7 +232,7 @@ def test_answer_when_regenerated_edited_and_continued_then_it_goes_on_from_there
     expect(plain.locator(".answer")).to_contain_text("The capital of France", timeout=SECONDS)
 
 
-def test_copy_as_when_opened_then_the_request_in_every_form(page: Page, accessible: Callable[[Page], None]) -> None:
+def test_copy_as_when_opened_then_the_request_in_every_form(page: Page, accessible: Callable[..., None]) -> None:
     *_, silly = columns(page, 3)
     silly.get_by_role("button", name="Copy as").click()
     dialog = page.get_by_role("dialog", name="Copy as")
@@ -411,7 +408,7 @@ def test_page_when_behind_a_path_prefix_then_it_works(settings: Settings, open_p
 
 
 def test_play_when_on_a_phone_then_nothing_is_wider_than_it(
-    demo_server: str, open_page: Open, shot: Callable[[Page, str], Path]
+    demo_server: str, open_page: Open, shot: Callable[[Page, str], None]
 ) -> None:
     page = open_page(f"{demo_server}/", width=360, height=740, dark=True).page
     columns(page, 3)

@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strength(
-    server: str, open_page: Open, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path]
+    server: str, open_page: Open, accessible: Callable[..., None], shot: Callable[[Page, str], None]
 ) -> None:
     page = open_page(f"{server}/visualization").page
     expect(page.get_by_text("holds together up to 1 and falls apart at 2.").first).to_be_visible()
@@ -114,7 +114,7 @@ def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(s
 
 
 def test_vector_when_another_version_is_put_to_use_then_the_table_follows(
-    server: str, open_page: Open, accessible: Callable[[Page], None], shot: Callable[[Page, str], Path]
+    server: str, open_page: Open, accessible: Callable[..., None], shot: Callable[[Page, str], None]
 ) -> None:
     page = open_page(f"{server}/#/traits?trait=dishonest&model=fake").page
     expect(page.get_by_role("heading", name="dishonest / honest in fake")).to_be_visible()
