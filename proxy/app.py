@@ -32,6 +32,7 @@ from proxy.routes.auth import admin_guard, client_guard
 from proxy.routes.body import json_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.completions import create_completion
+from proxy.routes.embeddings import refuse_embeddings
 from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.models import get_model, health, list_models, ready
@@ -64,6 +65,7 @@ from proxy.routes.vectors import (
     use_version,
 )
 from proxy.services import Services, services_of
+from proxy.serving.packed import unpacked
 from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
@@ -72,30 +74,30 @@ from proxy.ui.page import get_asset, get_page, get_visualization
 from proxy.ui.schema.viewer import ViewerPlugin
 from vector_store import VectorStore
 
+OPENAI = (
+    create_chat_completion,
+    create_completion,
+    create_response,
+    get_response,
+    delete_response,
+    list_models,
+    get_model,
+    refuse_embeddings,
+)
+
 
 def create_app(settings: Settings, registry: Registry) -> Litestar:
     """The app over a registry, which the caller starts and closes. SetupError for a bad trait file."""
     demo.register()
     cors = CORSConfig(
         allow_origins=settings.cors_origins,
-        expose_headers=[observe.REQUEST_ID, observe.PERSONA_METHOD, observe.MAX_TOKENS, "retry-after"],
+        expose_headers=[*observe.HEADERS, "retry-after", "x-should-retry"],
     )
     return Litestar(
         route_handlers=[
-            Router(
-                "/v1",
-                route_handlers=[
-                    create_chat_completion,
-                    create_completion,
-                    create_response,
-                    get_response,
-                    delete_response,
-                    list_models,
-                    get_model,
-                ],
-                guards=[client_guard],
-                tags=["OpenAI"],
-            ),
+            Router("/v1", route_handlers=OPENAI, guards=[client_guard], tags=["OpenAI"]),
+            # For clients whose base URL lacks the /v1. The OpenAPI document has each path once.
+            Router("/", route_handlers=OPENAI, guards=[client_guard], include_in_schema=False),
             Router(
                 "/api",
                 route_handlers=[
@@ -154,6 +156,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
         ],
         lifespan=[_jobs],
         guards=[json_guard],
+        middleware=[unpacked],
         state=State({"services": _services(settings, registry)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[observe.before_send],

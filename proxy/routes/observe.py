@@ -21,6 +21,7 @@ logger = logging.getLogger("proxy.requests")
 REQUEST_ID = "x-request-id"
 PERSONA_METHOD = "x-persona-method"
 MAX_TOKENS = "x-max-tokens"
+HEADERS = (REQUEST_ID, PERSONA_METHOD, MAX_TOKENS)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 

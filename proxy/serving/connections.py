@@ -1,4 +1,5 @@
-"""Time limits that uvicorn does not have: nobody keeps a connection by sending nothing, or next to nothing.
+"""What uvicorn does not have: time limits, so that nobody keeps a connection by sending nothing, or next to nothing,
+and streams that a client of HTTP/1.0 understands.
 
 uvicorn itself ends connections that stay idle after an answer (`keep_alive_s` in the settings). The limits here end
 those that never send a whole request or do not read their answer, and `serving.shutdown` those whose body does not
@@ -8,8 +9,11 @@ come.
 import asyncio
 import resource
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADERS_S = 20.0  # from a connection's opening, or a request's first byte, to the end of its headers
 
@@ -36,6 +40,8 @@ class TimedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._headers_came()
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope and self.scope["http_version"] == "1.0":
+            self.cycle.send = unframed(self.cycle)  # type: ignore[assignment]  # of this one answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_came()
@@ -70,6 +76,26 @@ class TimedProtocol(HttpToolsProtocol):
         self._deadline = None
         if not self.transport.is_closing():
             self.transport.close()
+
+
+def unframed(cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Coroutine[Any, Any, None]]:
+    """Its `send` for a client of HTTP/1.0, which knows no chunks: an answer of unknown length ends with the connection.
+    uvicorn would write chunks."""
+    send = cycle.send
+    plain = False
+
+    async def send_unframed(message: ASGISendEvent) -> None:
+        nonlocal plain
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"connection"]
+            message["headers"] = headers
+            plain = not any(name.lower() == b"content-length" for name, _ in headers)
+            cycle.chunked_encoding = False if plain else None
+        elif plain and message["type"] == "http.response.body":
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    return send_unframed
 
 
 def allow_many_files() -> None:

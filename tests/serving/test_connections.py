@@ -92,3 +92,27 @@ def test_files_when_the_system_allows_more_then_the_limit_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65536)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("version", "length", "expected"),
+    [
+        (b"1.0", None, b"connection: close\r\n\r\none, two"),
+        (b"1.0", b"8", b"content-length: 8\r\nconnection: close\r\n\r\none, two"),
+        (b"1.1", None, b"transfer-encoding: chunked\r\n\r\n5\r\none, \r\n3\r\ntwo\r\n0\r\n\r\n"),
+    ],
+)
+def test_stream_when_the_client_speaks_http_1_0_then_without_chunks(
+    version: bytes, length: bytes | None, expected: bytes
+) -> None:
+    async def streamed(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"connection", b"keep-alive")] if length is None else [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"one, ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two", "more_body": False})
+
+    with running(streamed, http=TimedProtocol, lifespan="off") as url:
+        client = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+        client.sendall(b"GET / HTTP/%s\r\nHost: x\r\nConnection: close\r\n\r\n" % version)
+        assert received(client).endswith(expected)
+        client.close()

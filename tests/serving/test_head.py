@@ -1,4 +1,6 @@
-"""HEAD is answered as GET is, without the body."""
+"""HEAD is answered as GET is, without the body, and OPTIONS tells what there is."""
+
+import http.client
 
 import httpx
 import pytest
@@ -21,4 +23,13 @@ def test_head_then_as_get_without_a_body(path: str, status: int, settings: Setti
         assert (head.status_code, head.content) == (status, b"")
         assert head.headers["content-type"] == get.headers["content-type"]
         assert head.headers["content-length"] == get.headers["content-length"]
+        assert client.options(url + "/v1/models").headers["allow"] == "GET, HEAD, OPTIONS"
+        assert client.options(url + "/v1/chat/completions").headers["allow"] == "OPTIONS, POST"
+        assert client.get(url + "/v1/chat/completions").headers["allow"] == "OPTIONS, POST"
+        # httpx can't ask of the whole server.
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        connection.request("OPTIONS", "*")
+        answer = connection.getresponse()
+        assert answer.status == 204 and "HEAD" in (answer.headers["allow"] or "")
+        connection.close()
     registry.close()
