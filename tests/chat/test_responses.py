@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -182,6 +182,7 @@ def answers(draw: st.DrawFn) -> list[Token | Finish]:
     return [*tokens, Finish(draw(st.sampled_from(["stop", "length"])))]
 
 
+@settings(max_examples=60, deadline=None)
 @given(answers())
 def test_events_then_each_item_is_opened_grown_and_closed_in_order_and_all_are_in_the_response(
     events: list[Token | Finish],
@@ -244,9 +245,14 @@ def check_items(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_events_when_the_model_fails_then_an_error_the_sdks_raise_and_a_response_that_failed() -> None:
     telling = sequence(GrowingChoice())
-    told = [*telling.opening(), *telling.feed(0, Token(1, "a")), *telling.failing(EngineFailure("broke"))]
+    told = [
+        *telling.opening(),
+        *telling.feed(0, Token(1, "a")),
+        *telling.failing(EngineFailure("broke", param="messages")),
+    ]
     error, failed = [msgspec.to_builtins(each) for each in told[-2:]]
-    assert error["type"] == "error" and error["message"] == error["error"]["message"] == "broke"
+    assert error["type"] == "error" and error["param"] == "input"
+    assert error["message"] == error["error"]["message"] == "broke"
     assert failed["response"]["status"] == "failed" and failed["response"]["error"]["code"] == "server_error"
     assert failed["response"]["output"][0]["status"] == "incomplete" and failed["sequence_number"] == len(told) - 1
     for each in (error, failed):

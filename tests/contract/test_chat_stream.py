@@ -118,12 +118,17 @@ def test_disconnect_while_streaming_then_the_run_is_cancelled_and_the_place_free
     wait_until(lambda: free(url))
 
 
-@pytest.mark.parametrize(("said", "path"), [("!forever", URL), ("!slow", URL), ("!forever", "/api/steering/test")])
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [("!forever", URL), ("!slow", URL), ("!forever", "/api/steering/test"), ("!forever", "/v1/responses")],
+)
 def test_disconnect_while_waiting_for_a_whole_answer_then_the_place_is_free(
     url: str, slow: FakeEngine, said: str, path: str
 ) -> None:
     request = body(said, max_tokens=50_000, persona="silly")
     request.pop("stream", None)
+    if path == "/v1/responses":
+        request = {"input": said, "max_output_tokens": 50_000}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(url + path, json=request, timeout=0.3)
     wait_until(lambda: not slow.running)

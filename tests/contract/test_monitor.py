@@ -98,6 +98,18 @@ def test_several_answers_then_the_projection_is_their_mean_and_each_is_monitored
     assert series["count"] == 3
 
 
+def test_a_response_then_it_is_monitored_and_traced_as_a_chat_is(client: httpx.Client) -> None:
+    asked = {"model": "fake", "input": "hello", "persona": "silly", "steering": {"trace": True}}
+    whole = client.post("/v1/responses", json=asked).json()["steering"]
+    lines = client.post("/v1/responses", json={**asked, "stream": True}).text.split("\n")
+    events = [msgspec.json.decode(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    told = [*events, events[-1]["response"]]
+    assert [entry for each in told for entry in each.get("steering", {}).get("trace", [])] == whole["trace"]
+    assert events[-1]["response"]["steering"]["projection"] == whole["projection"]
+    [series] = monitored(client)
+    assert series["count"] == 2
+
+
 def test_a_level_of_0_then_is_held_and_not_taken_for_no_steering(client: httpx.Client, engine: FakeEngine) -> None:
     report = ask(client, persona="silly", coefficient=0, steering={"mode": "target"})["steering"]
     assert report["method"] == "activation" and report["personas"] == {"silly": 0}

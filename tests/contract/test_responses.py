@@ -29,6 +29,13 @@ def refused(client: httpx.Client, **fields: Any) -> Any:
     return {"status": response.status_code, **response.json()["error"]}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def stream(client: httpx.Client, input: Any = "hello", **fields: Any) -> list[Any]:
     """Every event of a stream, decoded."""
     response = client.post(URL, json={"model": "fake", "input": input, "stream": True, **fields})
@@ -121,6 +128,10 @@ def test_max_output_tokens_when_beyond_the_context_then_cut_and_told(client: htt
     assert response.json()["max_output_tokens"] == 32000
 
 
+def test_stop_and_seed_then_they_count(client: httpx.Client, engine: FakeEngine) -> None:
+    assert text(ask(client, stop="said", seed=5)) == "You " and engine.generations[-1].sampling.seed == 5
+
+
 @pytest.mark.parametrize("input", ["", []])
 def test_probe_with_an_empty_input_then_answered(client: httpx.Client, input: Any) -> None:
     assert ask(client, input, max_output_tokens=1)["usage"]["output_tokens"] == 1
@@ -175,6 +186,10 @@ def test_text_format_then_the_answer_follows_it_and_it_comes_back(client: httpx.
         ({"input": "!refuse"}, "input"),
         ({"input": "x" * 600}, "input"),
         ({"tools": [{"type": "web_search"}, {"type": "function", "name": "a b"}]}, "tools[1].name"),
+        (
+            {"tools": [{"type": "web_search"}, {"type": "function", "name": "f", "parameters": nested(65)}]},
+            "tools[1].parameters",
+        ),
         (
             {"tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "function", "name": "g"}},
             "tool_choice",
