@@ -85,7 +85,8 @@ async function refreshAsUser(refused) {
 }
 
 export async function refreshJobs(quiet = true) {
-  jobs.value = (await get("api/jobs", { quiet })).data;
+  const points = new Map(jobs.peek().map((job) => [job.id, job.points])); // which a list leaves out
+  jobs.value = (await get("api/jobs", { quiet })).data.map((job) => ({ ...job, points: points.get(job.id) ?? [] }));
 }
 
 /** Keeps the key for this session and asks again with it. */

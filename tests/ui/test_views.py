@@ -32,6 +32,7 @@ def point(kind: SweepKind, coefficient: float, trait: float) -> SweepPoint:
         correct=around(0.9, 0.1),
         score=None,
         n=40,
+        unfinished=around(0.2, 0.1),
     )
 
 
@@ -41,6 +42,7 @@ SWEEP = Sweep(
         point("prompt", 0, 88),
         *(point("steered", at, 40 * at) for at in (0.5, 1.0, 2.0)),
         *(point("random", at, 5) for at in (0.5, 1.0, 2.0)),
+        *(point("wrong_trait", at, 11) for at in (0.5, 1.0, 2.0)),
     ],
     chosen_on=[],
     judge=JudgedBy(name="likelihood", auroc=0.97, n=80, scored=True),
@@ -49,6 +51,7 @@ SWEEP = Sweep(
     factor=None,
     verdict="coefficient 1 was left as it was",
     seed=0,
+    wrong_traits=["deep"],
 )
 
 
@@ -71,10 +74,12 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     server: str, open_page: Open, accessible: Callable[..., None], shot: Callable[[Page, str], None]
 ) -> None:
     page = open_page(f"{server}/visualization").page
-    expect(page.get_by_text("holds together up to 1 and falls apart at 2.").first).to_be_visible()
+    expect(page.get_by_text("up to 1 and falls apart at 2: from there on is too far.").first).to_be_visible()
     page.get_by_text("The same as a table").click()
     row = page.get_by_role("row", name="−1 serious")
-    expect(row).to_contain_text("40 (33–47)")
+    for figure in ("40 (33–47)", "20 (10–30)", "11 (4–18)"):  # trait, unfinished, wrong trait
+        expect(row).to_contain_text(figure)
+    expect(page.get_by_role("region", name="How far is too far")).to_contain_text("wrong trait 11 (4–18)")
     row.get_by_role("button", name="Ask").click()
     answers = page.get_by_role("region", name="Answers at this strength")
     expect(answers).to_contain_text("[-1.00] You said")
@@ -82,7 +87,8 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     expect(answers).to_contain_text("[-2.00] You said")
     with page.expect_download() as file:
         page.get_by_role("button", name="CSV").click()
-    assert "fake,silly" in Path(file.value.path()).read_text()
+    table = Path(file.value.path()).read_text()
+    assert "fake,silly" in table and "unfinished_low" in table and "wrong_trait" in table
     accessible(page)
     shot(page, "thermostat-asked")
 

@@ -52,8 +52,12 @@ export async function follow(job) {
   followed.add(job.id);
   let last = job;
   while (goesOn(last)) {
+    const points = []; // each event has the new ones, the first of a connection all
     try {
-      for await (const { data } of events("GET", `api/jobs/${job.id}/events`, undefined, { quiet: true })) keep((last = data));
+      for await (const { data } of events("GET", `api/jobs/${job.id}/events`, undefined, { quiet: true })) {
+        points.push(...data.points);
+        keep((last = { ...data, points: [...points] }));
+      }
     } catch (error) {
       if (error instanceof ApiError && error.status) break;
       await new Promise((done) => setTimeout(done, RETRY_MS));

@@ -3,10 +3,10 @@ import { get } from "../api.js";
 import { Button, Notice, SelectField } from "../components/controls.js";
 import { save, saveFrom } from "../components/save.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { address, jobs, keepInAddress, modelOf, vectors } from "../store.js";
+import { address, jobs, keepInAddress, modelOf, traits, vectors } from "../store.js";
 import { signed } from "./play/words.js";
 import { Ask } from "./thermostat/ask.js";
-import { MEASURES, USUAL, colourOf, csvOf, interval, limitsOf, nameOf, rowsOf } from "./thermostat/figures.js";
+import { MEASURES, colourOf, csvOf, interval, limitsOf, nameOf, rowsOf, underWay, usualOf } from "./thermostat/figures.js";
 import { Picture, pngOf } from "./thermostat/picture.js";
 import { SweepForm } from "./thermostat/sweep.js";
 
@@ -41,14 +41,21 @@ const cut = (pair) => [pair.slice(0, pair.lastIndexOf("/")), pair.slice(pair.las
 export function View() {
   const { params } = address.peek();
   const [chosen, choose] = useState(params.getAll("v"));
-  const [measures, setMeasures] = useState(params.has("show") ? params.get("show").split(",") : USUAL);
+  const [lines, setMeasures] = useState(params.has("show") ? params.get("show").split(",") : null);
   const [at, setAt] = useState(null);
-  const [curves, error] = useCurves(chosen);
+  const [measured, error] = useCurves(chosen);
+  // A job is told of several times a second; only a new point makes another picture.
+  const sweeps = jobs.value.filter(({ kind, status, points }) => kind === "sweep" && status === "running" && points?.length);
+  const pointsOf = (some) => some.map(({ id, points }) => `${id}:${points.length}`).join();
+  const live = useMemo(() => sweeps.map((job) => underWay(job, traits.value)).filter(Boolean), [pointsOf(sweeps), traits.value]);
+  const curves = measured && [...live, ...measured];
   const shown = useMemo(() => {
     const found = (curves ?? []).filter(({ id }) => chosen.includes(id));
-    return found.length ? found : (curves ?? []).slice(0, 1);
-  }, [curves, chosen.join()]);
-  useEffect(() => keepInAddress("thermostat", [...chosen.map((id) => ["v", id]), ["show", measures.join()]]), [chosen.join(), measures.join()]);
+    return found.length ? found : first(measured ?? []);
+  }, [measured, pointsOf(sweeps.filter(({ id }) => chosen.includes(id))), chosen.join()]);
+  const measures = lines ?? usualOf(shown);
+  const begun = live.filter(({ id }) => !shown.some((version) => version.id === id));
+  useEffect(() => keepInAddress("thermostat", [...chosen.map((id) => ["v", id]), ...(lines ? [["show", lines.join()]] : [])]), [chosen.join(), lines?.join()]);
   const onPick = (x) => setAt(nearest(shown, x));
   const onSwept = () => {
     const made = jobs.peek().find(({ kind, status }) => kind === "sweep" && status === "done")?.result?.vector;
@@ -58,36 +65,45 @@ export function View() {
     <h1 tabindex="-1">Thermostat</h1>
     <p class="lead">What a persona does to the answers as its coefficient grows, and where they fall apart. Shaded bands are 95 % intervals.</p>
     ${error && html`<${Notice} kind="error">${error.message}</${Notice}>`}
-    ${(curves ?? (vectors.value.length ? null : [])) && !shown.length && html`<p class="empty">No curve was measured yet. Start a sweep below: it asks the model the same questions at each strength, beside no steering, random directions and the system prompt.</p>`}
+    ${(curves ?? (vectors.value.length ? null : [])) && !shown.length && html`<p class="empty">No curve was measured yet. Start a sweep below: it asks the model the same questions at each strength, beside no steering, random directions, other traits and the system prompt.</p>`}
+    ${begun.map((version) => html`<${Notice} key=${version.id}>${nameOf(version)} is being measured. <${Button} onClick=${() => choose([version.id])}>Show its points</${Button}></${Notice}>`)}
     ${shown.length > 0 && html`
       <${Choice} curves=${curves} shown=${shown} choose=${choose} />
+      <${Limits} shown=${shown} />
       <${Legend} several=${shown.length > 1} measures=${measures} setMeasures=${setMeasures} />
       <div class="panel"><${Curves} shown=${shown} measures=${measures} onPick=${onPick} setAt=${setAt} /></div>
       ${at && html`<${Ask} key=${at.version.id} at=${at} />`}
-      <div class="limits">${shown.map((version) => limitsOf(version).map(({ pole, text }) => html`<p key=${version.id + pole}><strong dir="auto">${pole}</strong>${shown.length > 1 ? ` in ${version.model}` : ""} ${text}</p>`))}</div>
     `}
     <h2>Measure a curve</h2>
-    <${SweepForm} onDone=${onSwept} />
+    <${SweepForm} onStart=${(id) => choose([id])} onDone=${onSwept} />
     <${Words} />
   `;
 }
 
+/** The curve that is shown before one is chosen: of those in use, one that says where answers fall apart, if any does. */
+function first(curves) {
+  const used = curves.filter(({ in_use }) => in_use);
+  const apart = ({ sweeps }) => Object.values(sweeps).some(({ collapse }) => collapse != null);
+  return [used.find(apart) ?? used[0] ?? curves[0]].filter(Boolean);
+}
+
 function nearest(versions, x) {
   const rows = rowsOf(versions).sort((a, b) => Math.abs(a.x - x) - Math.abs(b.x - x));
-  return x === 0 ? { version: versions[0], x: 0 } : { version: rows[0].version, x: rows[0].x };
+  return x === 0 || !rows.length ? { version: versions[0], x: 0 } : { version: rows[0].version, x: rows[0].x };
 }
 
 function Choice({ curves, shown, choose }) {
   const ids = shown.map(({ id }) => id);
   const others = curves.filter(({ id }) => !ids.includes(id));
-  const label = (version) => `${nameOf(version)}, ${version.created.slice(0, 16).replace("T", " ")}${version.in_use ? "" : ", not in use"}`;
+  const made = (version) => (version.live ? "being measured" : version.created.slice(0, 16).replace("T", " "));
+  const label = (version) => `${nameOf(version)}, ${made(version)}${version.in_use ? "" : ", not in use"}`;
   return html`
     <ul class="curve-list">
       ${shown.map((version, i) => html`
         <li key=${version.id}>
           ${colourOf(shown, i) && html`<span class="line-key" style=${{ "--key": `var(--${colourOf(shown, i)})` }} aria-hidden="true"></span>`}
           <span class="curve-name" dir="auto" title=${version.id}>${label(version)}</span>
-          <${Button} kind="quiet" label=${`SVG of ${nameOf(version)}`} onClick=${() => saveFrom(`api/vectors/${version.model}/${version.trait}/${version.id}/curve.svg`, `${version.id}.svg`)}>SVG</${Button}>
+          ${!version.live && html`<${Button} kind="quiet" label=${`SVG of ${nameOf(version)}`} onClick=${() => saveFrom(`api/vectors/${version.model}/${version.trait}/${version.id}/curve.svg`, `${version.id}.svg`)}>SVG</${Button}>`}
           ${shown.length > 1 && html`<${Button} kind="quiet" label=${`Remove ${nameOf(version)}`} onClick=${() => choose(ids.filter((id) => id !== version.id))}>×</${Button}>`}
         </li>`)}
     </ul>
@@ -95,6 +111,22 @@ function Choice({ curves, shown, choose }) {
       <${SelectField} label="Show" value="" options=${[["", "choose a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([id])} />
       ${shown.length < MOST_CURVES && html`<${SelectField} label="Lay over" value="" options=${[["", "add a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([...ids, id])} />`}
     </div>`}
+  `;
+}
+
+/** How far is too far, and what a strength of 1 does, in words. */
+function Limits({ shown }) {
+  const found = shown.flatMap((version, i) => limitsOf(version).map((limit) => ({ version, key: colourOf(shown, i), ...limit })));
+  if (!found.length) return null;
+  return html`
+    <section class="limits" aria-label="How far is too far">
+      ${found.map(({ version, key, pole, far, apart, at, more }) => html`
+        <div key=${version.id + pole} class=${apart ? "limit apart" : "limit"}>
+          <p>${key && html`<span class="line-key" style=${{ "--key": `var(--${key})` }} aria-hidden="true"></span>`}<strong dir="auto">${pole}</strong>${shown.length > 1 ? ` in ${version.model}` : ""} ${far}</p>
+          <p class="hint">${at}</p>
+          <details class="hint"><summary>Why 1 is where it is</summary>${more}</details>
+        </div>`)}
+    </section>
   `;
 }
 
@@ -129,8 +161,10 @@ function Curves({ shown, measures, onPick, setAt }) {
       { title: "Trait", number: true, cell: ({ trait }) => interval(trait) },
       { title: "Coherence", number: true, cell: ({ coherence }) => interval(coherence) },
       { title: "Facts right, %", number: true, cell: ({ facts }) => interval(facts) },
+      { title: "Unfinished, %", number: true, cell: ({ unfinished }) => interval(unfinished) },
       { title: "Wrong way, %", number: true, cell: ({ wrong }) => interval(wrong) },
-      { title: "Random direction", number: true, cell: ({ random }) => interval(random) },
+      { title: "Trait, random direction", number: true, cell: ({ random }) => interval(random) },
+      { title: "Trait, wrong trait", number: true, cell: ({ wrongtrait }) => interval(wrongtrait) },
       { title: "Answers", number: true, cell: ({ n }) => n },
       { title: "", cell: ({ version, x }) => html`<${Button} kind="quiet" label=${`Ask ${version.model} at ${signed(x)}`} onClick=${() => setAt({ version, x })}>Ask</${Button}>` },
     ],
@@ -149,6 +183,11 @@ function Curves({ shown, measures, onPick, setAt }) {
 
 function Words() {
   return html`
+    <details class="words"><summary>What the lines mean</summary><dl>
+      ${MEASURES.map(({ name, title, says }) => html`<dt key=${name}>${title}</dt><dd>${says}</dd>`)}
+      <dt>Band, and figures in brackets</dt><dd>A 95 % interval: where the mean would be, had other questions been asked. A band without width means that all answers agreed.</dd>
+      <dt>Falls apart</dt><dd>From there on, coherence or facts are for certain below 95 % of the unsteered answers'.</dd>
+    </dl></details>
     <details class="words"><summary>Words of the prototype</summary><dl>
       <dt>Thermostat effect</dt><dd>The trait follows the coefficient, up on one side and down on the other: the line <em>trait</em>.</dd>
       <dt>Coherence</dt><dd>Whether an answer makes sense, from 0 to 100: the line <em>coherence</em>.</dd>

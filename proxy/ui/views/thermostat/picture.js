@@ -6,19 +6,24 @@ import { signed } from "../play/words.js";
 import { linesOf } from "./figures.js";
 
 const HEIGHT = 380;
-const BAND_ALPHA = 0.14;
+const BAND_ALPHA = { steered: 0.14, random: 0.1, wrong_trait: 0.1, prompt: 0 };
+const BEYOND_ALPHA = 0.07;
+const WORDS_ALPHA = 0.85; // of the ground that words in the picture have
+const ROOM_FOR_WORDS = 140; // pixels: less than that, and a mark stays without its words
 /** Counts changes of the theme: a canvas does not follow them by itself. */
 const scheme = signal(0);
 const changed = () => (scheme.value += 1);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
 new MutationObserver(changed).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
-const faint = (name) => colour(name).replace(/^rgb\((.*)\)$/, `rgba($1, ${BAND_ALPHA})`);
+const faint = (name, alpha) => colour(name).replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
 /** {data, options} for uPlot. */
 function plotOf(versions, measures, onPick) {
   const lines = linesOf(versions, measures);
-  const xs = [...new Set(lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b);
+  // What is still being measured has its whole width from the beginning.
+  const ends = versions.flatMap((version) => version.ends ?? []);
+  const xs = [...new Set([...ends, ...lines.flatMap(({ points }) => points.map(({ x }) => x))])].sort((a, b) => a - b);
   const data = [xs];
   const series = [{}];
   const bands = [];
@@ -28,27 +33,45 @@ function plotOf(versions, measures, onPick) {
     series.push({ spanGaps: true, points: { show: false }, ...options });
   };
   for (const line of lines) {
-    if (line.band) {
+    const { kind } = line.measure;
+    if (BAND_ALPHA[kind]) {
       add(line, ({ high }) => high, { width: 0, stroke: "transparent" });
       add(line, ({ low }) => low, { width: 0, stroke: "transparent" });
-      bands.push({ series: [series.length - 2, series.length - 1], fill: faint(line.colour) });
+      bands.push({ series: [series.length - 2, series.length - 1], fill: faint(line.colour, BAND_ALPHA[kind]) });
     }
     const marks = { show: line.measure.name === "trait", size: 7, fill: colour(line.colour), stroke: colour("surface") };
-    add(line, ({ mean }) => mean, { width: 2, stroke: colour(line.colour), dash: line.dash, points: marks });
+    add(line, ({ mean }) => mean, { width: kind === "steered" ? 2 : 1.5, stroke: colour(line.colour), dash: line.dash, points: marks });
   }
   const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
   const options = {
     series, bands,
     scales: { x: { time: false }, y: { range: [-2, 102] } },
-    axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => signed(tick)) }, { ...axis, size: 44, values: (_, ticks) => ticks.map(String) }],
+    axes: [{ ...axis, label: "coefficient", labelSize: 20, labelFont: axis.font, values: (_, ticks) => ticks.map((tick) => signed(tick)) }, { ...axis, size: 44, values: (_, ticks) => ticks.map(String) }],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: {
+      drawClear: [(plot) => beyondOn(plot, versions)],
       draw: [(plot) => marksOn(plot, versions)],
       ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx != null && onPick(xs[plot.cursor.idx]))],
     },
   };
   return { data, options };
+}
+
+/** Where each pole's answers fall apart: [{at, side}], sides being 1 and −1. */
+const collapses = (versions) => versions.flatMap(({ sweeps }) => [["positive", 1], ["negative", -1]].flatMap(([name, side]) => (sweeps[name]?.collapse != null ? [{ at: side * sweeps[name].collapse, side }] : [])));
+
+/** What is too far, as a ground of its own; of several curves there is no one ground. */
+function beyondOn({ ctx, bbox, valToPos }, versions) {
+  if (versions.length > 1) return;
+  ctx.save();
+  ctx.fillStyle = faint("danger", BEYOND_ALPHA);
+  for (const { at, side } of collapses(versions)) {
+    const x = valToPos(at, "x", true);
+    const end = side > 0 ? bbox.left + bbox.width : bbox.left;
+    ctx.fillRect(Math.min(x, end), bbox.top, Math.abs(end - x), bbox.height);
+  }
+  ctx.restore();
 }
 
 /** Where 0 is, and where answers fall apart. */
@@ -66,9 +89,20 @@ function marksOn(plot, versions) {
   ctx.save();
   ctx.lineWidth = devicePixelRatio;
   upright(0, "strong-line", []);
-  for (const { sweeps } of versions) {
-    if (sweeps.positive?.collapse != null) upright(sweeps.positive.collapse, "danger", [4, 4]);
-    if (sweeps.negative?.collapse != null) upright(-sweeps.negative.collapse, "danger", [4, 4]);
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textBaseline = "bottom";
+  for (const { at, side } of collapses(versions)) {
+    upright(at, "danger", [4, 4]);
+    const x = plot.valToPos(at, "x", true);
+    const inwards = Math.abs(x - plot.valToPos(0, "x", true));
+    if (versions.length > 1 || inwards < ROOM_FOR_WORDS * devicePixelRatio) continue;
+    const words = { text: "falls apart", x: x - 6 * side * devicePixelRatio, y: bbox.top + bbox.height / 2 };
+    const width = ctx.measureText(words.text).width;
+    ctx.fillStyle = faint("surface", WORDS_ALPHA);
+    ctx.fillRect(side > 0 ? words.x - width : words.x, words.y - 15 * devicePixelRatio, width, 16 * devicePixelRatio);
+    ctx.fillStyle = colour("danger");
+    ctx.textAlign = side > 0 ? "right" : "left";
+    ctx.fillText(words.text, words.x, words.y);
   }
   ctx.restore();
 }

@@ -9,7 +9,8 @@ const KINDS = ["sweep"];
 /** Numbers as people separate them; what is no number goes to the server, which says so. */
 const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map((part) => (Number.isNaN(Number(part)) ? part : Number(part)));
 
-export function SweepForm({ onDone }) {
+/** `onStart` gets the job's id, `onDone` nothing. */
+export function SweepForm({ onStart, onDone }) {
   const choices = vectors.value.filter(({ model, in_use, poles }) => in_use && modelOf(model) && Object.keys(poles).length);
   const [chosen, choose] = useState("");
   const [coefficients, setCoefficients] = useState("");
@@ -23,7 +24,7 @@ export function SweepForm({ onDone }) {
     if (coefficients.trim()) body.coefficients = numbers(coefficients);
     if (samples != null) body.samples = samples;
     setError(null);
-    await start("api/steering/sweep", body).catch(setError);
+    await start("api/steering/sweep", body).then(({ id }) => onStart(id), setError);
   };
   if (!vector) return html`<p class="empty">No vector is in use that could be swept. Make one in <a href="#/traits">Traits</a>.</p><${Jobs} kinds=${KINDS} onDone=${onDone} />`;
   return html`
@@ -34,7 +35,7 @@ export function SweepForm({ onDone }) {
       <${Button} type="submit">Start sweep</${Button}>
     </form>
     ${error && !["version", "model", "trait", "coefficients", "samples"].includes(error.param) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
-    <p class="hint">A sweep takes minutes, makes a new version of the vector, and goes on when you leave this page. Its points are there when it is done.</p>
+    <p class="hint">A sweep takes minutes, makes a new version of the vector, and goes on when you leave this page. Its points are drawn above as they come, from 0 outwards.</p>
     <${Jobs} kinds=${KINDS} onDone=${onDone} />
   `;
 }
