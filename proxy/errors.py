@@ -229,3 +229,9 @@ def _shortened(text: str) -> str:
     if len(text) <= MAX_MESSAGE:
         return text
     return f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says at first, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -11,7 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.errors import HTTPError as TransportFailed  # type: ignore[attr-defined]
 
-from proxy.errors import HubFailed, InvalidRequest
+from proxy.errors import HubFailed, InvalidRequest, first_line
 from vector_store import BadVectorFile, PersonaVector, VectorHeader, VectorStore
 from vector_store.card import card
 from vector_store.files import decode, encode, header_of
@@ -80,8 +80,7 @@ def _explained(repo: str) -> Iterator[None]:
     except OfflineModeIsEnabled:
         raise _refused(repo, "the hub may not be asked while HF_HUB_OFFLINE is set") from None
     except (TransportFailed, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise HubFailed(f"{repo}: the hub failed: {reason}") from None
+        raise HubFailed(f"{repo}: the hub failed: {first_line(error)}") from None
 
 
 def _refused(repo: str, reason: str) -> InvalidRequest:

@@ -19,7 +19,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from proxy.catalogue.files import check_room, in_words, noticing_a_full_disk, settle, sha256_of
-from proxy.errors import ProxyError, SetupError
+from proxy.errors import ProxyError, SetupError, first_line
 
 PATIENCE_S = 5.0  # what a hub that can't be reached may cost
 
@@ -64,7 +64,7 @@ def _in_one_line(place: str) -> Iterator[None]:
     except TimeoutError:
         raise ProxyError(f"{place}: the Hugging Face hub can't be reached within {PATIENCE_S:.0f} seconds") from None
     except (TransportFailed, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ProxyError(f"{place}: the download failed ({reason}); the same command goes on from there") from None
 
 

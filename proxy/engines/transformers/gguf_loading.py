@@ -27,8 +27,8 @@ from transformers.utils.logging import disable_progress_bar
 from proxy.engines.gguf.byte_pairs import MARKER, byte_pair_tokenizer
 from proxy.engines.gguf.file import GgufFile
 from proxy.engines.gguf.word_cutting import word_cutting
-from proxy.engines.transformers.loading import first_line, one_at_a_time
-from proxy.errors import SetupError
+from proxy.engines.transformers.loading import one_at_a_time
+from proxy.errors import SetupError, first_line
 
 _IN_LLAMA_CPP = "llama.cpp may run it: pip install 'persona-steering-proxy[llama-cpp]'"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens

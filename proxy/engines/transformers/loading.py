@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils.logging import disable_progress_bar
 
-from proxy.errors import SetupError
+from proxy.errors import SetupError, first_line
 
 _NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _UNNEEDED = ["*/*", "consolidated*"]
@@ -209,9 +209,3 @@ def context_length(config: PretrainedConfig, wanted: int | None) -> int:
     if limit is not None and wanted is not None and wanted > limit:
         raise SetupError(f"context_length {wanted} is more than the model's {limit}")
     return wanted or limit or 0
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says at first, or its kind where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
