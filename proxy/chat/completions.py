@@ -15,7 +15,7 @@ from proxy.chat.refusals import rename
 from proxy.chat.stream import GrowingChoice, Head, Piece, failure, reported, usage
 from proxy.engines.base import Finish, Likelihood, Token
 from proxy.errors import ProxyError
-from proxy.protocol.completions import Completion, CompletionChoice, CompletionChunk, CompletionLogprobs
+from proxy.protocol.completions import CompletionChoice, CompletionLogprobs, TextCompletion, TextCompletionChunk
 from proxy.protocol.errors import ErrorResponse
 from proxy.protocol.steering import SteeringReport, SteeringTrace
 
@@ -88,10 +88,10 @@ def _written(spelt: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelt)
 
 
-def text_completion(head: Head, choices: Sequence[Growing], per_prompt: int) -> Completion:
+def text_completion(head: Head, choices: Sequence[Growing], per_prompt: int) -> TextCompletion:
     """The response of a request that does not stream, with so many choices of each prompt. All must be finished."""
     answers = [choice.answer for choice in choices]
-    return Completion(
+    return TextCompletion(
         id=head.id,
         created=head.created,
         model=head.model,
@@ -133,7 +133,7 @@ class CompletionSequence:
         places = [0 if choice.echo is None else len(choice.echo.text) for choice in choices]
         self._tokens = None if head.spell is None else [ToldTokens(head.spell, at) for at in places]
 
-    def opening(self) -> list[CompletionChunk]:
+    def opening(self) -> list[TextCompletionChunk]:
         chunks = []
         for index, choice in enumerate(self._choices):
             if choice.echo is not None:
@@ -142,7 +142,7 @@ class CompletionSequence:
                 chunks.append(self._finish(index))
         return chunks
 
-    def feed(self, index: int, event: Token | Finish) -> list[CompletionChunk]:
+    def feed(self, index: int, event: Token | Finish) -> list[TextCompletionChunk]:
         """The chunks that an event of choice `index` makes: none, one, or its last text and the finish."""
         answer = self._choices[index].answer
         finished_before = answer.finish_reason is not None
@@ -155,7 +155,7 @@ class CompletionSequence:
             chunks[0].steering = SteeringTrace(trace)
         return chunks
 
-    def closing(self) -> list[CompletionChunk]:
+    def closing(self) -> list[TextCompletionChunk]:
         """What follows when all choices are finished."""
         if not self._include_usage:
             return []
@@ -171,14 +171,14 @@ class CompletionSequence:
         logprobs = None if self._tokens is None else self._tokens[index].answer(piece.tokens)
         return CompletionChoice(index, piece.text, logprobs)
 
-    def _finish(self, index: int) -> CompletionChunk:
+    def _finish(self, index: int) -> TextCompletionChunk:
         choice = self._choices[index]
         chunk = self._chunk([CompletionChoice(index, "", None, _reason(choice.answer))])
         chunk.steering = reported(choice.report, [choice.answer])
         return chunk
 
-    def _chunk(self, choices: list[CompletionChoice]) -> CompletionChunk:
-        return CompletionChunk(
+    def _chunk(self, choices: list[CompletionChoice]) -> TextCompletionChunk:
+        return TextCompletionChunk(
             id=self._head.id,
             created=self._head.created,
             model=self._head.model,

@@ -72,7 +72,7 @@ class CompletionChoice(msgspec.Struct):
     finish_reason: Literal["stop", "length"] | None = None
 
 
-class Completion(msgspec.Struct, kw_only=True):
+class TextCompletion(msgspec.Struct, kw_only=True):
     id: str
     object: Literal["text_completion"] = "text_completion"
     created: int
@@ -83,7 +83,7 @@ class Completion(msgspec.Struct, kw_only=True):
     steering: SteeringReport
 
 
-class CompletionChunk(msgspec.Struct, kw_only=True):
+class TextCompletionChunk(msgspec.Struct, kw_only=True):
     """`usage` is absent unless asked for with `include_usage`; then it is null on all chunks but the last. `steering`
     is the report in the chunk that ends a choice, and a trace in others where one was asked for."""
 

@@ -30,7 +30,7 @@ from proxy.chat.turn import Turn
 from proxy.chat.unsupported import UNSUPPORTED_IN_COMPLETIONS
 from proxy.engines.base import Engine, Likelihood, Together
 from proxy.errors import InvalidRequest
-from proxy.protocol.completions import DEFAULT_MAX_TOKENS, Completion, CompletionRequest
+from proxy.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest, TextCompletion
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, unless_gone
@@ -53,7 +53,7 @@ class _CompletionBody(OpenAIBody[CompletionRequest]):
     description="OpenAI's older completion, without a chat template. With `echo` and `logprobs` it tells how likely "
     "the prompt is. With `stream` the answer is a text/event-stream of text_completion.",
     responses={
-        200: ResponseSpec(Completion, description="The answer, or its stream", generate_examples=False),
+        200: ResponseSpec(TextCompletion, description="The answer, or its stream", generate_examples=False),
         **declared(400, 401, 404, 413, 429, 500, 503),
     },
 )
