@@ -7,7 +7,7 @@
 // element is <h1 tabindex="-1">. The frame shows its requests as curl below it, and what throws in it.
 import { asCurl } from "./api.js";
 import { Button, CopyButton, Field, Notice } from "./components/controls.js";
-import { html, render, useEffect, useErrorBoundary, useState } from "./html.js";
+import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./html.js";
 import { address, announcement, connection, failure, key, models, refresh, requests, role, useKey } from "./store.js";
 
 const VIEWS = [
@@ -36,6 +36,13 @@ function App() {
     }
   }, [current]);
   const View = modules[current.name]?.View;
+  const opened = useRef(current);
+  useEffect(() => {
+    if (!View || opened.current === current) return;
+    opened.current = current;
+    scrollTo(0, 0);
+    document.querySelector("main h1")?.focus({ preventScroll: true });
+  }, [current, View]);
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Header} current=${current} />
@@ -59,7 +66,7 @@ function Header({ current }) {
     <header class="top">
       <a class="name" href="#/play">Persona proxy</a>
       <nav aria-label="Views">
-        ${VIEWS.map(({ name, title }) => html`<a href=${`#/${name}`} aria-current=${name === current.name ? "page" : null} onClick=${focusHeading}>${title}</a>`)}
+        ${VIEWS.map(({ name, title }) => html`<a href=${`#/${name}`} aria-current=${name === current.name ? "page" : null}>${title}</a>`)}
       </nav>
       <div class="top-end">
         <a href="schema">API</a>
@@ -67,10 +74,6 @@ function Header({ current }) {
       </div>
     </header>
   `;
-}
-
-function focusHeading() {
-  setTimeout(() => document.querySelector("main h1")?.focus(), 50);
 }
 
 function Theme() {

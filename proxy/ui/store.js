@@ -101,6 +101,8 @@ effect(() => {
   const timer = setInterval(refresh, LOADING_POLL_MS);
   return () => clearInterval(timer);
 });
+// Another tab, or curl, may have changed things meanwhile.
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
 let before = connection.peek();
 effect(() => {
   if (before === "gone" && connection.value === "ok") refresh();

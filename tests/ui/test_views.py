@@ -207,3 +207,34 @@ def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server:
     page.wait_for_url(re.compile("v=silly-"))
     job.get_by_role("button", name="Dismiss").click()
     expect(job).to_have_count(0)
+
+
+def test_job_when_it_failed_then_said_why_and_it_can_be_tried_again(server: str, open_page: Open) -> None:
+    page = open_page(f"{server}/#/traits?trait=superficial&model=fake").page
+    page.get_by_role("button", name="Make the vector in fake").click()
+    failed = page.locator(".job.failed")
+    expect(failed.locator(".error")).not_to_be_empty(timeout=30_000)
+    failed.get_by_role("button", name="Try again").click()
+    expect(failed).to_have_count(2, timeout=30_000)
+
+
+def test_traits_when_fifty_with_long_names_then_found_and_chosen_by_keyboard(tmp_path: Path, open_page: Open) -> None:
+    settings = settings_in(tmp_path)
+    with serving(settings, FakeEngine()) as url:
+        with httpx.Client(base_url=url) as client:
+            for number in range(50):
+                name = f"t{number:02d}-{'long' * 14}"
+                poles = {"positive_trait": "curt and grumpy all day", "negative_trait": "as cheerful as can be"}
+                made = client.post("/api/traits/generate-custom", json={"trait_name": name, "template": True, **poles})
+                assert made.status_code == 200, made.text
+        page = open_page(f"{url}/#/traits", width=360, height=740).page
+        page.get_by_label("Find one of 54 traits").fill("t17")
+        expect(page.locator(".states tbody tr")).to_have_count(1)
+        page.keyboard.press("Tab")  # the table, which scrolls
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator(".chosen-trait")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Make the vector in fake")).to_be_focused()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360

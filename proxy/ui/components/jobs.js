@@ -9,6 +9,7 @@ const ROUTES = {
   extraction: "api/vectors/generate",
   measuring: "api/vectors/measure",
   sweep: "api/steering/sweep",
+  trait: "api/traits/generate-custom",
   transfer: "api/transfers",
   "transfer-apply": "api/transfers/apply",
   "transfer-evaluate": "api/transfers/evaluate",
@@ -28,16 +29,20 @@ const started = Date.now() / 1000; // what ended before the page was opened is h
 const goesOn = ({ status }) => status === "queued" || status === "running";
 
 export function titleOf({ kind, model, parameters }) {
-  const what = parameters.trait ?? parameters.trait_name ?? parameters.source;
+  const what = parameters.trait ?? parameters.id ?? parameters.source;
   return `${TITLES[kind] ?? kind}: ${[what, model].filter(Boolean).join(", ")}`;
 }
 
-/** What starts the same work once more: {path, body}, or null for what only its own form can start. */
+/** What starts the same work once more: {path, body}. What the server itself found out for the job is left out. */
 function again({ kind, model, parameters }) {
-  if (!ROUTES[kind]) return null;
-  const { version, ...rest } = parameters;
-  if (kind.startsWith("transfer")) return { path: ROUTES[kind], body: { target: model, ...rest } };
-  return { path: ROUTES[kind], body: { model, ...rest, ...(version && { version }) } };
+  const { id, version, others, rollouts, questions, ...rest } = parameters;
+  const body = {
+    extraction: () => ({ model, ...rest, ...(rest.budget === "thorough" && { rollouts, questions }) }),
+    measuring: () => ({ model, version, ...rest }),
+    sweep: () => ({ model, version, ...rest }),
+    trait: () => ({ model, trait_name: id, ...rest }),
+  }[kind] ?? (() => ({ target: model, ...rest }));
+  return { path: ROUTES[kind], body: body() };
 }
 
 function keep(job) {
@@ -80,7 +85,10 @@ export function Jobs({ kinds, onDone }) {
   const [hidden, hide] = useState([]);
   const [error, setError] = useState(null);
   useEffect(() => {
-    refreshJobs().then(() => jobs.peek().filter(goesOn).forEach(follow), setError);
+    const look = () => document.hidden || refreshJobs().then(() => jobs.peek().filter(goesOn).forEach(follow), setError);
+    look();
+    document.addEventListener("visibilitychange", look); // another tab may have started some
+    return () => document.removeEventListener("visibilitychange", look);
   }, []);
   const shown = jobs.value.filter((job) => kinds.includes(job.kind) && !hidden.includes(job.id) && (goesOn(job) || job.ended >= started));
   const done = shown.filter(({ status }) => status === "done").map(({ id }) => id).join();
@@ -111,7 +119,7 @@ export function Job({ job, onHide }) {
       ${error && html`<p class="error" role="alert">${error.message}</p>`}
       <div class="row">
         ${goesOn(job) && html`<${Button} label=${`Cancel ${titleOf(job)}`} onClick=${() => attempt(async () => keep(await call("DELETE", `api/jobs/${job.id}`)))}>Cancel</${Button}>`}
-        ${(job.status === "failed" || job.status === "cancelled") && once && html`<${Button} label=${`Try again: ${titleOf(job)}`} onClick=${() => attempt(() => start(once.path, once.body))}>Try again</${Button}>`}
+        ${(job.status === "failed" || job.status === "cancelled") && html`<${Button} label=${`Try again: ${titleOf(job)}`} onClick=${() => attempt(() => start(once.path, once.body))}>Try again</${Button}>`}
         ${!goesOn(job) && onHide && html`<${Button} kind="quiet" onClick=${onHide}>Dismiss</${Button}>`}
       </div>
     </div>

@@ -5,7 +5,7 @@ import { Button } from "./controls.js";
 const MOST = 2;
 const STEP = 0.05;
 const share = (coefficient) => `${((Math.min(Math.max(coefficient, -MOST), MOST) + MOST) / (2 * MOST)) * 100}%`;
-const shown = (coefficient) => String(coefficient).replace("-", "−");
+const shown = (coefficient) => String(Number(coefficient.toFixed(2))).replace("-", "−");
 
 /** `measured` is [low, high] or null, `collapses` the coefficients from which on answers fall apart. The number field
  * takes what it is given: what can't be, the server refuses in its own words, which are `error`. */

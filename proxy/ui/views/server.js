@@ -59,7 +59,7 @@ function Now({ status: { memory, models: all, max_batch: most, max_queue: queue,
   const sum = (name) => all.reduce((total, model) => total + model[name], 0);
   const of = memory.machine_bytes ? ` of ${bytes(memory.machine_bytes)}` : "";
   return html`
-    <dl class="figures">
+    <dl class="busy">
       <div><dt>Memory of the process</dt><dd>${memory.process_bytes ? bytes(memory.process_bytes) : "–"}<span class="muted">${of}</span></dd></div>
       <div><dt>Answers running</dt><dd>${sum("running")}<span class="muted"> up to ${most} per model</span></dd></div>
       <div><dt>Waiting</dt><dd>${sum("waiting")}<span class="muted"> up to ${queue} per model</span></dd></div>

@@ -1,15 +1,16 @@
 // Traits and vectors: what there is for each model and pole, traits of one's own, files that come in.
 import { post } from "../api.js";
-import { Button, Notice, SelectField } from "../components/controls.js";
+import { Button, Notice, SelectField, TextField } from "../components/controls.js";
 import { Jobs } from "../components/jobs.js";
 import { Table } from "../components/table.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
 import { address, jobs, keepInAddress, models, refresh, traits, vectorOf } from "../store.js";
 import { signed } from "./play/words.js";
 import { Make, OwnTrait, Parts } from "./traits/own.js";
 import { VectorDetails } from "./traits/vector.js";
 
 const KINDS = ["extraction", "measuring"];
+const MANY = 12; // traits, from which on they are looked for by name
 
 const isMade = (model, trait) => jobs.value.some((job) => job.model === model && job.parameters.trait === trait && KINDS.includes(job.kind) && ["queued", "running"].includes(job.status));
 
@@ -21,8 +22,8 @@ function stateOf(model, trait) {
   if (vector.usable === false) return "for other weights";
   const poles = ["positive", "negative"].map((side) => {
     const choice = vector.poles[side];
-    const range = choice?.measured_range ? `to ${signed(choice.measured_range[1])}` : "range not measured";
-    return `${vector[side]}: ${choice ? range : "not measured"}`;
+    const range = choice?.measured_range ? `up to ${signed(choice.measured_range[1])}` : "range not measured";
+    return `${vector[side]} ${choice ? range : "not measured"}`;
   });
   const how = [vector.origin !== "native" && vector.origin, vector.judge && !vector.judge.scored && "unscored"].filter(Boolean);
   return [...how, ...poles].join(" · ");
@@ -34,23 +35,35 @@ export function View() {
   useEffect(() => keepInAddress("traits", Object.fromEntries(Object.entries(chosen).filter(([, value]) => value))), [chosen]);
   const trait = traits.value.find(({ id }) => id === chosen.trait);
   const model = chosen.model ?? models.value[0]?.id;
-  const cell = (of) => (row) => html`<${Button} kind="quiet" label=${`${stateOf(of, row)}: ${row.id} in ${of}`} aria-pressed=${row.id === chosen.trait && of === model ? "true" : "false"} onClick=${() => choose({ trait: row.id, model: of })}>${stateOf(of, row)}</${Button}>`;
+  const [name, setName] = useState("");
+  const panel = useRef(null);
+  const picked = useRef(false);
+  const pick = (next) => {
+    picked.current = true;
+    choose(next);
+  };
+  useEffect(() => {
+    if (trait && picked.current) panel.current.focus();
+  }, [trait?.id, model]);
+  const found = traits.value.filter(({ id, positive, negative }) => [id, positive, negative].some((text) => text.includes(name.trim().toLowerCase())));
+  const cell = (of) => (row) => html`<${Button} kind="quiet" label=${`${stateOf(of, row)}: ${row.id} in ${of}`} aria-pressed=${row.id === chosen.trait && of === model ? "true" : "false"} onClick=${() => pick({ trait: row.id, model: of })}>${stateOf(of, row)}</${Button}>`;
   return html`
     <h1 tabindex="-1">Traits and vectors</h1>
-    <p class="lead">A trait is a pair of opposite poles. Each model needs a vector of its own for it. Choose a cell to see it, or to make it.</p>
-    <div class="states"><${Table} caption="Vectors by trait and model" rows=${traits.value} empty="No trait is known." columns=${[
+    <p class="lead">A trait is a pair of opposite poles. Each model needs a vector of its own for it. Choose a cell to see it, or to make it. Where it says <em>up to</em>, answers held together up to that strength.</p>
+    ${traits.value.length > MANY && html`<div class="find"><${TextField} label=${`Find one of ${traits.value.length} traits`} value=${name} onInput=${setName} /></div>`}
+    <div class="states"><${Table} caption="Vectors by trait and model" rows=${found} empty=${name ? "No trait has such a name." : "No trait is known."} columns=${[
       { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">own</span>`}` },
       ...models.value.map(({ id }) => ({ title: id, cell: cell(id) })),
     ]} /></div>
-    <${Jobs} kinds=${KINDS} />
     ${trait && html`
-      <div class="panel chosen-trait">
+      <div class="panel chosen-trait" tabindex="-1" ref=${panel}>
         ${vectorOf(model, trait.id) ? html`<${VectorDetails} key=${model + trait.id} model=${model} trait=${trait.id} />` : html`<h2 dir="auto">${trait.positive} / ${trait.negative} in ${model}</h2><p>This model has no vector for this trait yet.</p>`}
         <${Make} key=${trait.id + model} trait=${trait.id} model=${model} again=${Boolean(vectorOf(model, trait.id))} />
         <${Parts} key=${trait.id} id=${trait.id} />
       </div>`}
+    <${Jobs} kinds=${KINDS} />
     <h2>A trait of your own</h2>
-    <${OwnTrait} onMade=${(id) => choose({ trait: id, model })} />
+    <${OwnTrait} onMade=${(id) => pick({ trait: id, model })} />
     <h2>Import a vector</h2>
     <${Import} />
   `;

@@ -3,23 +3,33 @@ import { call, get } from "../../api.js";
 import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
 import { Jobs, start } from "../../components/jobs.js";
 import { html, useEffect, useState } from "../../html.js";
-import { announce, jobs, models, refresh } from "../../store.js";
+import { announce, jobs, modelOf, models, refresh } from "../../store.js";
 
 const FIELDS = ["trait_name", "positive_trait", "negative_trait", "model"];
 const KINDS = ["trait"];
 const BUDGETS = [["quick", "quick: minutes"], ["standard", "standard"], ["thorough", "thorough: hours on a real model without a GPU"]];
 
+/** What a trait is called unless one says otherwise: its pole, as far as that can be an id. */
+const nameOf = (pole) => pole.trim().toLowerCase().replace(/\s+/g, "-");
+
 export function OwnTrait({ onMade }) {
-  const [given, setGiven] = useState({ trait_name: "", positive_trait: "", negative_trait: "" });
+  const [given, setGiven] = useState({ positive_trait: "", negative_trait: "" });
   const [model, setModel] = useState("");
   const [error, setError] = useState(null);
   const field = (name) => ({ value: given[name], onInput: (text) => setGiven({ ...given, [name]: text }), error: error?.param === name ? error.message : null });
+  const writer = model || models.value[0]?.id;
+  const toy = modelOf(writer)?.world === "demo";
+  const name = given.trait_name ?? nameOf(given.positive_trait);
   const ask = async (template) => {
-    const body = { ...given, ...(template ? { template } : { model: model || models.value[0]?.id }) };
+    const body = { ...given, trait_name: name, ...(template ? { template } : { model: writer }) };
     setError(null);
     try {
       const made = await start("api/traits/generate-custom", body);
-      if (made.object !== "job") await refresh().then(() => onMade(made.id));
+      if (made.object !== "job") {
+        setGiven({ positive_trait: "", negative_trait: "" });
+        await refresh();
+        onMade(made.id);
+      }
     } catch (refused) {
       setError(refused);
     }
@@ -27,14 +37,14 @@ export function OwnTrait({ onMade }) {
   const done = () => onMade(jobs.peek().find(({ kind, status }) => kind === "trait" && status === "done").result.trait);
   return html`
     <form class="own" onSubmit=${(event) => { event.preventDefault(); ask(false); }}>
-      <${TextField} label="Name of the trait" ...${field("trait_name")} />
       <${TextField} label="One pole" placeholder="grumpy" ...${field("positive_trait")} />
       <${TextField} label="The other pole" placeholder="cheerful" ...${field("negative_trait")} />
-      <${SelectField} label="Written by" value=${model || models.value[0]?.id} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${error?.param === "model" ? error.message : null} />
-      <div class="row"><${Button} kind="primary" type="submit">Write the parts</${Button}><${Button} onClick=${() => ask(true)}>Use fixed templates</${Button}></div>
+      <${TextField} label="Name of the trait" ...${field("trait_name")} value=${name} />
+      <${SelectField} label="Written by" value=${writer} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${error?.param === "model" ? error.message : null} />
+      <div class="row"><${Button} kind=${toy ? "" : "primary"} type="submit">Write the parts</${Button}><${Button} kind=${toy ? "primary" : ""} onClick=${() => ask(true)}>Use fixed templates</${Button}></div>
     </form>
     ${error && !FIELDS.includes(error.param) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
-    <p class="hint">A model writes five pairs of instructions, forty questions and a rubric. Small models often can't; templates are there at once, and weaker.</p>
+    <p class="hint">A model writes five pairs of instructions, forty questions and a rubric. ${toy ? "The demo models can't" : "Small models often can't"}; templates are there at once, and weaker.</p>
     <${Jobs} kinds=${KINDS} onDone=${done} />
   `;
 }

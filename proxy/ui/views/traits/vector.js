@@ -27,7 +27,11 @@ export function VectorDetails({ model, trait }) {
   if (!version) return null;
   return html`
     <section class="vector" aria-label=${`Vector of ${trait} in ${model}`}>
-      <h2 dir="auto">${version.positive} / ${version.negative} in ${model}</h2>
+      <div class="vector-head">
+        <h2 dir="auto">${version.positive} / ${version.negative} in ${model}</h2>
+        <a class="button primary" href=${link("play", [["model", version.model], ["persona", version.positive], ...[-1, 0, 1].map((at) => ["c", `${version.positive}:${at}`])])}>Try it in Play</a>
+        <a class="button" href=${link("thermostat", [["v", version.id]])}>${Object.keys(version.sweeps).length ? "See its curve" : "Measure its curve"}</a>
+      </div>
       ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
       <${Versions} versions=${versions} shown=${version} choose=${choose} attempt=${attempt} />
       <${Blocks} version=${version} />
@@ -89,14 +93,11 @@ function Files({ version }) {
     const query = new URLSearchParams({ format, ...(!whole && { pole: version[pole] }) });
     saveFrom(`${pathOf(version)}/download?${query}`).then(() => setError(null), setError);
   };
-  const swept = Object.keys(version.sweeps).length > 0;
   return html`
     <div class="row files">
       <${SelectField} label="Export as" value=${format} options=${FORMATS} onChange=${setFormat} error=${error?.message} />
       ${!whole && html`<${SelectField} label="Pole" value=${pole} options=${[["positive", version.positive], ["negative", version.negative]]} onChange=${setPole} />`}
       <${Button} onClick=${download}>Download</${Button}>
-      <a href=${link("play", [["model", version.model], ["persona", version.positive], ...[-1, 0, 1].map((at) => ["c", `${version.positive}:${at}`])])}>Try it in Play</a>
-      <a href=${link("thermostat", [["v", version.id]])}>${swept ? "See its curve" : "Measure its curve"}</a>
     </div>
   `;
 }
