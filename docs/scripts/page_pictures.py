@@ -1,0 +1,66 @@
+"""Takes docs/pictures/page-*.png of a running server's page, by headless Chromium.
+
+    .venv/bin/persona-proxy serve --model demo-qwen2 --model demo-gpt-oss
+    .venv/bin/persona-proxy transfer fit --source demo-qwen2 --target demo-gpt-oss
+    .venv/bin/persona-proxy transfer evaluate --source demo-qwen2 --target demo-gpt-oss --trait silly --trait dishonest
+    .venv/bin/python -m docs.scripts.page_pictures [http://127.0.0.1:8000]
+
+What they show is real: the answers of one seed, the curve that came with the vector, the transfer as it was evaluated.
+CHROMIUM names another browser than the one on the path.
+"""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+FOLDER = Path(__file__).parent.parent / "pictures"
+WIDTH, HEIGHT = 1280, 860
+PATIENCE_MS = 120_000
+PLAY = "#/play?model=demo-qwen2&ask=What+is+the+capital+of+France%3F&persona=silly&t=0.7&seed=1&max=200"
+COLUMNS = "&c=silly%3A-1&c=silly%3A0&c=silly%3A1"
+
+
+def play(page: Page) -> None:
+    page.get_by_text("Within what was measured").nth(1).wait_for()
+    page.get_by_text("Not steered").wait_for()
+
+
+def thermostat(page: Page) -> None:
+    page.locator(".u-over").first.wait_for()
+
+
+def transfer(page: Page) -> None:
+    page.get_by_role("region", name="Recovery by pole").wait_for()
+
+
+PICTURES = {
+    "play": (PLAY + COLUMNS, play),
+    "thermostat": ("visualization", thermostat),
+    "transfer": ("#/transfer", transfer),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", default="http://127.0.0.1:8000")
+    url = parser.parse_args().url.rstrip("/")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, (address, shown) in PICTURES.items():
+            page = browser.new_page(
+                viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light", reduced_motion="reduce"
+            )
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(f"{url}/{address}")
+            shown(page)
+            page.screenshot(path=FOLDER / f"page-{name}.png")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
