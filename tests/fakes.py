@@ -35,6 +35,7 @@ from proxy.engines.base import (
     Message,
     ModelInfo,
     Plan,
+    Reword,
     Rollout,
     Span,
     SpanStats,
@@ -129,7 +130,10 @@ class FakeEngine:
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] | None = None,
         options: Mapping[str, Any] | None = None,
+        reword: Reword | None = None,
     ) -> list[int]:
+        if reword is not None:
+            return self.render(reword(messages, tools or ()), options=options)
         self.options = options
         last = messages[-1]["content"]
         if last == "!refuse":

@@ -205,7 +205,7 @@ def render(
         raise InvalidRequest(
             f"{ignored}: the chat template of {engine.info.id} has no place for {what}; leave them out", param=ignored
         )
-    return engine.render(told(messages, tools), options=options)
+    return engine.render(messages, tools=tools, options=options, reword=told)
 
 
 def is_gpt_oss(info: ModelInfo) -> bool:

@@ -134,13 +134,16 @@ def _write_hyperparameters(writer: gguf.GGUFWriter, config: dict[str, Any]) -> N
 
 def _write_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any], pre_tokenizer: str) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    special = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+    added = {token["id"]: token for token in tokenizer["added_tokens"]}
     ordinary = {number: token for token, number in tokenizer["model"]["vocab"].items()}
     tokens, types = [], []
     for number in range(config["vocab_size"]):
-        tokens.append(special.get(number) or ordinary.get(number) or f"<|unused_{number}|>")
-        known = gguf.TokenType.NORMAL if number in ordinary else gguf.TokenType.UNUSED
-        types.append(gguf.TokenType.CONTROL if number in special else known)
+        if number in added:
+            tokens.append(added[number]["content"])
+            types.append(gguf.TokenType.CONTROL if added[number]["special"] else gguf.TokenType.USER_DEFINED)
+        else:
+            tokens.append(ordinary.get(number) or f"<|unused_{number}|>")
+            types.append(gguf.TokenType.NORMAL if number in ordinary else gguf.TokenType.UNUSED)
     merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
     ends = config["eos_token_id"]
     writer.add_tokenizer_model("gpt2")

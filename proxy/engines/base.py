@@ -22,6 +22,7 @@ Span = Literal["last_prompt", "response"]
 Channel = Literal["content", "reasoning", "arguments"]  # the last: of a call to one of the client's functions
 Message = dict[str, Any]  # {"role": ..., "content": str, ...}: what a chat template takes
 Tool = dict[str, Any]  # {"type": "function", "function": {"name": ..., ...}}: what a chat template takes
+Reword = Callable[[Sequence[Message], Sequence[Tool]], list[Message]]  # the conversation, with the tools told in words
 
 
 @dataclass(frozen=True)
@@ -300,10 +301,14 @@ class Engine(Protocol):
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] | None = None,
         options: Mapping[str, Any] | None = None,
+        reword: Reword | None = None,
     ) -> list[int]:
         """Token ids of the conversation with the prompt for an answer. Refusal when the template refuses; what
         it does not know, such as tools, it may ignore. `options` are what else the template gets to see;
-        `enable_thinking` False has the answer come without thoughts, whatever the template knows of it."""
+        `enable_thinking` False has the answer come without thoughts, whatever the template knows of it.
+
+        What looks like a marker in messages and tools is text; in an assistant's content that holds for special tokens
+        alone. With `reword` the template gets what that makes of the conversation, whose own markers count."""
 
     def begin(self, prompt: Sequence[int], content: str, reasoning: str = "") -> tuple[list[int], list[int]]:
         """The tokens that follow a rendered prompt where the answer has begun so: headers and what is said before, and

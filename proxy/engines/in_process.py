@@ -21,6 +21,7 @@ from proxy.engines.base import (
     Message,
     ModelInfo,
     Plan,
+    Reword,
     Rollout,
     Run,
     Sampling,
@@ -33,7 +34,7 @@ from proxy.engines.errors import PromptTooLong, Refusal
 from proxy.engines.text.lexicon import Constraint, Lexicon
 from proxy.engines.text.speech import Speaker
 from proxy.engines.text.token_bound import TokenBound
-from proxy.engines.text.typed_markers import Markers
+from proxy.engines.text.typed_markers import Hiding, Markers
 from proxy.engines.worker import Worker
 
 M = TypeVar("M")
@@ -60,8 +61,8 @@ class Tasks(Generic[M]):
 
 class InProcessEngine(ABC, Generic[M]):
     """An engine over a worker; `encode` and `pieces` are left to subclasses. `bound` is there where the vocabulary
-    allows to tell of a text that it is too long without tokenising it; `markers` are the vocabulary's special
-    tokens."""
+    allows to tell of a text that it is too long without tokenising it; `markers` are those of vocabulary and
+    template."""
 
     def __init__(
         self,
@@ -119,19 +120,21 @@ class InProcessEngine(ABC, Generic[M]):
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] | None = None,
         options: Mapping[str, Any] | None = None,
+        reword: Reword | None = None,
     ) -> list[int]:
         """Token ids of a conversation with the prompt for an answer. Refusal of the template, or PromptTooLong, before
         it is tokenised, for what can't fit however it is tokenised."""
         hiding = self._markers.hiding()
         effort = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
         extra = hiding.hide({**effort, **(options or {})})
-        hidden_messages, hidden_tools = hiding.hide(list(messages)), hiding.hide(tools)
+        messages, tools = [hidden(hiding, message) for message in messages], hiding.hide(tools)
+        if reword is not None:
+            messages, tools = reword(messages, tools or ()), None
+        text = self._written(messages, tools, **extra)
         if hiding.needed:
-            text = self._written(hidden_messages, hidden_tools, **extra)
             self._check_length(hiding.shown(text))
             ids = hiding.tokenize(text, self.encode, self._encode_on)
         else:
-            text = self._written(messages, tools, **extra)
             self._check_length(text)
             ids = self._tokenize(text)
         if not ids:
@@ -193,9 +196,14 @@ class InProcessEngine(ABC, Generic[M]):
         """The ids of plain text that comes behind a special token."""
         return self.encode(text)
 
+    def _encode_said(self, text: str) -> list[int]:
+        """The ids of what an answer has said: its tags are the model's own."""
+        hiding = self._markers.hiding()
+        return hiding.tokenize(hiding.hide_special(text), self.encode, self._encode_on)
+
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text, without special tokens."""
+        """Token ids of plain text, without markers."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a raw prompt, in which markers are special tokens. PromptTooLong for what can't fit."""
@@ -212,7 +220,7 @@ class InProcessEngine(ABC, Generic[M]):
         """The headers and the text of an answer to `prompt` that has begun. Refusal for reasoning of a model that has
         none, or PromptTooLong."""
         self._check_length(reasoning + content)
-        return self._speaker.begun(prompt, content, reasoning, self.encode)
+        return self._speaker.begun(prompt, content, reasoning, self.encode, self._encode_said)
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""
@@ -339,6 +347,18 @@ class InProcessEngine(ABC, Generic[M]):
     def close(self) -> None:
         """Stop the worker and give the model's memory back."""
         self._worker.close()
+
+
+def hidden(hiding: Hiding, message: Message) -> Message:
+    """The message with what was typed hidden. Other people's texts are text, whatever they look like. What an assistant
+    said is what the model wrote: it may have begun with `<think>`, where templates look for the end of the thoughts, or
+    hold a call whose tags were tokens when they were written. Special tokens end an answer, so that none is in one. Nor
+    can a call's arguments or separate thoughts have held the tags that end them, so they are text too."""
+    if message["role"] != "assistant":
+        return {name: hiding.hide(value) for name, value in message.items()}
+    return {
+        name: hiding.hide_special(value) if name == "content" else hiding.hide(value) for name, value in message.items()
+    }
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:

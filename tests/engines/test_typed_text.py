@@ -48,9 +48,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def with_template(kind: str, template: str, tmp_path: Path) -> Iterator[Any]:
+def with_template(kind: str, template: str, tmp_path: Path, thinking: bool = False) -> Iterator[Any]:
     """An engine of a tiny Qwen2 with another template."""
-    folder = shutil.copytree(save_tiny_model("qwen2", tmp_path / "plain"), tmp_path / "own")
+    folder = shutil.copytree(save_tiny_model("qwen2", tmp_path / "plain", thinking), tmp_path / "own")
     (folder / "chat_template.jinja").write_text(template)
     source = folder
     if kind == "llama_cpp":
@@ -100,6 +100,32 @@ def test_markers_when_in_tools_calls_and_results_then_they_are_text(kind: str, t
     assert ids.count(tokenizer.eos_token_id) == expected.count(tokenizer.eos_token_id) == 3
     assert tokenizer.decode(ids).replace("<|im_end|>", "") == tokenizer.decode(expected).replace("<|im_end|>", "")
     assert tokenizer.decode(ids).count(end) == 3 + 7
+
+
+def test_tags_when_typed_then_they_are_text_and_what_the_assistant_said_keeps_them(kind: str, tmp_path: Path) -> None:
+    close = "</think>"
+    tokenizer: Any = byte_tokenizer(False, thinking=True)
+    id_ = tokenizer.convert_tokens_to_ids(close)
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": {close: [close]}}}
+    talk: list[Message] = [
+        {"role": "system", "content": f"s{close}"},
+        {"role": "user", "content": f"u{close}"},
+        {"role": "assistant", "content": f"a{close}b", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "name": f"n{close}", "content": f"t{close}"},
+    ]
+    tools = [{"type": "function", "function": {"name": "f", "description": close, "parameters": {close: close}}}]
+    with with_template(kind, f"{TOOL_TEMPLATE}<think></think>", tmp_path, thinking=True) as engine:
+        ids = engine.render(talk, tools=tools, options={"extra": close})
+        assert ids.count(id_) == 2 and tokenizer.decode(ids).count(close) == 11  # the template's, and the assistant's
+        assert engine.encode(close).count(id_) == 0 and tokenizer.decode(engine.encode(close)) == close
+        reworded = engine.render(talk, tools=tools, reword=lambda said, _: [said[1], {**said[0], "content": close}])
+        assert reworded.count(id_) == 2 and tokenizer.decode(reworded).count(close) == 3
+        headers, begun = engine.begin(engine.render(user("Hi.")), f"a{close}<|im_end|>", f"r{close}")
+        assert headers.count(id_) == 0 and begun.count(id_) == 1  # the template ends the thoughts
+        assert begun.count(tokenizer.eos_token_id) == 0 and tokenizer.decode(begun) == f"a{close}<|im_end|>"
+    with with_template(kind, CHAT_TEMPLATE + "{# </think> #}", tmp_path / "2", thinking=True) as engine:
+        headers, begun = engine.begin(engine.render(user("Hi.")), "a", f"r{close}")
+        assert headers.count(id_) == 1 and tokenizer.decode(headers).count(close) == 2
 
 
 def test_a_prompt_of_typed_markers_when_too_long_then_the_error_says_so(

@@ -22,12 +22,11 @@ from proxy.engines.gguf.word_cutting import LONGEST_RUN, WordCutting, word_cutti
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.text.token_bound import TokenBound
-from proxy.engines.text.typed_markers import Marker, Markers
+from proxy.engines.text.typed_markers import Marker, Markers, any_of, apart, is_tag
 from proxy.errors import SetupError
 
 _STRIPPING = llama.LLAMA_TOKEN_ATTR_LSTRIP | llama.LLAMA_TOKEN_ATTR_RSTRIP  # takes the blanks around it
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
-_INSIDE_MARKER = re.compile(r"(?<=<\|)(?=[^|<>\s]+\|>)")
 
 
 class Vocabulary:
@@ -90,24 +89,38 @@ class Vocabulary:
             return None
         return TokenBound(self.piece(id_) for id_ in range(self.size))
 
-    @property
+    @cached_property
     def markers(self) -> Markers:
-        """The special tokens by their texts."""
+        """The special tokens, and tags that have a meaning in the template."""
         return Markers(
             {
                 self._text(id_): Marker(
-                    id_, self._has(id_, llama.LLAMA_TOKEN_ATTR_LSTRIP), self._has(id_, llama.LLAMA_TOKEN_ATTR_RSTRIP)
+                    id_,
+                    self._has(id_, llama.LLAMA_TOKEN_ATTR_LSTRIP),
+                    self._has(id_, llama.LLAMA_TOKEN_ATTR_RSTRIP),
+                    tag=id_ not in self._special,
                 )
-                for id_ in self.all_special_ids
+                for id_ in range(self.size)
+                if id_ in self._special or (self._is_added(id_) and is_tag(self._text(id_), self.template))
             }
         )
 
+    @cached_property
+    def _stubborn(self) -> re.Pattern[str]:
+        """Markers that llama.cpp takes for one token even where it is told to find none."""
+        return any_of(text for text, marker in self.markers.known.items() if not self._is_control(marker.id))
+
     def encode(self, text: str) -> list[int]:
-        """The ids of plain text, in which what looks like a special token is text."""
-        # llama.cpp takes GPT-OSS's markers for special tokens even where it is told not to, unless they are cut in two;
-        # no token of a text reaches across the cut.
-        pieces = [text] if self._sentencepiece else _INSIDE_MARKER.split(text)
-        return [id_ for piece in pieces for id_ in self._tokenize(piece, markers=False)]
+        """The ids of plain text, in which what looks like a marker is text."""
+        first, *others = apart(text, self._stubborn)
+        return [*self._tokenize(first, markers=False), *(id_ for piece in others for id_ in self._going_on(piece))]
+
+    def _going_on(self, text: str) -> list[int]:
+        """The ids of plain text in the middle of a text."""
+        if not self._drops_space:
+            return self._tokenize(text, markers=False)
+        begun = self._tokenize("\n", markers=False)  # never one token with what follows
+        return self._tokenize("\n" + text, markers=False)[len(begun) :]
 
     def decode(
         self, ids: Sequence[int], *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False

@@ -1,6 +1,6 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
 from proxy.engines.text.saying import Speech
 from proxy.engines.text.thinking import ThinkingSpeech, ThinkTags
 from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
+from proxy.engines.text.typed_markers import Encode
 from proxy.engines.text.written_calls import WrittenSpeech
 
 
@@ -37,18 +38,19 @@ class Speaker:
         self.stops: frozenset[int] = frozenset(stops)
 
     def begun(
-        self, prompt: Sequence[int], content: str, reasoning: str, encode: Callable[[str], list[int]]
+        self, prompt: Sequence[int], content: str, reasoning: str, encode: Encode, encode_said: Encode
     ) -> tuple[list[int], list[int]]:
-        """Headers and text of an answer that has said so much. Refusal for reasoning of a model that has none."""
+        """Headers and text of an answer that has said so much, of which `encode_said` is for the content. Refusal for
+        reasoning of a model that has none."""
         if self.harmony is not None:
             return self.harmony.begun(content, reasoning, encode)
         if self.think is not None:
-            return self.think.begun(self.think.state(prompt, self.special), content, reasoning, encode)
+            return self.think.begun(self.think.state(prompt, self.special), content, reasoning, encode, encode_said)
         if reasoning and not content:
             raise Refusal(
                 "the model does not reason before it answers, so there is no reasoning to go on with", "begun"
             )
-        return [], encode(content)
+        return [], encode_said(content)
 
     @cached_property
     def marks(self) -> dict[int, str]:

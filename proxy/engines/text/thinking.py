@@ -4,7 +4,7 @@ For tokenizers that have the two tags as one token each, whose ids alone count, 
 nothing of models.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from proxy.engines.base import Channel, Token
 from proxy.engines.errors import Refusal
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.saying import Speech
+from proxy.engines.text.typed_markers import Encode
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -48,7 +49,7 @@ class ThinkTags:
                 break
         return "ahead"
 
-    def header(self, state: Thinking, reasoning: str, encode: Callable[[str], list[int]]) -> list[int]:
+    def header(self, state: Thinking, reasoning: str, encode: Encode) -> list[int]:
         """What stands before an answer's content where the thoughts were these."""
         if state == "over":
             return []
@@ -57,11 +58,12 @@ class ThinkTags:
         return [*begun, *encode(between), self.close, *encode("\n\n")]
 
     def begun(
-        self, state: Thinking, content: str, reasoning: str, encode: Callable[[str], list[int]]
+        self, state: Thinking, content: str, reasoning: str, encode: Encode, encode_said: Encode
     ) -> tuple[list[int], list[int]]:
-        """Headers and text of an answer that has said so much. Refusal where there is no thinking to go on with."""
+        """Headers and text of an answer that has said so much, of which `encode_said` is for the content. Refusal where
+        there is no thinking to go on with."""
         if content:
-            return self.header(state, reasoning, encode), encode(content)
+            return self.header(state, reasoning, encode), encode_said(content)
         if not reasoning:
             return [], []
         if state == "over":

@@ -24,7 +24,7 @@ from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
 from proxy.engines.text.token_bound import TokenBound
-from proxy.engines.text.typed_markers import Marker, Markers
+from proxy.engines.text.typed_markers import Marker, Markers, any_of, apart, is_tag
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.batch import DecodingBatch
 from proxy.engines.transformers.capture import capture_steps, capture_token_steps
@@ -119,6 +119,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             speaker.tags,
         )
         super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer), _markers(tokenizer))
+        self._tags = any_of(text for text, marker in self._markers.known.items() if marker.tag)
         self._begins_apart = self._begins_texts_apart()
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
@@ -147,7 +148,12 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
         return ids[0] if ids and ids[0] == self._tokenizer.bos_token_id else None
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text, without special tokens."""
+        """Token ids of plain text, without markers."""
+        first, *others = apart(text, self._tags)
+        return [*self._encode(first), *(id_ for piece in others for id_ in self._encode_on(piece))]
+
+    def _encode(self, text: str) -> list[int]:
+        """The ids of plain text that has no tags."""
         with self._encoding:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
@@ -178,8 +184,14 @@ def _template(tokenizer: Any) -> str:
 
 
 def _markers(tokenizer: Any) -> Markers:
-    added = tokenizer.added_tokens_decoder
-    return Markers({it.content: Marker(id_, it.lstrip, it.rstrip) for id_, it in added.items() if it.special})
+    template = _template(tokenizer)
+    return Markers(
+        {
+            it.content: Marker(id_, it.lstrip, it.rstrip, tag=not it.special)
+            for id_, it in tokenizer.added_tokens_decoder.items()
+            if it.special or is_tag(it.content, template)
+        }
+    )
 
 
 def _bound(tokenizer: Any) -> TokenBound | None:
