@@ -84,6 +84,7 @@ class JobQueue:
         self._live: dict[str, _Live] = {}
         self._waiting: defaultdict[str, deque[_Live]] = defaultdict(deque)
         self._runners: dict[str, asyncio.Task[None]] = {}
+        self._resting: list[asyncio.Task[None]] = []
         self._keeper: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._adding = asyncio.Lock()
@@ -111,6 +112,8 @@ class JobQueue:
         runners = list(self._runners.values())
         if self._keeper is not None:
             self._keeper.cancel()
+        for resting in self._resting:
+            resting.cancel()
         if runners:
             await asyncio.wait(runners, timeout=STOP_S)
         for runner in runners:
@@ -146,7 +149,7 @@ class JobQueue:
                 created=time.time(),
             )
             await asyncio.to_thread(self._store.add, job)
-            self._enqueue(job)
+            self._enqueue(_Live(job))
         return job
 
     async def get(self, job_id: str) -> Job:
@@ -220,17 +223,28 @@ class JobQueue:
             self._opened = True
             await asyncio.to_thread(self._store.recover)
             served = {state.id for state in self._registry.models()}
+            rests = await asyncio.to_thread(self._store.rests)
             for job in await asyncio.to_thread(self._store.queued):
-                if job.model in served and job.kind in self._kinds:
-                    self._enqueue(job)
-                else:  # it waits for a server that has its model
-                    self._live[job.id] = _Live(job)
+                live = self._live[job.id] = _Live(job)
+                if job.model not in served or job.kind not in self._kinds:
+                    continue  # it waits for a server that has its model
+                if rest_s := rests.get(job.id):
+                    self._resting.append(asyncio.create_task(self._enqueue_later(live, rest_s)))
+                else:
+                    self._enqueue(live)
 
-    def _enqueue(self, job: Job) -> None:
-        self._live[job.id] = live = _Live(job)
-        self._waiting[job.model].append(live)
-        if job.model not in self._runners:
-            self._runners[job.model] = asyncio.create_task(self._run_all(job.model))
+    async def _enqueue_later(self, live: _Live, rest_s: float) -> None:
+        logger.warning("job %s: several servers ended while it ran; it waits %g s", live.job.id, rest_s)
+        live.update(doing=f"waiting {rest_s:g} s, since several servers ended while it ran")
+        await asyncio.sleep(rest_s)
+        self._enqueue(live)
+
+    def _enqueue(self, live: _Live) -> None:
+        model = live.job.model
+        self._live[live.job.id] = live
+        self._waiting[model].append(live)
+        if model not in self._runners:
+            self._runners[model] = asyncio.create_task(self._run_all(model))
 
     async def _run_all(self, model: str) -> None:
         """One job of a model after the other, until there are none."""

@@ -21,7 +21,12 @@ logger = logging.getLogger(__name__)
 
 FILE = "jobs.sqlite"
 FORMAT = 1
-MAX_STARTS = 3  # in a row, each ended by the server's end and none getting further: it is the job that ends servers
+# So many starts in a row, each ended by the server's end and none getting further, may be chance: a crash of something
+# else, or the machine's. A job that has had more of them rests first, longer each time, so that a server that it ends
+# is of use meanwhile. One that ends servers also after its rests has failed: it is the job that ends them.
+MAX_STARTS_AT_ONCE = 3
+RESTS_S = (60.0, 240.0, 960.0)
+MAX_STARTS = MAX_STARTS_AT_ONCE + len(RESTS_S)
 LOCK_TIMEOUT_S = 1.0
 
 SCHEMA = """
@@ -161,6 +166,13 @@ class JobStore:
     def queued(self) -> list[Job]:
         """The jobs that wait, in the order they came."""
         return self._read("WHERE status = 'queued' ORDER BY number", ())
+
+    def rests(self) -> dict[str, float]:
+        """How many seconds waiting jobs are to rest before they start, by their ids; the others need none."""
+        found = self._execute(
+            "SELECT id, starts FROM jobs WHERE status = 'queued' AND starts >= ?", (MAX_STARTS_AT_ONCE,)
+        )
+        return {job_id: RESTS_S[starts - MAX_STARTS_AT_ONCE] for job_id, starts in found}
 
     def begin(self, job_id: str, started: float) -> None:
         """It runs now, as it first did at `started`."""

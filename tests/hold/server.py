@@ -17,14 +17,18 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("demo-qwen2", "demo-gpt-oss-gguf")  # one for each engine
-# With fewer places to steer tried, so that a job takes seconds.
+# The real command line, with fewer places to steer tried, so that a job takes seconds.
 SERVE = """
 import sys
 from proxy.cli import main as cli
 from proxy.steering import gain, placement
 
-placement.N_QUESTIONS, placement.N_SAMPLES, placement.N_PLACES = 2, 1, 1
-gain.DOSES, gain.N_TEXTS, placement.OTHER_COEFFICIENTS = (0.5,), 2, (0.5,)
+def smaller(module, **sizes):
+    assert all(hasattr(module, name) for name in sizes), sizes
+    vars(module).update(sizes)
+
+smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
+smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
 """
 START_S = 120.0

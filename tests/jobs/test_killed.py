@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import wait_until
+from tests.hold.server import SERVE
 from vector_store import CONDITIONS, SPANS, VectorHeader, VectorStore
 
 pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minutes on a machine that is busy
@@ -24,22 +25,6 @@ pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minute
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120
 REQUEST = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 2, "seed": 5}
-
-# The real command line, with fewer places to steer tried, so that a run takes seconds.
-SERVE = """
-import sys
-from proxy.cli import main as cli
-from proxy.steering import placement
-from proxy.steering import gain
-
-def smaller(module, **sizes):
-    assert all(hasattr(module, name) for name in sizes), sizes
-    vars(module).update(sizes)
-
-smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
-smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
-sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", "--model", "demo-qwen2"]))
-"""
 
 
 class Server:
@@ -49,7 +34,7 @@ class Server:
         folders = {f"PERSONA_PROXY_{name.upper()}_DIR": str(folder / name) for name in ("vectors", "traits", "jobs")}
         environ = os.environ | folders | {"OMP_NUM_THREADS": "1"}
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
+            [sys.executable, "-c", SERVE, "--model", "demo-qwen2"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a line for each request: a pipe nobody reads would fill up
             text=True,

@@ -16,6 +16,7 @@ import pytest
 from proxy.engines.base import Engine
 from proxy.engines.registry import Registry
 from proxy.errors import EngineFailure, JobsUnavailable, NotFound, Overloaded, SetupError
+from proxy.jobs import store
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import Job, JobStore
@@ -360,6 +361,27 @@ async def test_start_when_the_last_server_was_killed_then_its_jobs_go_on(
     async with serving() as queue:
         for job_id in ("job-0", "job-1"):
             assert (await ended(queue, await queue.get(job_id))).status == "done"
+
+
+async def test_start_when_servers_ended_while_a_job_ran_then_it_rests_while_others_run(
+    serving: Callable[..., Any], work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "RESTS_S", (1.0, 9.0, 9.0))
+    killed = JobStore(tmp_path)
+    killed.open()
+    for number in range(2):
+        killed.add(
+            Job(id=f"job-{number}", kind="work", model="fake", parameters='{"size":1}', status="queued", created=1.0)
+        )
+    for _ in range(store.MAX_STARTS_AT_ONCE):
+        killed.begin("job-0", 2.0)
+    killed.close()
+    work.go.set()
+    async with serving() as queue:
+        assert (await ended(queue, await queue.get("job-1"))).status == "done"
+        resting = await queue.get("job-0")
+        assert resting.status == "queued" and resting.doing.startswith("waiting 1 s, since several servers ended")
+        assert (await ended(queue, resting)).status == "done"
 
 
 async def test_start_when_a_job_is_of_a_model_that_is_not_served_then_it_waits_for_a_server_that_has_it(

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from proxy.errors import JobsUnavailable, NotFound
-from proxy.jobs.store import FILE, MAX_STARTS, Job, JobStore
+from proxy.jobs.store import FILE, MAX_STARTS, RESTS_S, Job, JobStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,20 @@ def test_job_when_it_ends_one_server_after_the_other_then_it_is_given_up(store: 
     store.begin("job-1", 1500.0)
     given_up = reopened(store, tmp_path).get("job-1")
     assert given_up.status == "failed" and given_up.ended is not None
-    assert given_up.error == "the server ended 3 times while it ran, each time without getting further"
+    assert given_up.error == "the server ended 6 times while it ran, each time without getting further"
+
+
+def test_job_when_servers_ended_while_it_ran_then_it_rests_longer_each_time(store: JobStore, tmp_path: Path) -> None:
+    store.add(job(1))
+    store.add(job(2))
+    rests = []
+    for _ in range(MAX_STARTS - 1):
+        store.begin("job-1", 1500.0)
+        rests.append(reopened(store, tmp_path).rests())
+    assert rests == [{}, {}, *({"job-1": rest_s} for rest_s in RESTS_S)]
+    store.begin("job-1", 1500.0)
+    store.progressed("job-1", "answering", 0.1)
+    assert reopened(store, tmp_path).rests() == {}
 
 
 @pytest.mark.parametrize("further", [True, False])
