@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.hold.figures import Figure, none_of
-from tests.hold.server import Server
+from tests.hold.server import Forked, Nursery, tracebacks
 from tests.vector_store.vectors import make_vector
 from vector_store import VectorStore
 from vector_store.files import encode
@@ -70,20 +70,22 @@ def _trait(client: httpx.Client, number: int) -> dict[str, Any]:
 def kills(folder: Path, count: int) -> list[Figure]:
     """Kill `count` servers in a row on the same folders, then let a last one end all jobs."""
     rng, known = Random(3), Acknowledged()
+    nursery = Nursery(folder, "demo-qwen2")
     lost: list[str] = []
     for _ in range(count):
-        server = Server(folder, ["demo-qwen2"])
+        server = nursery.start()
         lost += _missing(server, known)
         writer = threading.Thread(target=known.write, args=(server.url, Random(rng.random())))
         writer.start()
         time.sleep(rng.uniform(0.2, 4))
         server.end(signal.SIGKILL)
         writer.join()
-    server = Server(folder, ["demo-qwen2"])
+    server = nursery.start()
     lost += _missing(server, known)
     unended = _unended(server, known)
     failed = [job for job in known.jobs if server.client.get(f"/api/jobs/{job}").json()["status"] != "done"]
-    server.end()
+    server.end(signal.SIGTERM)
+    nursery.close()
     what = f"of {len(known.jobs)} jobs, {len(known.vectors)} vectors, {len(known.traits)} traits, {count} kills"
     return [
         none_of(CHECK, f"lost {what}", lost),
@@ -91,11 +93,11 @@ def kills(folder: Path, count: int) -> list[Figure]:
         none_of(CHECK, "files that can't be read", _damaged(folder)),
         none_of(CHECK, f"jobs not ended within {LAST_S:g} s of the last start", unended),
         none_of(CHECK, "jobs that are not done", failed),
-        none_of(CHECK, "tracebacks in the log", server.tracebacks()),
+        none_of(CHECK, "tracebacks in the log", tracebacks(nursery.log)),
     ]
 
 
-def _missing(server: Server, known: Acknowledged) -> list[str]:
+def _missing(server: Forked, known: Acknowledged) -> list[str]:
     """What a new server does not know of all that was acknowledged."""
     vectors = {each["id"] for each in server.client.get("/api/vectors").json()["data"]}
     traits = {each["id"] for each in server.client.get("/api/traits").json()["data"]}
@@ -103,7 +105,7 @@ def _missing(server: Server, known: Acknowledged) -> list[str]:
     return [*jobs, *sorted({*known.vectors} - vectors), *sorted({*known.traits} - traits)]
 
 
-def _unended(server: Server, known: Acknowledged) -> list[str]:
+def _unended(server: Forked, known: Acknowledged) -> list[str]:
     deadline = time.monotonic() + LAST_S
     left = list(known.jobs)
     while left and time.monotonic() < deadline:

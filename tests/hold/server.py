@@ -1,5 +1,6 @@
 """A real server in a process of its own, watched from outside: its memory, threads, files and log."""
 
+import json
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 MODELS = ("demo-qwen2", "demo-gpt-oss-gguf")  # one for each engine
 # The real command line, with fewer places to steer tried, so that a job takes seconds.
-SERVE = """
+_PREPARE = """
 import sys
 from proxy.cli import main as cli
 from proxy.steering import gain, placement
@@ -29,8 +30,24 @@ def smaller(module, **sizes):
 
 smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
 smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
-sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
+serve = ["serve", "--port", "0", "--device", "cpu"]
 """
+SERVE = f"{_PREPARE}\nsys.exit(cli.main([*serve, *sys.argv[1:]]))\n"
+# Each line it reads is a list of the server's flags, its folders and its log; it prints the server's number.
+NURSERY = f"""{_PREPARE}
+import json, os, signal
+import proxy.engines.transformers.engine, proxy.server
+for line in sys.stdin:
+    flags, folders, out, log = json.loads(line)
+    number = os.fork()
+    if number == 0:
+        os.environ.update(folders)
+        for path, file in ((os.devnull, 0), (out, 1), (log, 2)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), file)
+        os._exit(cli.main([*serve, *flags]))
+    print(number, flush=True)
+"""
+ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 START_S = 120.0
 POLL_S = 0.02
 
@@ -46,8 +63,7 @@ class Server:
     """`persona-proxy serve` on the folders below `folder`, with `models` loaded before it says so."""
 
     def __init__(self, folder: Path, models: Sequence[str] = MODELS) -> None:
-        names = ("vectors", "traits", "jobs", "transfers")
-        folders = {f"PERSONA_PROXY_{name.upper()}_DIR": str(folder / name) for name in names}
+        folders = folders_below(folder)
         self.log = folder / "log"
         flags = [word for model in models for word in ("--model", model)]
         with self.log.open("ab") as log:
@@ -56,7 +72,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **folders, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+                env={**ENVIRON, **folders},
                 cwd=ROOT,
             )
         self.url = self._announced()
@@ -104,8 +120,7 @@ class Server:
 
     def tracebacks(self) -> list[str]:
         """The last line of each traceback in its log."""
-        found = re.findall(r"^Traceback .*?\n(?=\S)(.*?)$", self.log.read_text(errors="replace"), re.M | re.S)
-        return [str(line) for line in found]
+        return tracebacks(self.log)
 
     def end(self, number: int = signal.SIGTERM) -> float:
         """Seconds from the signal to the end of the process; it is killed after 30."""
@@ -119,6 +134,69 @@ class Server:
                 self.popen.kill()
                 self.popen.communicate()
         return time.monotonic() - started
+
+
+class Nursery:
+    """Starts servers of one model in a second or two instead of ten: it has imported all that they import, and forks.
+    Each is a process of its own, which may be killed."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.log = folder / "log"
+        self._out = folder / "out"
+        self._asked = json.dumps([["--model", model], folders_below(folder), str(self._out), str(self.log)])
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", NURSERY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRON,
+            cwd=ROOT,
+        )
+
+    def start(self) -> "Forked":
+        """A server whose model is loaded."""
+        assert self._popen.stdin is not None and self._popen.stdout is not None
+        self._out.unlink(missing_ok=True)
+        print(self._asked, file=self._popen.stdin, flush=True)
+        process = psutil.Process(int(self._popen.stdout.readline()))
+        deadline = time.monotonic() + START_S
+        while "curl" not in (said := self._out.read_text() if self._out.exists() else ""):
+            if time.monotonic() > deadline or process.status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"the server did not start: {said}{self.log.read_text()[-2000:]}")
+            time.sleep(POLL_S)
+        return Forked(process, re.findall(r"http://[^\s/]+:\d+", said)[0])
+
+    def close(self) -> None:
+        """End it, once its servers have ended."""
+        self._popen.communicate()
+
+
+class Forked:
+    """A server of a nursery."""
+
+    def __init__(self, process: psutil.Process, url: str) -> None:
+        self.url = url
+        self.client = httpx.Client(base_url=url, timeout=120, trust_env=False)
+        self._process = process
+
+    def end(self, number: int) -> None:
+        """Send it a signal, and return when it has ended."""
+        self.client.close()
+        self._process.send_signal(number)
+        while self._process.status() != psutil.STATUS_ZOMBIE:  # nobody asks how it ended, until its nursery does
+            time.sleep(POLL_S)
+
+
+def folders_below(folder: Path) -> dict[str, str]:
+    """The variables that have a server keep everything below `folder`."""
+    names = ("vectors", "traits", "jobs", "transfers")
+    return {f"PERSONA_PROXY_{name.upper()}_DIR": str(folder / name) for name in names}
+
+
+def tracebacks(log: Path) -> list[str]:
+    """The last line of each traceback in a log."""
+    found = re.findall(r"^Traceback .*?\n(?=\S)(.*?)$", log.read_text(errors="replace"), re.M | re.S)
+    return [str(line) for line in found]
 
 
 @contextmanager
