@@ -25,6 +25,7 @@ from proxy.engines.base import (
     Message,
     ModelInfo,
     Plan,
+    Reword,
     Rollout,
     Run,
     Span,
@@ -82,6 +83,7 @@ class PretendEngine:
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] | None = None,
         options: Mapping[str, Any] | None = None,
+        reword: Reword | None = None,
     ) -> list[int]:
         return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
 

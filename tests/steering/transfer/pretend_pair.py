@@ -27,6 +27,7 @@ from proxy.engines.base import (
     Message,
     ModelInfo,
     Plan,
+    Reword,
     Rollout,
     Run,
     Span,
@@ -81,6 +82,7 @@ class PairedEngine:
         reasoning_effort: str | None = None,
         tools: Sequence[Tool] | None = None,
         options: Mapping[str, Any] | None = None,
+        reword: Reword | None = None,
     ) -> list[int]:
         text = ""
         for message in messages:
