@@ -443,7 +443,8 @@ def test_the_shipped_vectors_when_read_then_as_they_were_written() -> None:
     headers = VectorStore([folder]).list()
     assert len(headers) == len(list(folder.rglob("*.safetensors"))) >= 8
     for header in headers:
-        assert header.parent is None and header.origin == "native" and header.poles
+        assert header.origin == "native" and set(header.poles) == set(header.sweeps) == {"positive", "negative"}
+        assert {sweep.factor for sweep in header.sweeps.values()} <= {1.0, None}  # coefficient 1 is what it was
         # The Qwen2's were placed by trying every block, the others by the three that the command tries.
         tried = [effect for effect in header.effects("positive") if effect is not None]
         assert len(tried) == (header.n_layers if header.model_id == "demo-qwen2" else 3)

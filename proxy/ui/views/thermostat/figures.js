@@ -14,7 +14,7 @@ export const MEASURES = [
   { name: "unfinished", title: "Unfinished", kind: "steered", of: (point) => percent(point.unfinished), colour: "warning", dash: [5, 3], says: "Percent of the answers that were cut off at their longest, or go round in circles." },
   { name: "wrong", title: "Wrong way", kind: "steered", judged: true, of: (point) => percent(point.wrong_way), colour: "danger", dash: [9, 3, 2, 3], says: "Percent of the answers that show less of the pole than the unsteered answer to the same question." },
   { name: "random", title: "Trait, random direction", kind: "random", judged: true, of: (point) => point.trait, colour: "muted", dash: [3, 4], says: "A control: what a push in any direction does, at the same place and as strong." },
-  { name: "wrongtrait", title: "Trait, wrong trait", kind: "wrong_trait", judged: true, of: (point) => point.trait, colour: "ink", dash: [6, 3, 1, 3], says: "A control: what the vectors of other traits do to this one, at the same place and as strong." },
+  { name: "wrongtrait", title: "Trait, wrong trait", kind: "wrong_trait", judged: true, of: (point) => point.trait, colour: "ink", dash: [6, 3, 1, 3], says: "A control: what the vectors of other traits do to this one, at the same place and as strong. It has one answer to each question, so that its band is wide." },
   { name: "prompt", title: "Trait, system prompt", kind: "prompt", judged: true, of: (point) => point.trait, colour: "away", dash: [14, 5], says: "A control: the pole asked for by a system prompt. It has no strength, so it is a level line." },
 ];
 const STEERED = MEASURES.filter(({ kind }) => kind === "steered");
