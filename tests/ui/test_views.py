@@ -109,7 +109,7 @@ def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(s
     page.get_by_label("One pole").fill("grumpy")
     page.get_by_label("The other pole").fill("cheerful")
     page.get_by_role("button", name="Use fixed templates").click()
-    expect(page.get_by_role("alert")).to_contain_text("silly")
+    expect(page.locator(".field.wrong").filter(has_text="Name of the trait")).to_contain_text("silly")
     page.get_by_label("Name of the trait").fill("grumpy")
     page.get_by_role("button", name="Use fixed templates").click()
     expect(page.get_by_text("This model has no vector for this trait yet.")).to_be_visible()

@@ -82,7 +82,7 @@ function Models({ activity }) {
   const [error, setError] = useState(null);
   const attempt = (work) => work().then(() => setError(null), setError).then(refresh);
   const act = ({ id, status }) => {
-    if (status === "loading") return html`<span class="muted">loading …</span>`;
+    if (status === "loading") return html`<${Button} kind="quiet" aria-disabled="true">Loading …</${Button}>`; // keeps the focus
     if (status === "ready") return html`<${Button} kind="quiet" label=${`Unload ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/unload`))}>Unload</${Button}>`;
     return html`<${Button} kind="quiet" label=${`Load ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/load`, { wait: false }))}>Load</${Button}>`;
   };
@@ -93,6 +93,7 @@ function Models({ activity }) {
     <${Table} caption="Models" rows=${models.value} empty="No model is served." columns=${[
       { title: "Model", cell: ({ id }) => html`<strong>${id}</strong>` },
       { title: "State", cell: ({ status, error: why, on_demand: onDemand }) => `${status}${why ? `: ${why}` : ""}${status === "unloaded" && onDemand ? ", loads when asked" : ""}` },
+      { title: "", cell: act },
       { title: "Running", number: true, cell: (model) => now(model)?.running ?? "–" },
       { title: "Waiting", number: true, cell: (model) => now(model)?.waiting ?? "–" },
       { title: "Tokens/s", number: true, cell: (model) => (now(model) ? pace(now(model).tokens_per_second) : "–") },
@@ -101,7 +102,6 @@ function Models({ activity }) {
       { title: "Personas", number: true, cell: ({ personas }) => personas?.length ?? 0 },
       { title: "Runs by", cell: ({ engine, device, dtype }) => [engine, device, dtype].filter(Boolean).join(", ") || "–" },
       { title: "Shape", cell: ({ family, n_layers: layers, hidden_size: width, context_length: tokens }) => (layers ? `${family}, ${layers} blocks × ${width}, ${tokens} tokens` : "–") },
-      { title: "", cell: act },
     ]} />
   `;
 }

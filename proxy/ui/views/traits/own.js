@@ -9,6 +9,9 @@ const FIELDS = ["trait_name", "positive_trait", "negative_trait", "model"];
 const KINDS = ["trait"];
 const BUDGETS = [["quick", "quick: minutes"], ["standard", "standard"], ["thorough", "thorough: hours on a real model without a GPU"]];
 
+/** The field that an error is about: poles are named by their descriptions here. */
+const fieldOf = ({ param, code }) => ({ positive: "positive_trait", negative: "negative_trait" })[param] ?? param ?? (code === "trait_exists" ? "trait_name" : null);
+
 /** What a trait is called unless one says otherwise: its pole, as far as that can be an id. */
 const nameOf = (pole) => pole.trim().toLowerCase().replace(/\s+/g, "-");
 
@@ -16,7 +19,8 @@ export function OwnTrait({ onMade }) {
   const [given, setGiven] = useState({ positive_trait: "", negative_trait: "" });
   const [model, setModel] = useState("");
   const [error, setError] = useState(null);
-  const field = (name) => ({ value: given[name], onInput: (text) => setGiven({ ...given, [name]: text }), error: error?.param === name ? error.message : null });
+  const at = (name) => (error && fieldOf(error) === name ? error.message : null);
+  const field = (name) => ({ value: given[name], onInput: (text) => setGiven({ ...given, [name]: text }), error: at(name) });
   const writer = model || models.value[0]?.id;
   const toy = modelOf(writer)?.world === "demo";
   const name = given.trait_name ?? nameOf(given.positive_trait);
@@ -40,10 +44,10 @@ export function OwnTrait({ onMade }) {
       <${TextField} label="One pole" placeholder="grumpy" ...${field("positive_trait")} />
       <${TextField} label="The other pole" placeholder="cheerful" ...${field("negative_trait")} />
       <${TextField} label="Name of the trait" ...${field("trait_name")} value=${name} />
-      <${SelectField} label="Written by" value=${writer} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${error?.param === "model" ? error.message : null} />
+      <${SelectField} label="Written by" value=${writer} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${at("model")} />
       <div class="row"><${Button} kind=${toy ? "" : "primary"} type="submit">Write the parts</${Button}><${Button} kind=${toy ? "primary" : ""} onClick=${() => ask(true)}>Use fixed templates</${Button}></div>
     </form>
-    ${error && !FIELDS.includes(error.param) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+    ${error && !FIELDS.includes(fieldOf(error)) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
     <p class="hint">A model writes five pairs of instructions, forty questions and a rubric. ${toy ? "The demo models can't" : "Small models often can't"}; templates are there at once, and weaker.</p>
     <${Jobs} kinds=${KINDS} onDone=${done} />
   `;
