@@ -69,10 +69,10 @@ class FakeRun:
 class FakeEngine:
     """One worker thread steps through all runs, a token of each per step of `token_s` seconds.
 
-    A user message "!forever" is answered without end, "!held" with twenty tokens that tell nothing yet, "!fail" with
-    one token and a failure, "!think" with a thought before the answer, "!tool" with a word and two calls of functions,
-    "!refuse" is refused by the template, "!slow" takes a second to render. An answer that is to follow a JSON schema is
-    the schema, unless that says "!impossible".
+    A user message "!forever" is answered without end, "!end" not at all, "!held" with twenty tokens that tell nothing
+    yet, "!fail" with one token and a failure, "!think" with a thought before the answer, "!tool" with a word and two
+    calls of functions, "!refuse" is refused by the template, "!slow" takes a second to render. An answer that is to
+    follow a JSON schema is the schema, unless that says "!impossible".
     Log-probabilities are token ids below 0. With `knows_tools` the names of tools and of functions called stand in its
     prompts. An answer that has begun as it would have goes on from there. Every probe reads a tenth of how many tokens
     came before: 0, 0.1, 0.2 and so on.
@@ -168,7 +168,8 @@ class FakeEngine:
             if said == "!fail":
                 yield Failure(RuntimeError("secret detail"))
                 return
-        yield Finish("stop", readings)
+        n_top = generation.sampling.top_logprobs
+        yield Finish("stop", readings, end=None if n_top is None else _told(Token(10, ""), n_top))
 
     def _tokens(self, generation: Generation, system: str, said: str) -> Iterator[Token]:
         if generation.sampling.json_schema is not None:
@@ -183,6 +184,8 @@ class FakeEngine:
             yield Token(7, '{"word": ', "arguments")
             yield Token(8, '"é"}', "arguments")
             yield Token(9, "{}", "arguments", opens="look")
+            return
+        if said == "!end":
             return
         if said == "!held":
             yield from (Token(4, "") for _ in range(20))

@@ -45,23 +45,27 @@ class ToldTokens:
     def __init__(self, spell: Speller, at: int) -> None:
         self._spell = spell
         self._at = at
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def told(self, tokens: Iterable[tuple[int, Likelihood | None]]) -> CompletionLogprobs:
-        """The next tokens, with how likely each is, None for the first of all."""
+    def prompt(self, tokens: Sequence[int], likely: Sequence[Likelihood]) -> CompletionLogprobs:
+        """Those of a prompt, with how likely each is but the first."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        widths = (len(decoder.decode(self._spell(id_))) for id_ in tokens)
+        return self._told(zip(tokens, (None, *likely), widths, strict=True))
+
+    def answer(self, tokens: Iterable[Token]) -> CompletionLogprobs:
+        """The next ones of an answer, all of which have log-probabilities."""
+        return self._told((token.id, Likelihood(token.logprob or 0.0, token.top), len(token.text)) for token in tokens)
+
+    def _told(self, tokens: Iterable[tuple[int, Likelihood | None, int]]) -> CompletionLogprobs:
+        """Each with the number of characters that it adds to the text."""
         told = CompletionLogprobs([], [], [], [])
-        for id_, likely in tokens:
-            spelt = self._spell(id_)
-            told.tokens.append(_written(spelt))
+        for id_, likely, width in tokens:
+            told.tokens.append(_written(self._spell(id_)))
             told.token_logprobs.append(None if likely is None else at_least(likely.logprob))
             told.top_logprobs.append(None if likely is None else self._top(id_, likely))
             told.text_offset.append(max(self._at, 0))
-            self._at += len(self._decoder.decode(spelt))
+            self._at += width
         return told
-
-    def answer(self, tokens: Iterable[Token]) -> CompletionLogprobs:
-        """The next tokens of an answer, all of which have log-probabilities."""
-        return self.told((token.id, Likelihood(token.logprob or 0.0, token.top)) for token in tokens)
 
     def _top(self, id_: int, likely: Likelihood) -> dict[str, float]:
         """Best first; of several that are written alike the best."""
@@ -78,7 +82,7 @@ def prompt_logprobs(
     blank, takes no room in it."""
     spelt = b"".join(map(spell, tokens)).decode("utf-8", "replace")
     added = len(spelt) - len(text) if spelt.endswith(text) else 0
-    return ToldTokens(spell, -added).told(zip(tokens, (None, *likely), strict=True))
+    return ToldTokens(spell, -added).prompt(tokens, likely)
 
 
 def _written(spelt: bytes) -> str:
@@ -106,7 +110,7 @@ def _choice(head: Head, index: int, choice: Growing) -> CompletionChoice:
     said = "" if choice.echo is None else choice.echo.text
     logprobs = None
     if head.spell is not None:
-        logprobs = ToldTokens(head.spell, len(said)).answer(choice.answer.sent.all)
+        logprobs = ToldTokens(head.spell, len(said)).answer([*choice.answer.sent.all, *choice.answer.untold])
         if choice.echo is not None and (before := choice.echo.logprobs) is not None:
             logprobs = CompletionLogprobs(
                 before.tokens + logprobs.tokens,
@@ -173,7 +177,9 @@ class CompletionSequence:
 
     def _finish(self, index: int) -> TextCompletionChunk:
         choice = self._choices[index]
-        chunk = self._chunk([CompletionChoice(index, "", None, _reason(choice.answer))])
+        untold = choice.answer.untold
+        logprobs = self._tokens[index].answer(untold) if self._tokens is not None and untold else None
+        chunk = self._chunk([CompletionChoice(index, "", logprobs, _reason(choice.answer))])
         chunk.steering = reported(choice.report, [choice.answer])
         return chunk
 

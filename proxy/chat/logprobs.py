@@ -18,23 +18,23 @@ _LEAST = -9999.0  # what OpenAI writes for less; JSON knows no infinity
 @dataclass
 class SentTokens:
     """One choice's tokens whose log-probabilities are known, each as soon as the text it begins in is sent. `all` of
-    them so far: where a stop string cut the text off, the last is the one it cut in two."""
+    them so far: where a stop string cut the text off, the last is the one it cut in two. `waiting` are the others."""
 
     all: list[Token] = field(default_factory=list)
+    waiting: deque[tuple[int, Token]] = field(default_factory=deque)  # with where they begin
     _begun: int = 0  # characters of content, sent or held back
-    _waiting: deque[tuple[int, Token]] = field(default_factory=deque)  # with where they begin
 
     def feed(self, token: Token) -> None:
         """A token of the content."""
         if token.logprob is not None:
-            self._waiting.append((self._begun, token))
+            self.waiting.append((self._begun, token))
         self._begun += len(token.text)
 
     def upto(self, n_characters: int) -> tuple[Token, ...]:
         """The tokens that are new now that so much of the content is sent."""
         new = []
-        while self._waiting and self._waiting[0][0] < n_characters:
-            new.append(self._waiting.popleft()[1])
+        while self.waiting and self.waiting[0][0] < n_characters:
+            new.append(self.waiting.popleft()[1])
         self.all += new
         return tuple(new)
 

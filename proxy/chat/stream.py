@@ -92,7 +92,7 @@ class GrowingChoice:
     Without `tools` nobody expects calls of functions, so none is shown. `ending`: why it finished where it ends with a
     call; `legacy`: that is told in OpenAI's older form. `calls`: each one's function and arguments.
     `cached`: how many of the prompt's tokens had been read before. `readings`: what probes read of it. `sent`: the
-    tokens of the content whose log-probabilities are known.
+    tokens of the content whose log-probabilities are known. `end`: the model's end token, where those are asked for.
     """
 
     stops: Sequence[str] = ()
@@ -108,6 +108,7 @@ class GrowingChoice:
     finish_reason: FinishReason | None = None
     readings: Readings = field(default_factory=Readings)
     sent: SentTokens = field(default_factory=SentTokens)
+    end: Token | None = None
     _filter: StopFilter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +121,7 @@ class GrowingChoice:
             return []
         self.readings.feed(event)
         if isinstance(event, Finish):
+            self.end = event.end
             pieces = [] if event.rest is None else self._add_token(event.rest)
             if self.finish_reason is None:
                 self.finish_reason = self.ending if self.calls and event.reason == "stop" else event.reason
@@ -128,6 +130,14 @@ class GrowingChoice:
         self.cached += event.cached
         self.reasoning_tokens += event.channel == "reasoning"
         return self._add_token(event)
+
+    @property
+    def untold(self) -> list[Token]:
+        """The tokens behind those of `sent` once it is finished: special ones, parts of a character that was never
+        whole, and the end; none where a stop string cut the text off."""
+        if self._filter.stopped:
+            return []
+        return [token for _, token in self.sent.waiting] + ([] if self.end is None else [self.end])
 
     def _add_token(self, event: Token) -> list[Piece]:
         if event.channel == "arguments":

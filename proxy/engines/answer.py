@@ -150,7 +150,8 @@ class RunningAnswer:
             self.emit(Failure(self._reason_for_none()))
             return False
         if token in stops:
-            self.emit(Finish("stop", self.readings, self._speech.rest()))
+            end = None if likelihood is None else Token(token, "", logprob=likelihood.logprob, top=likelihood.top)
+            self.emit(Finish("stop", self.readings, self._speech.rest(), end))
             return False
         self.produced += 1
         self.last_token = token
@@ -168,7 +169,8 @@ class RunningAnswer:
         if self._constraint is not None and self._governed and token != self._speech.opener:
             self._constraint.take(token)
         said = self._speech.add(token)
-        if likelihood is None or not in_content or self._speech.writing != "content" or token in self.special:
+        untold = token in self.special and not self.generation.raw
+        if likelihood is None or not in_content or self._speech.writing != "content" or untold:
             return said
         return replace(said, logprob=likelihood.logprob, top=likelihood.top)
 

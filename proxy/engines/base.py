@@ -199,7 +199,8 @@ class Token:
     `opens` names the function where the token opens a call; the "arguments" from there on, this token's own text
     included, are that call's, a JSON object in pieces.
 
-    `logprob`, of a token of the content where Sampling.top_logprobs is set, is that in the model's own distribution:
+    `logprob`, of a token of the content where Sampling.top_logprobs is set, but for special ones unless the prompt was
+    raw, is that in the model's own distribution:
     temperature 1, before penalties, bias, filters and schema, steered where the answer is. `top` holds the ids and
     log-probabilities of the likeliest tokens, best first, without special ones.
 
@@ -221,11 +222,13 @@ class Token:
 class Finish:
     """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length"). `readings` are of the last
     token; empty at "length", since that token is never run. `rest`: the text, or the call, that was held back because
-    it might have gone on; it is of tokens that were told before."""
+    it might have gone on; it is of tokens that were told before. `end`: the model's end token, where log-probabilities
+    are asked for."""
 
     reason: Literal["stop", "length"]
     readings: tuple[float, ...] = ()
     rest: Token | None = None
+    end: Token | None = None
 
 
 @dataclass(frozen=True)

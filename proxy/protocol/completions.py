@@ -49,7 +49,7 @@ class CompletionRequest(msgspec.Struct):
 
 class CompletionLogprobs(msgspec.Struct):
     """Four lists of the same length, an entry for each token that is told of: with `echo` the prompt's, of which the
-    first has no log-probability, then the answer's.
+    first has no log-probability, then the answer's, special ones and the one that ends it included.
 
     `token_logprobs` are those in the model's own distribution: temperature 1, before penalties, bias and filters,
     steered as the text is. `top_logprobs`: the likeliest tokens, the token itself always among them. `text_offset`:

@@ -50,7 +50,8 @@ def test_stream_when_put_together_then_the_whole_answer(
     sequence = CompletionSequence(head(spelt), streamed, 1, include_usage=True)
     chunks = sequence.opening()
     for index, words in enumerate(answers):
-        events = [token for word in words for token in tokens_of(word)] + [Finish("stop")]
+        end = Token(10, "", logprob=-3.0) if spelt else None
+        events = [token for word in words for token in tokens_of(word)] + [Finish("stop", end=end)]
         for event in events:
             chunks += sequence.feed(index, event)
             whole[index].answer.feed(event)

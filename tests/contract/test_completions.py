@@ -100,6 +100,15 @@ def test_request_of_lm_eval_then_the_prompt_s_own_log_probabilities_as_the_engin
     assert len(told["tokens"]) == 16 and len(answer["choices"][1]["logprobs"]["tokens"]) == 11
 
 
+def test_answer_when_the_model_ends_at_once_then_the_end_token_is_told_as_lm_eval_counts_on(
+    client: httpx.Client,
+) -> None:
+    fields = {"temperature": 0, "max_tokens": 1, "logprobs": 1, "echo": True}
+    for choice in (ask(client, "!end", **fields)["choices"][0], joined(chunks_of(client, "!end", **fields))):
+        assert choice["logprobs"]["tokens"] == ["!", "e", "n", "d", "\n"] and choice["text"] == "!end"
+        assert choice["logprobs"]["text_offset"] == [0, 1, 2, 3, 4] and choice["finish_reason"] == "stop"
+
+
 @pytest.mark.parametrize("max_tokens", [0, 1, 9])
 @pytest.mark.parametrize("logprobs", [None, 0, 2])
 def test_echo_when_streamed_then_the_same_choice_as_whole(
@@ -191,7 +200,7 @@ def test_harmless_values_then_taken(client: httpx.Client) -> None:
 def test_sdk_then_whole_and_streamed(sdk: openai.OpenAI) -> None:
     whole = sdk.completions.create(model="fake", prompt="hello", logprobs=2, extra_body={"persona": "silly"})
     assert whole.choices[0].text == "[+1.00] You said: hello " and whole.model_extra is not None
-    assert whole.choices[0].logprobs is not None and whole.choices[0].logprobs.token_logprobs == [-3.0] * 4
+    assert whole.choices[0].logprobs is not None and whole.choices[0].logprobs.token_logprobs == [-3.0] * 4 + [-10.0]
     told = sdk.completions.create(model="fake", prompt="hello", stream=True, stream_options={"include_usage": True})
     chunks = list(told)
     assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "You said: hello "

@@ -1,12 +1,13 @@
 """A raw prompt, as /v1/completions takes it: its tokens, how likely each of them is, and an answer that goes on with
 it."""
 
+import queue
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from proxy.engines.base import Engine, Generation, Plan, Rollout, Sampling
+from proxy.engines.base import Engine, Event, Finish, Generation, Plan, Rollout, Sampling
 from tests.engines.test_constrained import engine_for  # noqa: F401  # a fixture
 from tests.engines.test_logprobs import ROUNDING, tokens_of
 from tests.engines.transformers.test_steering import PLANS
@@ -74,4 +75,18 @@ def test_answer_when_its_prompt_is_raw_then_all_of_it_is_content(
     asked = [Generation(prompt, Sampling(12, seed=seed, top_logprobs=0), raw=True) for seed in range(4)]
     tokens = [token for answer in tokens_of(engine, *asked) for token in answer]
     assert {token.channel for token in tokens} == {"content"}
-    assert any(token.logprob is not None for token in tokens)
+    assert all(token.logprob is not None for token in tokens)
+
+
+def test_answer_when_the_model_ends_then_its_end_token_is_told_with_its_log_probability(
+    engine_for: Callable[[str], Engine],  # noqa: F811
+) -> None:
+    engine = engine_for("qwen2")
+    prompt = engine.encode("and so")
+    heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    asked = Sampling(4, top_logprobs=1, logit_bias={257: 100.0})
+    engine.start(Generation(prompt, asked, raw=True), heard.put)
+    event = heard.get(timeout=30)
+    assert isinstance(event, Finish) and event.end is not None and event.end.id == 257
+    [score] = engine.score([Rollout(prompt, [257])])[0]
+    assert event.end.logprob == pytest.approx(score, abs=ROUNDING)
