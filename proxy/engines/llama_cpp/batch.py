@@ -85,7 +85,7 @@ class LlamaBatch:
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes, as time allows
         self._lone: _Seat | None = None  # nobody else has had a seat since the memory was emptied for its answer
-        self._shelf = Shelf()
+        self._shelf = Shelf(context_length)  # much less than the context's own memory, and yet any one text
         self._steered: _Steered = []
         self._steering: StepSteering | None = None  # made from `_steered`
         self._probed: _Probed = []

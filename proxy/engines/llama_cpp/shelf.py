@@ -30,9 +30,10 @@ class ShelvedText:
 
 
 class Shelf:
-    """Holds up to `most_bytes` of texts; what was not asked for longest goes first."""
+    """Holds texts of up to `most_tokens` in all, and up to `most_bytes`; what was not asked for longest goes first."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_tokens: int, most_bytes: int = MOST_BYTES) -> None:
+        self._most_tokens = most_tokens
         self._most_bytes = most_bytes
         self._texts: list[ShelvedText] = []  # least recently used first
 
@@ -42,10 +43,16 @@ class Shelf:
         return sum(len(text.state) for text in list(self._texts))
 
     def put(self, text: ShelvedText) -> None:
-        """Keep a text, in place of those that are its own beginnings."""
+        """Keep a text, in place of those that are its own beginnings. One that is too large alone is not kept."""
+        if self._too_much([text]):
+            return
         self._texts = [old for old in self._texts if not _covered(old, text)] + [text]
-        while len(self._texts) > _MOST_TEXTS or self.n_bytes > self._most_bytes:
+        while self._too_much(self._texts):
             del self._texts[0]
+
+    def _too_much(self, texts: Sequence[ShelvedText]) -> bool:
+        n_tokens, n_bytes = sum(len(text.tokens) for text in texts), sum(len(text.state) for text in texts)
+        return len(texts) > _MOST_TEXTS or n_tokens > self._most_tokens or n_bytes > self._most_bytes
 
     def best(self, key: str, wanted: Sequence[int], *, settled: bool = False) -> ShelvedText | None:
         """The text that begins with most of the tokens wanted; None where none does at all."""

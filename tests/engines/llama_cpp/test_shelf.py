@@ -1,0 +1,39 @@
+"""What had to leave a context's memory is kept within bounds, and found again."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
+
+from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText  # noqa: E402
+
+
+def text(tokens: list[int], n_bytes: int = 1, key: str = "") -> ShelvedText:
+    return ShelvedText(key, tokens, 0, np.zeros(n_bytes, np.uint8))
+
+
+@pytest.mark.parametrize("sizes", [{"most_tokens": 7}, {"most_tokens": 99, "most_bytes": 7}])
+def test_texts_when_there_are_too_many_then_those_not_asked_for_longest_go(sizes: dict[str, int]) -> None:
+    shelf, texts = Shelf(**sizes), [text([number, 0, 0], 3) for number in range(3)]
+    shelf.put(texts[0])
+    shelf.put(texts[1])
+    assert shelf.best("", [0, 0]) is texts[0]
+    shelf.put(texts[2])
+    assert [shelf.best("", [number]) for number in range(3)] == [texts[0], None, texts[2]]
+    assert shelf.n_bytes == 6
+
+
+@pytest.mark.parametrize("large", [text([9] * 8), text([9], 8)])
+def test_a_text_when_it_is_too_large_alone_then_the_others_stay(large: ShelvedText) -> None:
+    shelf, small = Shelf(7, 7), text([1, 2])
+    shelf.put(small)
+    shelf.put(large)
+    assert shelf.best("", [9]) is None and shelf.best("", [1]) is small
+
+
+def test_a_text_when_another_goes_on_from_it_then_that_takes_its_place() -> None:
+    shelf = Shelf(99)
+    longer = text([1, 2, 3])
+    for each in (text([1, 2]), text([1, 2], key="other"), longer):
+        shelf.put(each)
+    assert shelf.n_bytes == 2 and shelf.best("", [1, 2]) is longer
