@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -91,6 +92,24 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     assert "fake,silly" in table and "unfinished_low" in table and "wrong_trait" in table
     accessible(page)
     shot(page, "thermostat-asked")
+
+
+def test_sweep_when_it_is_under_way_then_its_points_so_far_are_drawn(server: str, open_page: Open) -> None:
+    job = {
+        **{"id": "job-1", "object": "job", "kind": "sweep", "model": "fake", "status": "running", "created": 0},
+        **{"parameters": {"trait": "silly", "coefficients": [-1, 1]}, "started": 0, "ended": None, "error": None},
+        **{"progress": {"doing": "silly: sweeping", "fraction": 0.5, "seconds_left": None}, "result": None},
+    }
+    points = [{"side": "positive", "point": each} for each in (point("unsteered", 0, 3), point("steered", 0.5, 40))]
+    event = b"data: " + msgspec.json.encode({**job, "points": points}) + b"\n\n"
+    page = open_page(f"{server}/#/play").page
+    page.route("**/api/jobs", lambda route: route.fulfill(json={"data": [{**job, "points": []}], "has_more": False}))
+    page.route("**/events", lambda route: route.fulfill(body=event, content_type="text/event-stream"))
+    page.goto(f"{server}/#/thermostat")
+    page.get_by_role("button", name="Show its points").click()
+    expect(page.get_by_text("silly / serious, fake, being measured")).to_be_visible()
+    page.get_by_text("The same as a table").click()
+    expect(page.get_by_role("row", name="0.5 silly")).to_contain_text("40 (33–47)")
 
 
 def test_sweep_when_it_can_not_be_then_said_beside_the_field_in_the_servers_words(server: str, open_page: Open) -> None:
