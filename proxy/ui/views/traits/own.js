@@ -38,14 +38,16 @@ export function OwnTrait({ onMade }) {
       setError(refused);
     }
   };
+  // What is likely to work is what the Enter key does.
+  const way = (template, text) => html`<${Button} ...${template === toy ? { kind: "primary", type: "submit" } : { onClick: () => ask(template) }}>${text}</${Button}>`;
   const done = () => onMade(jobs.peek().find(({ kind, status }) => kind === "trait" && status === "done").result.trait);
   return html`
-    <form class="own" onSubmit=${(event) => { event.preventDefault(); ask(false); }}>
+    <form class="own" onSubmit=${(event) => { event.preventDefault(); ask(toy); }}>
       <${TextField} label="One pole" placeholder="grumpy" ...${field("positive_trait")} />
       <${TextField} label="The other pole" placeholder="cheerful" ...${field("negative_trait")} />
       <${TextField} label="Name of the trait" ...${field("trait_name")} value=${name} />
       <${SelectField} label="Written by" value=${writer} options=${models.value.map(({ id }) => id)} onChange=${setModel} error=${at("model")} />
-      <div class="row"><${Button} kind=${toy ? "" : "primary"} type="submit">Write the parts</${Button}><${Button} kind=${toy ? "primary" : ""} onClick=${() => ask(true)}>Use fixed templates</${Button}></div>
+      <div class="row">${way(false, "Write the parts")}${way(true, "Use fixed templates")}</div>
     </form>
     ${error && !FIELDS.includes(fieldOf(error)) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
     <p class="hint">A model writes five pairs of instructions, forty questions and a rubric. ${toy ? "The demo models can't" : "Small models often can't"}; templates are there at once, and weaker.</p>
