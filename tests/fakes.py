@@ -71,8 +71,8 @@ class FakeEngine:
 
     A user message "!forever" is answered without end, "!end" not at all, "!held" with twenty tokens that tell nothing
     yet, "!fail" with one token and a failure, "!think" with a thought before the answer, "!tool" with a word and two
-    calls of functions, "!refuse" is refused by the template, "!slow" takes a second to render. An answer that is to
-    follow a JSON schema is the schema, unless that says "!impossible".
+    calls of functions, "!refuse" is refused by the template, "!slow" takes a second to render, and for ever to be
+    scored. An answer that is to follow a JSON schema is the schema, unless that says "!impossible".
     Log-probabilities are token ids below 0. With `knows_tools` the names of tools and of functions called stand in its
     prompts. An answer that has begun as it would have goes on from there. Every probe reads a tenth of how many tokens
     came before: 0, 0.1, 0.2 and so on.
@@ -103,6 +103,7 @@ class FakeEngine:
         self.knows_tools = knows_tools
         self.generations: list[Generation] = []
         self.scored: list[list[Plan]] = []  # of the calls of `likelihoods`
+        self.reading = False  # in such a call
         self.options: Mapping[str, Any] | None = None  # of the last conversation rendered
         self.largest_batch = 0
         self.running: list[FakeRun] = []
@@ -256,7 +257,11 @@ class FakeEngine:
         n_top: int,
         given_up: Callable[[], bool] = lambda: False,
     ) -> list[list[Likelihood]]:
+        self.reading = True
         self.scored.append(list(plans))
+        while bytes(texts[0]) == b"!slow" and not given_up():
+            time.sleep(0.01)
+        self.reading = False
         top = tuple((id_, -float(id_)) for id_ in range(97, 97 + n_top))
         return [[Likelihood(-float(token), top) for token in text[1:]] for text in texts]
 

@@ -47,13 +47,13 @@ class ToldTokens:
         self._at = at
 
     def prompt(self, tokens: Sequence[int], likely: Sequence[Likelihood]) -> CompletionLogprobs:
-        """Those of a prompt, with how likely each is but the first."""
+        """Tell a prompt's tokens: how likely each is but the first."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         widths = (len(decoder.decode(self._spell(id_))) for id_ in tokens)
         return self._told(zip(tokens, (None, *likely), widths, strict=True))
 
     def answer(self, tokens: Iterable[Token]) -> CompletionLogprobs:
-        """The next ones of an answer, all of which have log-probabilities."""
+        """Tell the next tokens of an answer, all of which have log-probabilities."""
         return self._told((token.id, Likelihood(token.logprob or 0.0, token.top), len(token.text)) for token in tokens)
 
     def _told(self, tokens: Iterable[tuple[int, Likelihood | None, int]]) -> CompletionLogprobs:

@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai.types import Completion
 
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, wait_until
 
 URL = "/v1/completions"
 KINDS = ["hello", ["hello"], list(b"hello"), [list(b"hello")]]
@@ -213,3 +213,13 @@ def test_sdk_then_whole_and_streamed(sdk: openai.OpenAI) -> None:
 
 def test_failure_in_the_middle_of_a_stream_then_told_in_it(client: httpx.Client) -> None:
     assert chunks_of(client, "!fail")[-1]["error"]["code"] == "engine_failure"
+
+
+def test_client_when_it_goes_while_its_prompt_is_read_then_the_reading_is_given_up(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    body = {"model": "fake", "prompt": "!slow", "echo": True, "logprobs": 0, "max_tokens": 0}
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(URL, json=body, timeout=0.3)
+    wait_until(lambda: not engine.reading)
+    assert engine.scored

@@ -1,6 +1,7 @@
 """Malformed requests over every route: cut off, with bytes changed, of wrong types, too deep, too large, not JSON."""
 
 import copy
+import gzip
 import json
 from random import Random
 from typing import Any
@@ -111,7 +112,12 @@ def _request(rng: Random, path: str) -> tuple[str, bytes, dict[bytes, bytes]]:
         )
     content = _content(rng, BASES.get(path, ANY))
     kind = b"application/json" if rng.random() < 0.9 else rng.choice((b"text/plain", b"", b"x/xml", b"\xc3\xa9"))
-    return url, content, {b"content-type": kind}
+    headers = {b"content-type": kind}
+    if rng.random() < 0.1:
+        headers[b"content-encoding"] = rng.choice((b"gzip", b"gzip", b"br", b"\xc3\xa9"))
+        packed = gzip.compress(content)
+        content = rng.choice((packed, packed[: rng.randrange(len(packed))], content, packed + content))
+    return url, content, headers
 
 
 def _content(rng: Random, base: dict[str, Any]) -> bytes:
