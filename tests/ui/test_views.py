@@ -177,7 +177,9 @@ def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(serve
     expect(watched.page.get_by_role("alert")).to_be_visible()
 
 
-def test_transfer_when_one_was_fitted_then_every_pair_of_blocks_is_shown(tmp_path: Path, open_page: Open) -> None:
+def test_transfer_when_one_was_fitted_then_every_pair_of_blocks_is_shown(
+    tmp_path: Path, open_page: Open, accessible: Callable[[Page], None]
+) -> None:
     settings = settings_in(tmp_path)
     fitted = MapInfo(
         span="response",
@@ -212,6 +214,7 @@ def test_transfer_when_one_was_fitted_then_every_pair_of_blocks_is_shown(tmp_pat
         page = open_page(f"{url}/#/transfer").page
         expect(page.get_by_role("row", name="1 0.10 0.20 0.60 (chosen)")).to_be_visible()
         expect(page.get_by_text("Not measured yet: evaluate it below.")).to_be_visible()
+        accessible(page)
 
 
 def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server: str, open_page: Open) -> None:
@@ -237,7 +240,9 @@ def test_job_when_it_failed_then_said_why_and_it_can_be_tried_again(server: str,
     expect(failed).to_have_count(2, timeout=30_000)
 
 
-def test_traits_when_fifty_with_long_names_then_found_and_chosen_by_keyboard(tmp_path: Path, open_page: Open) -> None:
+def test_traits_when_fifty_with_long_names_then_found_and_chosen_by_keyboard(
+    tmp_path: Path, open_page: Open, accessible: Callable[[Page], None]
+) -> None:
     settings = settings_in(tmp_path)
     with serving(settings, FakeEngine()) as url:
         with httpx.Client(base_url=url) as client:
@@ -257,3 +262,4 @@ def test_traits_when_fifty_with_long_names_then_found_and_chosen_by_keyboard(tmp
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Make the vector in fake")).to_be_focused()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+        accessible(page)

@@ -1,7 +1,7 @@
 // Tables: plain ones, and those whose cells are coloured by a number, as heat maps are.
 import { html } from "../html.js";
 
-/** `columns`: [{title, cell(row), number?}]. Wide tables scroll by themselves, also by keyboard. `empty` is what stands
+/** `columns`: [{title, cell(row), number?}], one of buttons with the title "". Wide tables scroll by themselves, also by keyboard. `empty` is what stands
  * there without rows; `caption` says what the table is. */
 export function Table({ caption, columns, rows, keyOf = (row) => row.id, empty = "Nothing yet." }) {
   if (!rows.length) return html`<p class="empty">${empty}</p>`;
@@ -9,7 +9,7 @@ export function Table({ caption, columns, rows, keyOf = (row) => row.id, empty =
     <div class="table-frame" tabindex="0" role="region" aria-label=${caption}>
       <table>
         <caption class="visually-hidden">${caption}</caption>
-        <thead><tr>${columns.map(({ title, number }) => html`<th scope="col" class=${number ? "number" : ""}>${title}</th>`)}</tr></thead>
+        <thead><tr>${columns.map(({ title, number }) => html`<th scope="col" class=${number ? "number" : ""}>${title || html`<span class="visually-hidden">Actions</span>`}</th>`)}</tr></thead>
         <tbody>
           ${rows.map((row) => html`<tr key=${keyOf(row)}>${columns.map(({ cell, number }) => html`<td class=${number ? "number" : ""} dir="auto">${cell(row)}</td>`)}</tr>`)}
         </tbody>

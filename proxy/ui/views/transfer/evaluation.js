@@ -55,7 +55,7 @@ function Arms({ pole }) {
   return html`<div class="pole"><h4 dir="auto">${pole.pole}</h4><${Table} caption=${`Arms of ${pole.pole}`} rows=${pole.arms} keyOf=${({ kind }) => kind} columns=${[
     { title: "Arm", cell: ({ kind }) => (kind === "transferred" ? html`<strong>${ARMS[kind]}</strong>` : ARMS[kind] ?? kind) },
     { title: "Trait", cell: ({ trait }) => trait && html`<${Interval} figure=${trait} />` },
-    { title: "", number: true, cell: ({ trait }) => (pole.judge.scored ? score(trait) : "unscored") },
+    { title: "Mean", number: true, cell: ({ trait }) => (pole.judge.scored ? score(trait) : "unscored") },
     { title: "Coherence", number: true, cell: ({ coherence }) => score(coherence) },
     { title: "Facts right", number: true, cell: ({ correct }) => percent(correct) },
     { title: "Answers", number: true, cell: ({ n }) => n },
