@@ -1,8 +1,8 @@
 // Tables: plain ones, and those whose cells are coloured by a number, as heat maps are.
 import { html } from "../html.js";
 
-/** `columns`: [{title, cell(row), number?}], one of buttons with the title "". Wide tables scroll by themselves, also by keyboard. `empty` is what stands
- * there without rows; `caption` says what the table is. */
+/** `columns`: [{title, cell(row), number?}], one of buttons with the title "". Wide tables scroll by themselves, also by
+ * keyboard. `empty` is what stands there without rows; `caption` says what the table is. */
 export function Table({ caption, columns, rows, keyOf = (row) => row.id, empty = "Nothing yet." }) {
   if (!rows.length) return html`<p class="empty">${empty}</p>`;
   return html`
