@@ -72,6 +72,29 @@ def test_opposite_sign_model_suffix_and_zero_do_what_they_say(client: openai.Ope
     assert ask(client, f"{model}:silly@-1") == serious
 
 
+@pytest.mark.parametrize("model", [model.id for model in demo_models()])
+def test_raw_text_then_gone_on_with_and_as_likely_as_when_it_was_made(client: openai.OpenAI, model: str) -> None:
+    prompt = "The capital of Peru is"
+    made = client.completions.create(model=model, prompt=prompt, temperature=0, max_tokens=3, logprobs=1)
+    text, told = made.choices[0].text, made.choices[0].logprobs
+    assert text.startswith(" Lima") and told is not None and told.token_logprobs is not None
+    # The text and the log-probabilities of its tokens, as lm-eval asks for them.
+    fields: Any = {"prompt": prompt + text, "echo": True, "max_tokens": 0, "logprobs": 1}
+    whole = client.completions.create(model=model, **fields).choices[0]
+    assert whole.text == prompt + text and whole.logprobs is not None
+    at = (whole.logprobs.text_offset or []).index(len(prompt))
+    assert (whole.logprobs.tokens or [])[at] == " Lima"
+    known = (whole.logprobs.token_logprobs or [])[at:]
+    assert known == pytest.approx(told.token_logprobs[: len(known)], abs=0.01)
+    # In character another text is likely.
+    steered = client.completions.create(
+        model=f"{model}:silly", prompt=prompt + text, echo=True, max_tokens=0, logprobs=1
+    )
+    assert steered.choices[0].logprobs is not None
+    assert (steered.choices[0].logprobs.token_logprobs or [])[at] != pytest.approx(known[0], abs=0.01)
+    assert (steered.model_extra or {})["steering"]["positions"] == "all"
+
+
 def test_every_persona_of_both_models_is_listed(client: openai.OpenAI) -> None:
     listed = {model.id for model in client.models.list()}
     personas = ("silly", "serious", "dishonest", "honest", "superficial", "deep", "inattentive", "focused")
