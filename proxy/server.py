@@ -6,10 +6,13 @@ It knows the process and the terminal; what is served is the application's busin
 import asyncio
 import errno
 import json
+import logging
+import os
 import shlex
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,6 +39,7 @@ from vector_store import StoreUnreachable, VectorStore
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
 # which `docker stop` kills.
 DRAIN_S = 5.0
+LAST_S = 9.0  # from the beginning of the shutdown: then the process ends, though a model has not let go
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -53,6 +57,7 @@ def serve(settings: Settings) -> None:
     """Serve until a signal comes. SetupError when the port can't be had or no model could be loaded."""
     listener = listen(settings.host, settings.port)
     registry = Registry(settings.models, settings.max_batch)
+    end = EndAllTheSame(LAST_S)
     try:
         url = url_of(settings.host, listener.getsockname()[1])
         known = poles(load_traits(settings.traits_dir))
@@ -61,6 +66,11 @@ def serve(settings: Settings) -> None:
         check_vectors(services_of(app).store)
         ended = EndedInTime(head_as_get(app))
         allow_many_files()
+
+        def on_shutdown() -> None:
+            end.begin()
+            services_of(app).jobs.interrupt()
+
         server = DrainingServer(
             uvicorn.Config(
                 ended,
@@ -71,7 +81,7 @@ def serve(settings: Settings) -> None:
                 timeout_keep_alive=settings.keep_alive_s,
                 http=TimedProtocol,
             ),
-            on_shutdown=services_of(app).jobs.interrupt,
+            on_shutdown=on_shutdown,
             on_impatience=ended.stop,
         )
         startup = Startup(settings, registry, known, url, on_hopeless=server.stop)
@@ -87,6 +97,28 @@ def serve(settings: Settings) -> None:
     finally:
         listener.close()
         registry.close()
+        end.cancel()
+
+
+class EndAllTheSame:
+    """Ends the process some time after `begin`, unless cancelled: a model in the middle of a long step can't be waited
+    for. Everybody has an answer by then, and what is kept of jobs is written whole."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def begin(self) -> None:
+        """Count from now."""
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Let the process end by itself."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        logging.getLogger(__name__).warning("a model did not let go in time; the server ends all the same")
+        os._exit(0)
 
 
 class DrainingServer(uvicorn.Server):
