@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -39,7 +40,7 @@ from vector_store import StoreUnreachable, VectorStore
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
 # which `docker stop` kills.
 DRAIN_S = 5.0
-LAST_S = 9.0  # from the beginning of the shutdown: then the process ends, though a model has not let go
+LAST_S = 9.0  # from the signal: then the process ends, though a model has not let go
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -57,7 +58,6 @@ def serve(settings: Settings) -> None:
     """Serve until a signal comes. SetupError when the port can't be had or no model could be loaded."""
     listener = listen(settings.host, settings.port)
     registry = Registry(settings.models, settings.max_batch)
-    end = EndAllTheSame(LAST_S)
     try:
         url = url_of(settings.host, listener.getsockname()[1])
         known = poles(load_traits(settings.traits_dir))
@@ -66,10 +66,6 @@ def serve(settings: Settings) -> None:
         check_vectors(services_of(app).store)
         ended = EndedInTime(head_as_get(app))
         allow_many_files()
-
-        def on_shutdown() -> None:
-            end.begin()
-            services_of(app).jobs.interrupt()
 
         server = DrainingServer(
             uvicorn.Config(
@@ -81,7 +77,8 @@ def serve(settings: Settings) -> None:
                 timeout_keep_alive=settings.keep_alive_s,
                 http=TimedProtocol,
             ),
-            on_shutdown=on_shutdown,
+            on_signal=EndAllTheSame(LAST_S).begin,
+            on_shutdown=services_of(app).jobs.interrupt,
             on_impatience=ended.stop,
         )
         startup = Startup(settings, registry, known, url, on_hopeless=server.stop)
@@ -97,24 +94,20 @@ def serve(settings: Settings) -> None:
     finally:
         listener.close()
         registry.close()
-        end.cancel()
 
 
 class EndAllTheSame:
-    """Ends the process some time after `begin`, unless cancelled: a model in the middle of a long step can't be waited
-    for. Everybody has an answer by then, and what is kept of jobs is written whole."""
+    """Ends the process some time after `begin`, where it has not ended by itself: a model in the middle of a long step
+    can't be waited for. Everybody has an answer by then, and what is kept of jobs is written whole."""
 
     def __init__(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
 
     def begin(self) -> None:
-        """Count from now."""
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """Let the process end by itself."""
-        self._timer.cancel()
+        """Count from now. More calls change nothing."""
+        if not self._timer.is_alive():
+            self._timer.start()
 
     def _end(self) -> None:
         logging.getLogger(__name__).warning("a model did not let go in time; the server ends all the same")
@@ -124,19 +117,29 @@ class EndAllTheSame:
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that lets answers under way end, for `DRAIN_S` at most, before they are cut short.
 
-    On the event loop, `on_shutdown` is called before that, and `on_impatience` after it, when streams are told to end.
+    `on_signal` is called when a signal asks for the end. On the event loop, `on_shutdown` is called before answers are
+    waited for, and `on_impatience` after that, when streams are told to end.
     """
 
     def __init__(
-        self, config: uvicorn.Config, on_shutdown: Callable[[], None], on_impatience: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        on_signal: Callable[[], None],
+        on_shutdown: Callable[[], None],
+        on_impatience: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._on_signal = on_signal
         self._on_shutdown = on_shutdown
         self._on_impatience = on_impatience
 
     def stop(self) -> None:
         """Shut down soon. Safe from any thread."""
         self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_signal()
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_shutdown()

@@ -156,14 +156,12 @@ def test_grace_then_the_process_is_gone_before_docker_kills_it() -> None:
     assert server.DRAIN_S + SHUTDOWN_GRACE_S + 1 <= 8  # of docker's ten seconds; the rest is for models to let go
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same_unless_cancelled(cancelled: bool) -> None:
+def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same() -> None:
     code = (
-        "import sys, time; from proxy.server import EndAllTheSame; end = EndAllTheSame(0.2); end.begin()\n"
-        f"if {cancelled}: end.cancel()\n"
-        "time.sleep(3); sys.exit(7)"
+        "import threading, time; from proxy.server import EndAllTheSame; end = EndAllTheSame(0.2); end.begin()\n"
+        "end.begin(); threading.Thread(target=time.sleep, args=(60,)).start()"  # which the interpreter waits for
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == (7 if cancelled else 0)
+    assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
 
 
 def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Process], tmp_path: Path) -> None:
