@@ -64,7 +64,7 @@ class Process:
         return self.end()
 
     def end(self) -> tuple[int, str]:
-        more, errors = self.popen.communicate(timeout=15)
+        more, errors = self.popen.communicate(timeout=60)
         self.output += more
         return self.popen.returncode, errors
 
