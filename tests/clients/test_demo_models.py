@@ -141,7 +141,8 @@ def test_persona_by_sampling_then_nothing_is_added_and_the_answer_says_so(client
     extra = {"persona": "silly", "steering": {"method": "sampling"}}
     answer = client.chat.completions.create(model="demo-gpt-oss", **ASK, extra_body=extra)
     report = (answer.model_extra or {})["steering"]
-    assert report["method"] == "sampling" and report["relative_dose"] == 0 and report["sampling"]["temperature"] == 1
+    assert report["method"] == "sampling" and report["relative_dose"] == 0
+    assert report["sampling"]["temperature"] == pytest.approx(1, abs=0.05)  # of a persona that is shown by nearly all
 
 
 @pytest.mark.parametrize("model", [model.id for model in demo_models()])

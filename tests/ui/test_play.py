@@ -313,6 +313,7 @@ def test_keys_when_the_server_has_some_then_asked_for_once_and_a_user_key_opens_
         page.get_by_role("link", name="Traits").click()
         expect(page.get_by_text("Traits needs an admin key.")).to_be_visible()
         assert page.evaluate("[...Object.values(localStorage)]") == ["auto"] and "user" not in page.url
+        page.get_by_role("link", name="Play").click()
         page.reload()
         columns(page, 3)
 

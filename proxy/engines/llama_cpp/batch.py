@@ -246,7 +246,10 @@ class LlamaBatch:
             return None
         seat = min(free, key=lambda seat: (bool(seat.tokens), seat.since))
         self._keep(seat, 0)
-        return seat if self._take_down(text, seat, length) else self._seat_for(job, free, settled=True)
+        if not self._take_down(text, seat, length):
+            return self._seat_for(job, free, settled=True)
+        seat.settled = 0  # it need not lie in order, nor at the memory's beginning, which last bits depend on
+        return seat
 
     def _usable(self, seat: _Seat, wanted: Sequence[int]) -> int:
         """How many of a seat's first tokens are those wanted, if others may go on from there."""
