@@ -28,17 +28,17 @@ def brief_of(
 
     InvalidRequest where a name is none, or a description is empty or too long.
     """
-    trait_id = slug(name)
-    if not trait_id:
-        raise InvalidRequest(
-            "trait_name: it has no letter and no digit; possible: text such as grumpy", param="trait_name"
-        )
     described = {"positive_trait": positive_trait, "negative_trait": negative_trait}
     for field, text in described.items():
         described[field] = " ".join(text.split()).rstrip(".")
         if not 0 < len(described[field]) <= MAX_DESCRIPTION:
             possible = f"1 to {MAX_DESCRIPTION} characters, such as grumpy and short-tempered"
             raise InvalidRequest(f"{field}: it has {len(described[field])}; possible: {possible}", param=field)
+    trait_id = slug(name)
+    if not trait_id:
+        raise InvalidRequest(
+            "trait_name: it has no letter and no digit; possible: text such as grumpy", param="trait_name"
+        )
     return Brief(
         trait_id,
         positive or pole_name(described["positive_trait"], trait_id),
@@ -67,6 +67,19 @@ def check_new(names: Trait | Brief, folder: TraitFolder, store: VectorStore) -> 
                 f"{header.negative!r}; delete them, or choose another name.",
                 code="vectors_left",
             )
+
+
+def check_unclaimed(names: Trait | Brief, writing: Brief, job_id: str) -> None:
+    """TraitConflict where the trait that a job is `writing` has one of these names."""
+    poles = {names.positive, names.negative} & {writing.positive, writing.negative}
+    if names.id == writing.id:
+        taken = f"a trait {names.id!r}"
+    elif poles:
+        taken = f"a trait {writing.id!r} with a pole {min(poles)!r}"
+    else:
+        return
+    message = f"The job {job_id} is writing {taken}; wait for it, cancel it, or choose another name."
+    raise TraitConflict(message, code="trait_exists")
 
 
 def file_trait(content: bytes) -> Trait:

@@ -126,8 +126,11 @@ class JobQueue:
             )
             await asyncio.to_thread(self._store.close)
 
-    async def submit(self, kind: str, model: str, parameters: msgspec.Struct) -> Job:
-        """Queue a job, or find the same one where it waits or runs already. The model is one of the registry's."""
+    async def submit(
+        self, kind: str, model: str, parameters: msgspec.Struct, check: Callable[[], None] = lambda: None
+    ) -> Job:
+        """Queue a job, or find the same one where it waits or runs already. The model is one of the registry's. A new
+        job has to pass `check`, which raises what it likes; no other job is added meanwhile."""
         if not isinstance(parameters, self._kinds[kind].parameters):
             raise TypeError(f"{type(parameters).__name__} are no parameters of {kind}")
         encoded = msgspec.json.encode(parameters).decode()
@@ -137,7 +140,8 @@ class JobQueue:
                 job = live.job
                 if job.ended is None and (job.kind, job.model, job.parameters) == (kind, model, encoded):
                     return job
-            if sum(live.job.ended is None for live in self._live.values()) >= MAX_WAITING:
+            check()
+            if len(self.going_on()) >= MAX_WAITING:
                 message = f"{MAX_WAITING} jobs wait already; try again later, or cancel some."
                 raise Overloaded(message, retry_after_s=RETRY_AFTER_S)
             job = Job(
@@ -179,10 +183,14 @@ class JobQueue:
             after = kept[-1].id
         return found[:limit], len(found) > limit
 
+    def going_on(self) -> list[Job]:
+        """The jobs that wait or run, as they are now. Safe from any thread."""
+        return [job for job in [live.job for live in list(self._live.values())] if job.ended is None]
+
     def under_way(self, kind: str, model: str, trait: str) -> str | None:
         """The id of a job of this kind that waits or runs for a model and a trait. Safe from any thread."""
-        for job in [live.job for live in list(self._live.values())]:
-            found = job.ended is None and (job.kind, job.model) == (kind, model)
+        for job in self.going_on():
+            found = (job.kind, job.model) == (kind, model)
             if found and msgspec.json.decode(job.parameters).get("trait") == trait:
                 return job.id
         return None

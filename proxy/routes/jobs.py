@@ -112,10 +112,12 @@ async def answered(
     parameters: msgspec.Struct,
     wait: bool,
     shown: Callable[[dict[str, Any]], Any],
+    check: Callable[[], None] = lambda: None,
 ) -> Response[Any]:
-    """A new job as it begins, or with `wait` what `shown`, which may block, makes of its result."""
+    """A new job as it begins, or with `wait` what `shown`, which may block, makes of its result. `check` is what the
+    queue asks before it adds one."""
     services = services_of(request)
-    job = await services.jobs.submit(kind, model, parameters)
+    job = await services.jobs.submit(kind, model, parameters, check)
     observe.record_of(request.scope).facts |= {"model": model, "job": job.id}
     if not wait:
         return Response(_details(job), status_code=202, headers={"location": f"/api/jobs/{job.id}"})

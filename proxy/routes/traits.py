@@ -1,5 +1,6 @@
 """/api/traits: the traits there are, and how one's own are made, changed, deleted, and carried from place to place."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -26,9 +27,9 @@ from proxy.routes.errors import declared
 from proxy.routes.jobs import answered, model_alone
 from proxy.routes.upload import uploaded
 from proxy.services import Services, services_of
-from proxy.steering.traits.parts import from_templates
+from proxy.steering.traits.parts import Brief, from_templates
 from proxy.steering.traits.trait import Trait
-from proxy.traits import add, brief_of, changed_note, check_new, deleted_note, file_trait
+from proxy.traits import add, brief_of, changed_note, check_new, check_unclaimed, deleted_note, file_trait
 
 
 @get("/traits", summary="The traits, each a pair of personas", responses=declared(401, 403))
@@ -65,6 +66,7 @@ async def create_trait(request: Request[Any, Any, Any], data: Annotated[NewTrait
 
     def added() -> TraitDetails:
         trait = Trait(**msgspec.structs.asdict(data))
+        _check_unclaimed(services, trait)
         add(trait, services.own_traits, services.store)
         return _details(services, trait)
 
@@ -79,7 +81,7 @@ async def create_trait(request: Request[Any, Any, Any], data: Annotated[NewTrait
     summary="Make a trait from two descriptions: a model writes it, or fixed templates",
     description="Starts a job in which a model writes five pairs of instructions, forty questions and a rubric, and "
     "answers at once, or with `wait` when the trait is made. With `template` no model is asked, and the answer is "
-    "always the trait; such traits are marked, and weaker. What a model writes that names the trait, is there twice or "
+    "always the trait; such traits are marked, and weaker. The names are taken from the job's start on. What a model writes that names the trait, is there twice or "
     "is no question is asked for again; where it can't do it, the job fails and says what came back.",
     responses={
         200: ResponseSpec(TraitDetails, description="With `wait` or `template`: the trait", generate_examples=False),
@@ -93,6 +95,7 @@ async def generate_trait(request: Request[Any, Any, Any], data: Annotated[TraitR
 
     def made() -> TraitDetails:
         trait = from_templates(brief)
+        _check_unclaimed(services, brief)
         add(trait, services.own_traits, services.store)
         return _details(services, trait)
 
@@ -109,6 +112,7 @@ async def generate_trait(request: Request[Any, Any, Any], data: Annotated[TraitR
         brief,
         data.wait,
         lambda result: _details(services, services.own_traits.get(result["trait"])),
+        partial(_check_unclaimed, services, brief),
     )
 
 
@@ -187,10 +191,18 @@ async def import_trait(request: Request[Any, Any, Any]) -> TraitDetails:
 
         def added() -> TraitDetails:
             trait = file_trait(content)
+            _check_unclaimed(services, trait)
             add(trait, services.own_traits, services.store, content)
             return _details(services, trait)
 
         return await anyio.to_thread.run_sync(added)
+
+
+def _check_unclaimed(services: Services, names: Trait | Brief) -> None:
+    """TraitConflict where a job is writing a trait that has one of these names: its work would be lost."""
+    for job in services.jobs.going_on():
+        if job.kind == TRAIT_WRITING:
+            check_unclaimed(names, msgspec.json.decode(job.parameters, type=Brief), job.id)
 
 
 def _models(services: Services) -> dict[str, list[str]]:

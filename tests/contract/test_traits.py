@@ -320,17 +320,31 @@ def test_generate_when_the_job_is_cancelled_then_there_is_no_trait(settings: Set
         assert client.get("/api/traits/grumpy").status_code == 404
 
 
-def test_generate_when_two_ask_for_a_name_then_the_second_job_says_it_is_taken(settings: Settings) -> None:
+def test_generate_when_a_job_writes_the_trait_then_its_names_are_taken_from_its_start_on(settings: Settings) -> None:
     class Slow(Writer):
         def start(self, *arguments: Any) -> Any:
-            wait_until(lambda: len(jobs) == 2, 20)
+            wait_until(lambda: bool(refused), 20)
             return super().start(*arguments)
 
-    jobs: list[str] = []
+    refused: list[httpx.Response] = []
     with serving_writer(settings, Slow()) as client:
-        for seed in (1, 2):
-            jobs.append(generate(client, seed=seed).json()["id"])
-        wait_until(lambda: all(client.get(f"/api/jobs/{id_}").json()["ended"] for id_ in jobs), 20)
-        first, second = (client.get(f"/api/jobs/{id_}").json() for id_ in jobs)
-        assert (first["status"], second["status"]) == ("done", "failed")
-        assert second["error"].startswith("There is a trait 'grumpy' already")
+        job = generate(client).json()["id"]
+        assert generate(client).json()["id"] == job
+        others = [
+            generate(client, seed=2),
+            generate(client, template=True),
+            generate(client, trait_name="other", template=True),
+            client.post("/api/traits", json={**WRITTEN, "id": "grumpy"}),
+        ]
+        refused += others
+        for response in others:
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (409, "trait_exists")
+            assert error["message"].startswith(f"The job {job} is writing a trait 'grumpy'")
+        wait_until(lambda: client.get(f"/api/jobs/{job}").json()["ended"], 20)
+        assert client.get(f"/api/jobs/{job}").json()["status"] == "done"
+
+
+def test_generate_when_nothing_is_given_then_the_first_field_is_named(empty: tuple[httpx.Client, Settings]) -> None:
+    response = generate(empty[0], trait_name="", positive_trait="", negative_trait="", template=True)
+    assert response.json()["error"]["param"] == "positive_trait"
