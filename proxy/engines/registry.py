@@ -162,8 +162,8 @@ class Registry:
                 raise ModelBusy(f"The model {model_id!r} is loading, which can't be broken off; unload it afterwards.")
             if model.holds and not force:
                 count = len(model.holds)
-                requests = "1 request is" if count == 1 else f"{count} requests are"
-                raise ModelBusy(f'{requests} under way on {model_id!r}; wait, or end them with {{"force": true}}.')
+                uses = "1 request or job is" if count == 1 else f"{count} requests or jobs are"
+                raise ModelBusy(f"{uses} under way on {model_id!r}; wait, or unload it with `force`, which ends them.")
             loaded = model.engine is not None
             if loaded:
                 self._detach(model)

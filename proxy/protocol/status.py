@@ -18,8 +18,9 @@ class ModelActivity(msgspec.Struct, kw_only=True):
     model that is not loaded.
 
     `running` answers have their first token, `waiting` ones do not: they are queued, or their prompt is read.
-    `tokens_per_second` is the mean over the last minute, pauses included. All three are of requests; jobs are not in
-    them.
+    `tokens_per_second` is the mean over the last minute, pauses included. All three are of requests; the work of jobs
+    is not in them. `jobs` counts those that wait or run for the model, which does
+    one at a time.
     """
 
     id: str
@@ -28,6 +29,7 @@ class ModelActivity(msgspec.Struct, kw_only=True):
     cached_bytes: int | None
     running: int
     waiting: int
+    jobs: int
     tokens_per_second: float
 
 

@@ -18,7 +18,7 @@ _PROCESS = Path("/proc/self/statm")  # on Linux: its second number is the memory
 @get(
     "/status",
     summary="What the server does now, and what went wrong of late",
-    description="Memory, answers under way and waiting, tokens per second, and recent errors. Of others' requests it "
+    description="Memory, answers under way and waiting, jobs, tokens per second, and recent errors. Of others' requests it "
     "tells nothing but that.",
     responses=declared(401, 403),
 )
@@ -58,6 +58,7 @@ def _activity(services: Services, state: ModelState) -> ModelActivity:
         cached_bytes=cached_bytes,
         running=running,
         waiting=scheduler.taken(state.id) - running,
+        jobs=sum(job.model == state.id for job in services.jobs.going_on()),
         tokens_per_second=scheduler.pace(state.id).per_second(),
     )
 

@@ -38,6 +38,7 @@ def test_the_status_when_an_answer_is_under_way_then_it_runs_and_its_tokens_are_
                 "cached_bytes": 4096,
                 "running": 0,
                 "waiting": 0,
+                "jobs": 0,
                 "tokens_per_second": 0,
             }
         ]

@@ -306,17 +306,17 @@ def test_unload_when_it_is_in_use_then_busy_says_by_how_many_and_force_ends_them
     registry.start()
     hold = registry.hold("a")
     engine_of(hold)
-    with pytest.raises(ModelBusy, match="1 request is under way"):
+    with pytest.raises(ModelBusy, match="1 request or job is under way"):
         registry.unload("a")
     registry.hold("a")
-    with pytest.raises(ModelBusy, match="2 requests are under way"):
+    with pytest.raises(ModelBusy, match="2 requests or jobs are under way"):
         registry.unload("a")
     registry.unload("a", force=True)
     assert loader.engines["a"].closed == 1 and registry.state("a").status == "unloaded"
     again = registry.hold("a")
     engine_of(again)
     hold.release()  # of the engine that is gone: it is no use of the new one
-    with pytest.raises(ModelBusy, match="1 request is"):
+    with pytest.raises(ModelBusy, match="1 request or job is"):
         registry.unload("a")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,7 +124,10 @@ def test_sweep_when_it_can_not_be_then_said_beside_the_field_in_the_servers_word
 def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(server: str, open_page: Open) -> None:
     watched = open_page(f"{server}/#/traits")
     watched.allowed.append("409")
+    watched.allowed.append("400")
     page = watched.page
+    page.get_by_role("button", name="Use fixed templates").click()
+    expect(page.locator(".field.wrong")).to_contain_text("One pole")
     page.get_by_label("Name of the trait").fill("silly")
     page.get_by_label("One pole").fill("grumpy")
     page.get_by_label("The other pole").fill("cheerful")
@@ -136,6 +140,33 @@ def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(s
     page.get_by_label("Rubric").fill("Is it <script>grumpy</script>?")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
+    page.get_by_role("button", name="Delete the trait grumpy").click()
+    page.get_by_role("button", name="Delete for good: the trait grumpy").click()
+    expect(page.get_by_text("The trait grumpy is deleted.")).to_be_visible()
+    expect(page.get_by_role("row", name="grumpy")).to_have_count(0)
+
+
+def test_traits_when_a_vector_is_being_made_then_its_progress_stands_where_it_was_started(
+    server: str, open_page: Open
+) -> None:
+    job = {
+        **{"id": "job-1", "object": "job", "kind": "extraction", "model": "fake", "status": "running", "created": 0},
+        **{"parameters": {"trait": "silly"}, "started": 0, "ended": None, "error": None, "points": []},
+        **{"progress": {"doing": "reading", "fraction": 0.5, "seconds_left": None}, "result": None},
+    }
+    page = open_page(f"{server}/#/play").page
+    page.route("**/api/jobs", lambda route: route.fulfill(json={"data": [job], "has_more": False}))
+    page.route("**/events", lambda route: None)  # which never answer
+    page.goto(f"{server}/#/traits?trait=silly&model=fake")
+    panel = page.locator(".chosen-trait")
+    expect(panel.get_by_role("progressbar")).to_be_visible()
+    expect(page.locator(".job")).to_have_count(1)
+    expect(panel.get_by_role("button", name="Make it anew")).to_have_count(0)
+    job.update(status="done", ended=time.time() + 60)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(panel.locator(".job").get_by_role("link", name="Try it in Play")).to_be_visible()
+    panel.get_by_role("button", name="Dismiss").click()
+    expect(page.locator(".job")).to_have_count(0)
 
 
 def test_vector_when_another_version_is_put_to_use_then_the_table_follows(
@@ -167,6 +198,24 @@ def test_server_when_a_request_went_wrong_and_a_model_is_unloaded_then_both_are_
         expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
         page.get_by_role("button", name="Load fake").click()
         expect(page.get_by_role("button", name="Unload fake")).to_be_visible()
+
+
+def test_server_when_a_model_is_in_use_then_unloading_it_all_the_same_is_offered(
+    tmp_path: Path, open_page: Open
+) -> None:
+    with serving(settings_in(tmp_path), FakeEngine(token_s=0.1)) as url:
+        watched = open_page(f"{url}/#/server")
+        watched.allowed.append("409")
+        page = watched.page
+        body = {"messages": [{"role": "user", "content": "!forever"}], "stream": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+            lines = answer.iter_lines()  # which ends the answer when it is let go
+            next(lines)
+            page.get_by_role("button", name="Unload fake").click()
+            expect(page.get_by_text("1 request or job is under way")).to_be_visible()
+            page.get_by_role("button", name="Unload fake all the same").click()
+            expect(page.get_by_role("row", name="fake unloaded")).to_be_visible()
+            expect(page.get_by_text("1 request or job is under way")).to_have_count(0)
 
 
 def test_transfer_when_it_can_not_be_fitted_then_said_in_the_servers_words(server: str, open_page: Open) -> None:
@@ -234,10 +283,21 @@ def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server:
 def test_job_when_it_failed_then_said_why_and_it_can_be_tried_again(server: str, open_page: Open) -> None:
     page = open_page(f"{server}/#/traits?trait=superficial&model=fake").page
     page.get_by_role("button", name="Make the vector in fake").click()
-    failed = page.locator(".job.failed")
+    failed = page.locator(".chosen-trait .job.failed")
     expect(failed.locator(".error")).not_to_be_empty(timeout=30_000)
+    page.goto(f"{server}/#/server")
+    card = page.locator(".job.failed")
+    expect(card).to_have_count(1)
+    expect(page.get_by_text("No job has ended.")).to_have_count(0)
+    card.get_by_role("button", name="Dismiss").click()
+    expect(card).to_have_count(0)
+    page.goto(f"{server}/#/traits?trait=superficial&model=fake")
+    expect(page.get_by_role("button", name="no vector: making it failed: superficial in fake")).to_be_visible()
+    expect(page.get_by_text("If it fails again, use another model.")).to_be_visible()
     failed.get_by_role("button", name="Try again").click()
-    expect(failed).to_have_count(2, timeout=30_000)
+    expect(failed).to_have_count(1, timeout=30_000)
+    page.goto(f"{server}/#/server")
+    expect(card).to_have_count(1, timeout=30_000)
 
 
 def test_traits_when_fifty_with_long_names_then_found_and_chosen_by_keyboard(

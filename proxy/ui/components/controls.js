@@ -7,6 +7,16 @@ export function Button({ kind = "", label, title = label, type = "button", child
   return html`<button type=${type} class=${`button ${kind}`} aria-label=${label} title=${title} ...${rest}>${children}</button>`;
 }
 
+/** A button that deletes what `of` names, and asks once more before. */
+export function Delete({ of, onDelete }) {
+  const [asked, ask] = useState(false);
+  if (!asked) return html`<${Button} kind="quiet" label=${`Delete ${of}`} onClick=${() => ask(true)}>Delete</${Button}>`;
+  return html`
+    <${Button} kind="danger" label=${`Delete for good: ${of}`} onClick=${onDelete}>Delete for good</${Button}>
+    <${Button} kind="quiet" label=${`Keep ${of}`} onClick=${() => ask(false)}>Keep</${Button}>
+  `;
+}
+
 /** A control with its label, hint and error. The child is a function of the properties that tie it to them:
  * ${(props) => html`<input ...${props} />`}. `error` is a text in the server's words, or null. */
 export function Field({ label, hint, error, hideLabel = false, children }) {

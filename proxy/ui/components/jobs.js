@@ -1,6 +1,6 @@
 // Long work as the server reports it: followed by its events, cancelled, tried again. Knows nothing of what a job makes.
 import { ApiError, call, events, post } from "../api.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, signal, useEffect, useState } from "../html.js";
 import { announce, jobs, refresh, refreshJobs } from "../store.js";
 import { Button, Notice, Progress } from "./controls.js";
 
@@ -25,8 +25,11 @@ const TITLES = {
 };
 const followed = new Set();
 const started = Date.now() / 1000; // what ended before the page was opened is history
+/** The ids of jobs that nobody wants to see any more, in any view. */
+export const dismissed = signal([]);
 
-const goesOn = ({ status }) => status === "queued" || status === "running";
+export const dismiss = ({ id }) => (dismissed.value = [...dismissed.value, id]);
+export const goesOn = ({ status }) => status === "queued" || status === "running";
 
 export function titleOf({ kind, model, parameters }) {
   const what = parameters.trait ?? parameters.id ?? parameters.source;
@@ -80,9 +83,11 @@ export async function start(path, body) {
   return job;
 }
 
-/** The jobs of these kinds that go on, and those that ended since the page was opened. */
-export function Jobs({ kinds, onDone }) {
-  const [hidden, hide] = useState([]);
+/** Whether a job is news: it goes on, or ended since the page was opened, and was not dismissed. */
+export const isNews = (job) => !dismissed.value.includes(job.id) && (goesOn(job) || job.ended >= started);
+
+/** Those jobs of these kinds that are news, and that `of` picks; `next` is as in Job. */
+export function Jobs({ kinds, onDone, of = () => true, next }) {
   const [error, setError] = useState(null);
   useEffect(() => {
     const look = () => document.hidden || refreshJobs().then(() => jobs.peek().filter(goesOn).forEach(follow), setError);
@@ -90,18 +95,19 @@ export function Jobs({ kinds, onDone }) {
     document.addEventListener("visibilitychange", look); // another tab may have started some
     return () => document.removeEventListener("visibilitychange", look);
   }, []);
-  const shown = jobs.value.filter((job) => kinds.includes(job.kind) && !hidden.includes(job.id) && (goesOn(job) || job.ended >= started));
+  const shown = jobs.value.filter((job) => kinds.includes(job.kind) && of(job) && isNews(job));
   const done = shown.filter(({ status }) => status === "done").map(({ id }) => id).join();
   useEffect(() => {
     if (done) onDone?.();
   }, [done]);
   return html`
     ${error && html`<${Notice} kind="error">${error.message}</${Notice}>`}
-    ${shown.map((job) => html`<${Job} key=${job.id} job=${job} onHide=${() => hide([...hidden, job.id])} />`)}
+    ${shown.map((job) => html`<${Job} key=${job.id} job=${job} next=${next} onHide=${() => dismiss(job)} />`)}
   `;
 }
 
-export function Job({ job, onHide }) {
+/** `next(job)` is what to do with what a done one made. */
+export function Job({ job, onHide, next }) {
   const [error, setError] = useState(null);
   const attempt = (work) => work().then(() => setError(null), setError);
   const wait = job.progress.seconds_left;
@@ -120,6 +126,7 @@ export function Job({ job, onHide }) {
       <div class="row">
         ${goesOn(job) && html`<${Button} label=${`Cancel ${titleOf(job)}`} onClick=${() => attempt(async () => keep(await call("DELETE", `api/jobs/${job.id}`)))}>Cancel</${Button}>`}
         ${(job.status === "failed" || job.status === "cancelled") && html`<${Button} label=${`Try again: ${titleOf(job)}`} onClick=${() => attempt(() => start(once.path, once.body))}>Try again</${Button}>`}
+        ${job.status === "done" && next?.(job)}
         ${!goesOn(job) && onHide && html`<${Button} kind="quiet" onClick=${onHide}>Dismiss</${Button}>`}
       </div>
     </div>

@@ -2,15 +2,14 @@
 // while it is looked at, and only then.
 import { get, key, post } from "../api.js";
 import { Button, Notice } from "../components/controls.js";
-import { Job, follow, titleOf } from "../components/jobs.js";
+import { Job, dismiss, dismissed, follow, goesOn, titleOf } from "../components/jobs.js";
 import { Table } from "../components/table.js";
 import { html, useEffect, useState } from "../html.js";
-import { jobs, models, refresh, refreshJobs, useKey } from "../store.js";
+import { jobs, modelOf, models, refresh, refreshJobs, useKey } from "../store.js";
 import { signed } from "./play/words.js";
 
 const EVERY_MS = 3000;
 const MOST_ENDED = 20;
-const goesOn = ({ status }) => status === "queued" || status === "running";
 
 export function View() {
   const [series, setSeries] = useState([]);
@@ -80,22 +79,35 @@ function bytes(count) {
 
 function Models({ activity }) {
   const [error, setError] = useState(null);
-  const attempt = (work) => work().then(() => setError(null), setError).then(refresh);
+  const [refused, refuse] = useState(null); // the id of the model that could not be unloaded
+  const attempt = (work) => {
+    refuse(null);
+    return work().then(() => setError(null), setError).then(refresh);
+  };
+  const unload = async (id, force) => {
+    try {
+      await post(`api/models/${id}/unload`, { force });
+    } catch (busy) {
+      refuse(busy.code === "model_busy" && modelOf(id)?.status === "ready" ? id : null);
+      throw busy;
+    }
+  };
   const act = ({ id, status }) => {
     if (status === "loading") return html`<${Button} kind="quiet" aria-disabled="true">Loading …</${Button}>`; // keeps the focus
-    if (status === "ready") return html`<${Button} kind="quiet" label=${`Unload ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/unload`))}>Unload</${Button}>`;
+    if (status === "ready") return html`<${Button} kind="quiet" label=${`Unload ${id}`} onClick=${() => attempt(() => unload(id, false))}>Unload</${Button}>`;
     return html`<${Button} kind="quiet" label=${`Load ${id}`} onClick=${() => attempt(() => post(`api/models/${id}/load`, { wait: false }))}>Load</${Button}>`;
   };
   const now = ({ id }) => activity.find((one) => one.id === id);
   const taken = (count) => (count == null ? "–" : bytes(count));
   return html`
-    ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+    ${error && html`<${Notice} kind="error" live>${error.message}${refused && html` <${Button} kind="danger" label=${`Unload ${refused} all the same`} onClick=${() => attempt(() => unload(refused, true))}>Unload it all the same</${Button}>`}</${Notice}>`}
     <${Table} caption="Models" rows=${models.value} empty="No model is served." columns=${[
       { title: "Model", cell: ({ id }) => html`<strong>${id}</strong>` },
       { title: "State", cell: ({ status, error: why, on_demand: onDemand }) => `${status}${why ? `: ${why}` : ""}${status === "unloaded" && onDemand ? ", loads when asked" : ""}` },
       { title: "", cell: act },
       { title: "Running", number: true, cell: (model) => now(model)?.running ?? "–" },
       { title: "Waiting", number: true, cell: (model) => now(model)?.waiting ?? "–" },
+      { title: "Jobs", number: true, cell: (model) => now(model)?.jobs ?? "–" },
       { title: "Tokens/s", number: true, cell: (model) => (now(model) ? pace(now(model).tokens_per_second) : "–") },
       { title: "Weights", number: true, cell: (model) => taken(now(model)?.weights_bytes) },
       { title: "Prompts kept", number: true, cell: (model) => taken(now(model)?.cached_bytes) },
@@ -125,15 +137,16 @@ function Recent({ series }) {
 
 function Ended() {
   const ended = jobs.value.filter((job) => !goesOn(job)).slice(0, MOST_ENDED);
-  const failed = ended.filter(({ status }) => status === "failed");
+  const failed = ended.filter(({ id, status }) => status === "failed" && !dismissed.value.includes(id));
+  const others = ended.filter((job) => !failed.includes(job));
   return html`
-    ${failed.map((job) => html`<${Job} key=${job.id} job=${job} />`)}
-    <${Table} caption="Jobs that ended" rows=${ended.filter(({ status }) => status !== "failed")} empty="No job has ended." columns=${[
+    ${failed.map((job) => html`<${Job} key=${job.id} job=${job} onHide=${() => dismiss(job)} />`)}
+    ${(others.length > 0 || !failed.length) && html`<${Table} caption="Jobs that ended" rows=${others} empty="No job has ended." columns=${[
       { title: "Job", cell: titleOf },
       { title: "State", cell: ({ status }) => status },
       { title: "Made", cell: ({ result }) => result?.vector ?? result?.trait ?? result?.transfer ?? "–" },
       { title: "Ended", number: true, cell: ({ ended: at }) => (at ? new Date(at * 1000).toLocaleString() : "–") },
-    ]} />
+    ]} />`}
   `;
 }
 

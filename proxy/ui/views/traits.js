@@ -4,28 +4,28 @@ import { Button, Notice, SelectField, TextField } from "../components/controls.j
 import { Jobs } from "../components/jobs.js";
 import { Table } from "../components/table.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { address, jobs, keepInAddress, models, refresh, traits, vectorOf } from "../store.js";
+import { address, keepInAddress, modelOf, models, refresh, traits, vectorOf } from "../store.js";
+import { model as played } from "./play/state.js";
 import { signed } from "./play/words.js";
-import { Make, OwnTrait, Parts } from "./traits/own.js";
-import { VectorDetails } from "./traits/vector.js";
+import { KINDS, Making, failureOf, makingOf } from "./traits/making.js";
+import { OwnTrait, Parts } from "./traits/own.js";
+import { VectorDetails, inPlay } from "./traits/vector.js";
 
-const KINDS = ["extraction", "measuring"];
 const MANY = 12; // traits, from which on they are looked for by name
-
-const isMade = (model, trait) => jobs.value.some((job) => job.model === model && job.parameters.trait === trait && KINDS.includes(job.kind) && ["queued", "running"].includes(job.status));
 
 /** What there is of a trait in a model, in words, pole by pole. */
 function stateOf(model, trait) {
   const vector = vectorOf(model, trait.id);
-  if (isMade(model, trait.id)) return "being made";
-  if (!vector) return "no vector";
+  if (makingOf(model, trait.id)) return "being made";
+  const failed = failureOf(model, trait.id);
+  if (!vector) return failed ? "no vector: making it failed" : "no vector";
   if (vector.usable === false) return "for other weights";
   const poles = ["positive", "negative"].map((side) => {
     const choice = vector.poles[side];
     const range = choice?.measured_range ? `up to ${signed(choice.measured_range[1])}` : "range not measured";
     return `${vector[side]} ${choice ? range : "not measured"}`;
   });
-  const how = [vector.origin !== "native" && vector.origin, vector.judge && !vector.judge.scored && "unscored"].filter(Boolean);
+  const how = [failed && "making it anew failed", vector.origin !== "native" && vector.origin, vector.judge && !vector.judge.scored && "unscored"].filter(Boolean);
   return [...how, ...poles].join(" · ");
 }
 
@@ -34,12 +34,14 @@ export function View() {
   const [chosen, choose] = useState({ trait: params.get("trait"), model: params.get("model") });
   useEffect(() => keepInAddress("traits", Object.fromEntries(Object.entries(chosen).filter(([, value]) => value))), [chosen]);
   const trait = traits.value.find(({ id }) => id === chosen.trait);
-  const model = chosen.model ?? models.value[0]?.id;
+  const model = chosen.model ?? modelOf(played.value)?.id ?? models.value[0]?.id;
+  const [said, setSaid] = useState("");
   const [name, setName] = useState("");
   const panel = useRef(null);
   const picked = useRef(false);
   const pick = (next) => {
     picked.current = true;
+    setSaid("");
     choose(next);
   };
   useEffect(() => {
@@ -47,21 +49,31 @@ export function View() {
   }, [trait?.id, model]);
   const found = traits.value.filter(({ id, positive, negative }) => [id, positive, negative].some((text) => text.includes(name.trim().toLowerCase())));
   const cell = (of) => (row) => html`<${Button} kind="quiet" label=${`${stateOf(of, row)}: ${row.id} in ${of}`} aria-pressed=${row.id === chosen.trait && of === model ? "true" : "false"} onClick=${() => pick({ trait: row.id, model: of })}>${stateOf(of, row)}</${Button}>`;
+  const gone = (text) => {
+    choose({ trait: null, model });
+    setSaid(text);
+  };
+  const has = Boolean(trait && vectorOf(model, trait.id));
+  const next = (job) => {
+    const positive = traits.value.find(({ id }) => id === job.parameters.trait)?.positive;
+    return positive && html`<a class="button" href=${inPlay(job.model, positive)}>Try it in Play</a>`;
+  };
   return html`
     <h1 tabindex="-1">Traits and vectors</h1>
     <p class="lead">A trait is a pair of opposite poles. Each model needs a vector of its own for it. Choose a cell to see it, or to make it. Where it says <em>up to</em>, answers held together up to that strength.</p>
     ${traits.value.length > MANY && html`<div class="find"><${TextField} label=${`Find one of ${traits.value.length} traits`} value=${name} onInput=${setName} /></div>`}
     <div class="states"><${Table} caption="Vectors by trait and model" rows=${found} empty=${name ? "No trait has such a name." : "No trait is known."} columns=${[
-      { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">own</span>`}` },
+      { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">${row.id}, own</span>`}` },
       ...models.value.map(({ id }) => ({ title: id, cell: cell(id) })),
     ]} /></div>
     ${trait && html`
       <div class="panel chosen-trait" tabindex="-1" ref=${panel}>
-        ${vectorOf(model, trait.id) ? html`<${VectorDetails} key=${model + trait.id} model=${model} trait=${trait.id} />` : html`<h2 dir="auto">${trait.positive} / ${trait.negative} in ${model}</h2><p>This model has no vector for this trait yet.</p>`}
-        <${Make} key=${trait.id + model} trait=${trait.id} model=${model} again=${Boolean(vectorOf(model, trait.id))} />
-        <${Parts} key=${trait.id} id=${trait.id} />
+        ${has ? html`<${VectorDetails} key=${model + trait.id} model=${model} trait=${trait.id} />` : html`<h2 dir="auto">${trait.positive} / ${trait.negative} in ${model}</h2><p>${makingOf(model, trait.id) ? "The vector is being made." : "This model has no vector for this trait yet."}</p>`}
+        <${Making} key=${trait.id + model} trait=${trait} model=${model} again=${has} next=${next} onStart=${() => panel.current.focus({ preventScroll: true })} />
+        <${Parts} key=${trait.id} id=${trait.id} onGone=${gone} />
       </div>`}
-    <${Jobs} kinds=${KINDS} />
+    <p role="status">${said}</p>
+    <${Jobs} kinds=${KINDS} next=${next} of=${(job) => !(job.model === model && job.parameters.trait === trait?.id)} />
     <h2>A trait of your own</h2>
     <${OwnTrait} onMade=${(id) => pick({ trait: id, model })} />
     <h2>Import a vector</h2>

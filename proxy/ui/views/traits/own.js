@@ -1,13 +1,12 @@
-// A trait of one's own: two descriptions, the parts a model writes of them, edited, and a vector made of it.
+// A trait of one's own: two descriptions, the parts a model writes of them, edited, and its end.
 import { call, get } from "../../api.js";
-import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
+import { Button, Delete, Notice, SelectField, TextField } from "../../components/controls.js";
 import { Jobs, start } from "../../components/jobs.js";
 import { html, useEffect, useState } from "../../html.js";
-import { announce, jobs, modelOf, models, refresh } from "../../store.js";
+import { jobs, modelOf, models, refresh } from "../../store.js";
 
 const FIELDS = ["trait_name", "positive_trait", "negative_trait", "model"];
 const KINDS = ["trait"];
-const BUDGETS = [["quick", "quick: minutes"], ["standard", "standard"], ["thorough", "thorough: hours on a real model without a GPU"]];
 
 /** The field that an error is about: poles are named by their descriptions here. */
 const fieldOf = ({ param, code }) => ({ positive: "positive_trait", negative: "negative_trait" })[param] ?? param ?? (code === "trait_exists" ? "trait_name" : null);
@@ -15,13 +14,19 @@ const fieldOf = ({ param, code }) => ({ positive: "positive_trait", negative: "n
 /** What a trait is called unless one says otherwise: its pole, as far as that can be an id. */
 const nameOf = (pole) => pole.trim().toLowerCase().replace(/\s+/g, "-");
 
+/** The model that is likeliest to write well: the largest, as far as is known, and none of the demo's. */
+function likeliest() {
+  const size = ({ world, n_layers: blocks, hidden_size: width }) => (world === "demo" ? 0 : (blocks ?? 0) * (width ?? 0) ** 2);
+  return models.value.reduce((best, other) => (size(other) > size(best) ? other : best), models.value[0]);
+}
+
 export function OwnTrait({ onMade }) {
   const [given, setGiven] = useState({ positive_trait: "", negative_trait: "" });
   const [model, setModel] = useState("");
   const [error, setError] = useState(null);
   const at = (name) => (error && fieldOf(error) === name ? error.message : null);
   const field = (name) => ({ value: given[name], onInput: (text) => setGiven({ ...given, [name]: text }), error: at(name) });
-  const writer = model || models.value[0]?.id;
+  const writer = model || likeliest()?.id;
   const toy = modelOf(writer)?.world === "demo";
   const name = given.trait_name ?? nameOf(given.positive_trait);
   const ask = async (template) => {
@@ -57,8 +62,8 @@ export function OwnTrait({ onMade }) {
 
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
-/** The parts of a trait, which of one's own can be edited, and what starts an extraction. */
-export function Parts({ id }) {
+/** The parts of a trait, which of one's own can be edited, and its end. */
+export function Parts({ id, onGone }) {
   const [trait, setTrait] = useState(null);
   const [error, setError] = useState(null);
   const [said, setSaid] = useState("");
@@ -86,6 +91,15 @@ export function Parts({ id }) {
       setError(refused);
     }
   };
+  const end = async () => {
+    try {
+      const { note } = await call("DELETE", `api/traits/${id}`);
+      onGone(`The trait ${id} is deleted. ${note ?? ""}`);
+      await refresh();
+    } catch (refused) {
+      setError(refused);
+    }
+  };
   return html`
     <details class="parts"><summary>Instructions, questions and rubric${trait.source === "template" ? " (of fixed templates)" : ""}</summary>
       <div class="parts-fields">
@@ -98,19 +112,7 @@ export function Parts({ id }) {
       ${trait.built_in ? html`<p class="hint">This trait came with the package and stays as it is.</p>` : html`<${Button} onClick=${save}>Save</${Button}>`}
       <p role="status">${said}</p>
     </details>
+    ${!trait.built_in && html`<div class="row">The trait ${id} is your own. <${Delete} of=${`the trait ${id}`} onDelete=${end} /></div>`}
     ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
-  `;
-}
-
-/** Starts the making of a vector of a trait. */
-export function Make({ trait, model, again }) {
-  const [budget, setBudget] = useState("quick");
-  const [error, setError] = useState(null);
-  const make = () => start("api/vectors/generate", { model, trait, budget }).then(() => announce("Started."), setError);
-  return html`
-    <div class="row">
-      <${SelectField} label="How thoroughly" value=${budget} options=${BUDGETS} onChange=${setBudget} error=${error?.message} />
-      <${Button} kind=${again ? "" : "primary"} onClick=${make}>${again ? "Make it anew" : `Make the vector in ${model}`}</${Button}>
-    </div>
   `;
 }

@@ -1,6 +1,6 @@
 // One persona vector: its figures by block, its versions, which is in use, files of it, and its end.
 import { call, get, post } from "../../api.js";
-import { Button, Notice, SelectField } from "../../components/controls.js";
+import { Button, Delete, Notice, SelectField } from "../../components/controls.js";
 import { start } from "../../components/jobs.js";
 import { saveFrom } from "../../components/save.js";
 import { HeatMap, Table } from "../../components/table.js";
@@ -13,7 +13,10 @@ const SPANS = { last_prompt: "last prompt token", response: "answer" };
 
 const pathOf = ({ model, trait, id }) => `api/vectors/${model}/${trait}/${id}`;
 
-/** `pair` is {model, trait}. */
+/** The address of a persona and its opposite in Play. */
+export const inPlay = (model, positive) => link("play", [["model", model], ["persona", positive], ...[-1, 0, 1].map((at) => ["c", `${positive}:${at}`])]);
+
+/** The vector of a trait in a model that is in use, and its other versions. */
 export function VectorDetails({ model, trait }) {
   const [versions, setVersions] = useState(null);
   const [chosen, choose] = useState("");
@@ -29,7 +32,7 @@ export function VectorDetails({ model, trait }) {
     <section class="vector" aria-label=${`Vector of ${trait} in ${model}`}>
       <div class="vector-head">
         <h2 dir="auto">${version.positive} / ${version.negative} in ${model}</h2>
-        <a class="button primary" href=${link("play", [["model", version.model], ["persona", version.positive], ...[-1, 0, 1].map((at) => ["c", `${version.positive}:${at}`])])}>Try it in Play</a>
+        <a class="button primary" href=${inPlay(version.model, version.positive)}>Try it in Play</a>
         <a class="button" href=${link("thermostat", [["v", version.id]])}>${Object.keys(version.sweeps).length ? "See its curve" : "Measure its curve"}</a>
       </div>
       ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
@@ -54,18 +57,9 @@ function Versions({ versions, shown, choose, attempt }) {
       ${version.id === shown.id ? html`<span class="muted">shown</span>` : html`<${Button} kind="quiet" label=${`Show ${version.id}`} onClick=${() => choose(version.id)}>Show</${Button}>`}
       ${!version.in_use && html`<${Button} kind="quiet" label=${`Use ${version.id}`} onClick=${() => attempt(() => post(`${pathOf(version)}/use`), "In use now.")}>Use</${Button}>`}
       ${version.origin === "imported" && !version.poles.positive && html`<${Button} kind="quiet" label=${`Measure ${version.id}`} onClick=${() => attempt(() => start("api/vectors/measure", { model: version.model, trait: version.trait, version: version.id }), "Measuring.")}>Measure</${Button}>`}
-      <${Delete} version=${version} attempt=${attempt} />
+      <${Delete} of=${version.id} onDelete=${() => attempt(() => call("DELETE", pathOf(version)), "Deleted.")} />
     </div>` },
   ]} />`;
-}
-
-function Delete({ version, attempt }) {
-  const [asked, ask] = useState(false);
-  if (!asked) return html`<${Button} kind="quiet" label=${`Delete ${version.id}`} onClick=${() => ask(true)}>Delete</${Button}>`;
-  return html`
-    <${Button} kind="danger" label=${`Delete for good: ${version.id}`} onClick=${() => attempt(() => call("DELETE", pathOf(version)), "Deleted.")}>Delete for good</${Button}>
-    <${Button} kind="quiet" label=${`Keep ${version.id}`} onClick=${() => ask(false)}>Keep</${Button}>
-  `;
 }
 
 /** Heat maps over the blocks; the chosen places are framed. */
