@@ -81,8 +81,9 @@ async def create_trait(request: Request[Any, Any, Any], data: Annotated[NewTrait
     summary="Make a trait from two descriptions: a model writes it, or fixed templates",
     description="Starts a job in which a model writes five pairs of instructions, forty questions and a rubric, and "
     "answers at once, or with `wait` when the trait is made. With `template` no model is asked, and the answer is "
-    "always the trait; such traits are marked, and weaker. The names are taken from the job's start on. What a model writes that names the trait, is there twice or "
-    "is no question is asked for again; where it can't do it, the job fails and says what came back.",
+    "always the trait; such traits are marked, and weaker. The names are taken from the job's start on. What a model "
+    "writes that names the trait, is there twice or is no question is asked for again; where it can't do it, the job "
+    "fails and says what came back.",
     responses={
         200: ResponseSpec(TraitDetails, description="With `wait` or `template`: the trait", generate_examples=False),
         202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
