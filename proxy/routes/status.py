@@ -18,8 +18,8 @@ _PROCESS = Path("/proc/self/statm")  # on Linux: its second number is the memory
 @get(
     "/status",
     summary="What the server does now, and what went wrong of late",
-    description="Memory, answers under way and waiting, jobs, tokens per second, and recent errors. Of others' requests it "
-    "tells nothing but that.",
+    description="Memory, answers under way and waiting, jobs, tokens per second, and recent errors. Of others' "
+    "requests it tells nothing but that.",
     responses=declared(401, 403),
 )
 async def get_status(request: Request[Any, Any, Any]) -> ServerStatus:
