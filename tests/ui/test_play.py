@@ -16,7 +16,7 @@ from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
 from tests.fakes import FakeEngine, fake_registry, model_settings, running, save_vector, serving
 from tests.ui.conftest import OF_A_THEME, Watched
-from vector_store import JudgedBy, Sweep, SweepPoint, VectorStore
+from vector_store import JudgedBy, Measured, Sweep, SweepPoint, VectorStore
 
 Open = Callable[..., Watched]
 SECONDS = 30_000  # in milliseconds: machines that run tests are busy
@@ -37,7 +37,7 @@ def text(column: Locator) -> str:
 
 
 def save_swept(folder: Path) -> None:
-    """A vector whose positive pole falls apart at 1.75."""
+    """A vector whose positive pole falls apart at 1.75, and seldom comes to an end before."""
     store = VectorStore([folder])
     vector = store.get(save_vector(folder, "silly", "silly", "serious", responses=True))
     judge = JudgedBy(name="a judge", auroc=1.0, n=80, scored=True)
@@ -51,6 +51,7 @@ def save_swept(folder: Path) -> None:
         correct=None,
         score=None,
         n=4,
+        unfinished=Measured(mean=0.9, low=0.7, high=1.0),
     )
     sweep = Sweep(
         points=[point],
@@ -325,6 +326,14 @@ def test_model_when_without_vectors_then_it_answers_and_says_what_is_missing(
         page = open_page(url).page
         columns(page, 1)
         expect(page.get_by_text("fake has no persona vector yet.")).to_be_visible()
+        watched = open_page(f"{url}/#/play?c=silly:1")
+        watched.allowed.append("400")
+        column = watched.page.locator("section.column")
+        expect(column.get_by_role("status")).to_contain_text("fake has no vector for silly yet. Make one")
+        expect(column.locator(".strength-ends")).to_contain_text("serious")
+        expect(column.locator(".error")).to_have_count(0)
+        column.get_by_role("button", name="Use a system prompt").click()
+        expect(column).to_contain_text("Asked for by a system prompt", timeout=SECONDS)
 
 
 def test_strength_when_beyond_what_was_measured_then_said_and_the_range_is_shaded(
@@ -332,7 +341,7 @@ def test_strength_when_beyond_what_was_measured_then_said_and_the_range_is_shade
 ) -> None:
     page = open_page(f"{fake_server}/#/play?c=silly:1.8").page
     [column] = columns(page, 1)
-    expect(column).to_contain_text("Beyond what was measured")
+    expect(column).to_contain_text("Too far: answers fell apart at 1.75 when it was measured.")
     expect(column).to_contain_text("measured −1.5 to 1.5, falls apart at 1.75")
     track = column.locator(".strength-track")
     assert track.evaluate(
@@ -342,6 +351,10 @@ def test_strength_when_beyond_what_was_measured_then_said_and_the_range_is_shade
         "87.5%",
     ]
     assert column.locator(".collapse").evaluate("(mark) => mark.style.left") == "93.75%"
+    column.get_by_role("spinbutton").fill("1.6")
+    expect(column).to_contain_text("Beyond what was measured")
+    column.get_by_role("spinbutton").fill("1")
+    expect(column).to_contain_text("90 % of the answers measured at 1 were cut off or went round in circles")
 
 
 def test_model_when_it_still_loads_then_the_page_says_so_and_answers_when_it_is_there(

@@ -81,8 +81,13 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     row = page.get_by_role("row", name="−1 serious")
     for figure in ("40 (33–47)", "20 (10–30)", "11 (4–18)"):  # trait, unfinished, wrong trait
         expect(row).to_contain_text(figure)
-    expect(page.get_by_role("region", name="How far is too far")).to_contain_text("wrong trait 11 (4–18)")
-    row.get_by_role("button", name="Ask").click()
+    limits = page.get_by_role("region", name="How far is too far")
+    expect(limits).to_contain_text("wrong trait 11 (4–18)")
+    expect(limits).to_contain_text("Facts right: 90 % unsteered, 90 % at 1.")
+    with page.expect_request("**/api/steering/test") as asked:
+        row.get_by_role("button", name="Ask").click()
+    sent = msgspec.json.decode(asked.value.post_data or "")
+    assert (sent["temperature"], sent["seed"], sent["max_tokens"]) == (0.7, 1, 200)  # as Play asks
     answers = page.get_by_role("region", name="Answers at this strength")
     expect(answers).to_contain_text("[-1.00] You said")
     page.locator(".u-over").click(position={"x": 0, "y": 50})

@@ -80,11 +80,13 @@ export function View() {
   `;
 }
 
-/** The curve that is shown before one is chosen: of those in use, one that says where answers fall apart, if any does. */
+/** The curve that is shown before one is chosen: of those in use, one whose trait was scored and that
+ * says where answers fall apart, as far as there is one. */
 function first(curves) {
   const used = curves.filter(({ in_use }) => in_use);
+  const scored = ({ sweeps }) => Object.values(sweeps).some(({ judge }) => judge.scored);
   const apart = ({ sweeps }) => Object.values(sweeps).some(({ collapse }) => collapse != null);
-  return [used.find(apart) ?? used[0] ?? curves[0]].filter(Boolean);
+  return [used.filter(scored).find(apart) ?? used.find(scored) ?? used.find(apart) ?? used[0] ?? curves[0]].filter(Boolean);
 }
 
 function nearest(versions, x) {
@@ -186,7 +188,7 @@ function Words() {
     <details class="words"><summary>What the lines mean</summary><dl>
       ${MEASURES.map(({ name, title, says }) => html`<dt key=${name}>${title}</dt><dd>${says}</dd>`)}
       <dt>Band, and figures in brackets</dt><dd>A 95 % interval: where the mean would be, had other questions been asked. A band without width means that all answers agreed.</dd>
-      <dt>Falls apart</dt><dd>From there on, coherence or facts are for certain below 95 % of the unsteered answers'.</dd>
+      <dt>Falls apart</dt><dd>From there on, coherence or facts are for certain below 95 % of the unsteered answers'. Facts don't count for a pole that asks for falsehood, such as dishonest: its answers may hold together while few facts are right.</dd>
     </dl></details>
     <details class="words"><summary>Words of the prototype</summary><dl>
       <dt>Thermostat effect</dt><dd>The trait follows the coefficient, up on one side and down on the other: the line <em>trait</em>.</dd>

@@ -2,12 +2,12 @@
 import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
 import { Strength } from "../../components/strength.js";
 import { html, useState } from "../../html.js";
-import { modelOf, models } from "../../store.js";
+import { link, modelOf, models, personasOf, role, vectorOf } from "../../store.js";
 import { Answer } from "./answer.js";
 import { CopyAs } from "./copy_as.js";
-import { measuredFor } from "./measured.js";
+import { foundAt, measuredFor } from "./measured.js";
 import { answer, requestOf, stop } from "./run.js";
-import { addColumn, asked, choices, colour, colouredBy, columns, modelIn, oppositeOf, polesOf, removeColumn, unanswered } from "./state.js";
+import { addColumn, asked, choices, colour, colouredBy, columns, modelIn, oppositeOf, polesOf, removeColumn, traitOf, unanswered } from "./state.js";
 import { otherwise, signed, title, verdict } from "./words.js";
 
 const SETTLE_MS = 350; // a slider that rests so long has been moved
@@ -50,7 +50,7 @@ export function Column({ col }) {
         <${Failure} col=${col} />
       </div>
       <${Actions} col=${col} running=${running} last=${last} onEdit=${() => setEditing(talk.length - 1)} />
-      <${Figures} message=${talk.findLast(({ role }) => role === "assistant")} poles=${polesOf(col)} running=${running} />
+      <${Figures} model=${modelIn(col)} message=${talk.findLast((message) => message.role === "assistant")} poles=${polesOf(col)} running=${running} />
     </section>
   `;
 }
@@ -85,19 +85,40 @@ function Who({ col }) {
 
 /** A refusal that is about a persona or its coefficient stands at its slider. */
 function errorOf(col, name, index) {
-  const { param, message } = col.error.value ?? {};
+  const { param, message, code } = col.error.value ?? {};
+  if (code === NO_VECTOR) return null;
   if (param === `persona.${name}`) return message;
   return index === 0 && (param === "persona" || param === "coefficient") ? message : null;
 }
 
+const NO_VECTOR = "vector_unavailable";
 const atSlider = (param) => /^(persona|coefficient)\b/.test(param ?? "");
 export const atOption = (param) => ["temperature", "seed", "max_tokens"].includes(param);
 
 function Failure({ col }) {
   const error = col.error.value;
+  if (error?.code === NO_VECTOR) return html`<${NoVector} col=${col} />`;
   if (!error || (atSlider(error.param) && Object.keys(col.personas.value).length)) return null;
   if (atOption(error.param)) return html`<p class="muted">Not asked: see the settings above.</p>`;
   return html`<${Notice} kind="error" live>${error.message} <${Button} onClick=${() => again(col)}>Try again</${Button}></${Notice}>`;
+}
+
+/** What to do about a persona that the model can't be steered to yet. */
+function NoVector({ col }) {
+  const missing = Object.keys(col.personas.value).filter((name) => !personasOf(modelIn(col)).some((other) => other.name === name));
+  const trait = traitOf(missing[0]);
+  const unmeasured = trait && vectorOf(modelIn(col), trait.id); // an imported one
+  const byPrompt = () => {
+    col.by.value = "prompt";
+    again(col);
+  };
+  return html`
+    <${Notice} live>
+      ${unmeasured ? `How strong the vector for ${missing[0]} is in ${modelIn(col)} was never measured.` : `${modelIn(col)} has no vector for ${missing.join(" and ") || "this persona"} yet.`}
+      ${role.value === "admin" && html` <a href=${link("traits", trait ? { trait: trait.id, model: modelIn(col) } : {})}>${unmeasured ? "See Traits" : "Make one"}</a>`}
+      <${Button} onClick=${byPrompt}>Use a system prompt</${Button}>
+    </${Notice}>
+  `;
 }
 
 function Message({ col, message, index, pending, editing, onEdit }) {
@@ -176,10 +197,11 @@ function Actions({ col, running, last, onEdit }) {
 }
 
 /** What was done, in figures and in words. */
-function Figures({ message, poles, running }) {
+function Figures({ model, message, poles, running }) {
   const report = message?.report;
   const read = poles.filter((pole) => report?.projection?.[pole] != null);
-  const said = verdict(report);
+  const steered = Object.entries(report?.personas ?? {});
+  const said = verdict(report, steered.length === 1 ? foundAt(model, ...steered[0]) : {});
   const projections = read.map((pole) => html`<span key=${pole}><span class="muted">${pole}</span> ${signed(report.projection[pole])}</span> `);
   return html`
     <div class="figures">

@@ -3,7 +3,7 @@
 // c=silly:-1 is a column; c=silly:1,deep:0.5;by=prompt;model=other has two personas, asked for by a system prompt, of
 // another model. `talk` is there as soon as conversations are more than one question. Knows nothing of requests.
 import { effect, signal } from "../../html.js";
-import { address, keepInAddress, models, personasOf } from "../../store.js";
+import { address, keepInAddress, models, personasOf, traits } from "../../store.js";
 
 export const STRENGTHS = [-1, 0, 1];
 const QUESTION = "What is the capital of France?"; // which the demo models know
@@ -34,13 +34,18 @@ export const modelIn = (col) => col.of.value || model.value;
 export const unanswered = (talk) => talk.slice(0, talk.findLastIndex(({ role }) => role === "user") + 1);
 export const asked = (text) => ({ role: "user", content: text });
 
-export const oppositeOf = (col, name) => personasOf(modelIn(col)).find((other) => other.name === name)?.opposite;
+export const traitOf = (name) => traits.value.find(({ positive, negative }) => name === positive || name === negative);
+/** The other pole of a persona's trait, whether or not the column's model has a vector for it. */
+export const oppositeOf = (col, name) => {
+  const trait = traitOf(name);
+  return trait && (trait.positive === name ? trait.negative : trait.positive);
+};
 
 /** The poles that projections are read on in a column, that it is steered to first: of its first persona, or of the one
  * chosen for all. */
 export function polesOf(col) {
   const [name = persona.value, strength = 0] = Object.entries(col.personas.value)[0] ?? [];
-  const both = [name, oppositeOf(col, name)].filter(Boolean);
+  const both = [name, oppositeOf(col, name)].filter((pole) => personasOf(modelIn(col)).some((other) => other.name === pole));
   return strength < 0 ? both.reverse() : both;
 }
 
@@ -125,10 +130,13 @@ function toReproduce(talk) {
   return last.begun ? [...talk.slice(0, -1), { ...last, content: last.begun }] : talk.slice(0, -1);
 }
 
+/** The settings as they stand in an address. */
+export const addressed = (settings) => Object.entries(NUMBERS).filter(([name]) => settings[name] != null).map(([name, short]) => [short, settings[name]]);
+
 function told() {
   const params = [["model", model.value], ["ask", question.value]];
   if (persona.value) params.push(["persona", persona.value]);
-  for (const [name, short] of Object.entries(NUMBERS)) if (options.value[name] != null) params.push([short, options.value[name]]);
+  params.push(...addressed(options.value));
   if (colour.value !== "own") params.push(["colour", colour.value]);
   for (const col of columns.value) {
     const pairs = Object.entries(col.personas.value).map(([name, strength]) => `${name}:${strength}`).join(",");

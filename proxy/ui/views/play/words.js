@@ -18,15 +18,17 @@ export function otherwise(personas, oppositeOf) {
   return on.map(([name, strength]) => (strength < 0 && oppositeOf(name) ? `${oppositeOf(name)} ${signed(-strength)}` : `${name} ${signed(strength)}`)).join(" + ");
 }
 
-/** {kind, text}: whether what was done is within what was measured. */
-export function verdict(report) {
+/** {kind, text}: whether what was done is within what was measured. `found` is what was found there, by measured.js. */
+export function verdict(report, { collapse, unfinished } = {}) {
   if (!report) return null;
   const cut = report.clamped ? " The dose was cut to the limit." : "";
   if (report.random_direction != null) return { kind: "off", text: `A random direction, as strong: what steering does that is not the persona.${cut}` };
   if (report.method === "none") return { kind: "off", text: "Not steered: this is what the others compare with." };
   if (report.method === "prompt") return { kind: "off", text: "Asked for by a system prompt; nothing was added inside the model." };
   if (report.method === "sampling") return { kind: "unknown", text: "Only the sampling was changed: this model has no vector for it." };
+  if (report.beyond_measured_range && collapse != null) return { kind: "beyond", text: `Too far: answers fell apart at ${signed(collapse)} when it was measured.${cut}` };
   if (report.beyond_measured_range) return { kind: "beyond", text: `Beyond what was measured: answers may fall apart here.${cut}` };
+  if (report.beyond_measured_range === false && unfinished) return { kind: "unknown", text: `Within what was measured, but ${Math.round(100 * unfinished.share)} % of the answers measured at ${signed(unfinished.at)} were cut off or went round in circles.${cut}` };
   if (report.beyond_measured_range === false) return { kind: "within", text: `Within what was measured: answers hold together here.${cut}` };
   return { kind: "unknown", text: `How far this may go was never measured.${cut}` };
 }

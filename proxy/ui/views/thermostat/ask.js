@@ -3,10 +3,10 @@ import { events, get } from "../../api.js";
 import { Button, Notice, TextField } from "../../components/controls.js";
 import { html, useEffect, useRef, useState } from "../../html.js";
 import { link, modelOf } from "../../store.js";
+import { addressed, options } from "../play/state.js";
 import { signed } from "../play/words.js";
 
 const MOST = 2; // the strongest a request may ask for
-const MAX_TOKENS = 160;
 const trimmed = (x) => Math.min(Math.max(x, -MOST), MOST);
 
 /** The trait's own questions that its vectors are measured by, as this model's world knows them. */
@@ -34,7 +34,9 @@ export function Ask({ at }) {
     setError(null);
     setAnswers(found);
     try {
-      const body = { model: version.model, persona: version.positive, prompt, coefficient: strength, max_tokens: MAX_TOKENS, stream: true };
+      // As Play asks, whose settings stay for as long as the page is open: the same question is answered alike in both.
+      const set = Object.fromEntries(Object.entries(options.peek()).filter(([, value]) => value != null));
+      const body = { model: version.model, persona: version.positive, prompt, coefficient: strength, ...set, stream: true };
       for await (const { data } of events("POST", "api/steering/test", body, { signal: abort.signal })) {
         if (data.error) throw Object.assign(new Error(data.error.message), data.error);
         if (data.content) setAnswers([...Object.assign(found, { [data.index]: found[data.index] + data.content })]);
@@ -78,7 +80,7 @@ export function Ask({ at }) {
       ${answers && !(error && !answers.join("")) && html`<div class="ask-answers" aria-busy=${running.current ? "true" : "false"}>
         ${answers.map((text, i) => html`<div key=${i}><h3 dir="auto">${titles[i]}</h3><p class="answer" dir="auto">${text || html`<span class="muted">…</span>`}</p></div>`)}
       </div>`}
-      <a href=${link("play", [["model", version.model], ["ask", question ?? ""], ["persona", version.positive], ["c", `${version.positive}:0`], ["c", `${version.positive}:${strength}`]])}>Go on in Play</a>
+      <a href=${link("play", [["model", version.model], ["ask", question ?? ""], ["persona", version.positive], ...addressed(options.value), ["c", `${version.positive}:0`], ["c", `${version.positive}:${strength}`]])}>Go on in Play</a>
     </section>
   `;
 }

@@ -102,13 +102,23 @@ export function limitsOf(version) {
       ? `holds together up to ${signed(sweep.coherent_to)} and falls apart at ${signed(sweep.collapse)}: from there on is too far.`
       : `holds together up to ${signed(sweep.coherent_to)}, the strongest that was tried. Nothing tried was too far.`;
     const unscored = `The trait is unscored: ${sweep.judge.name} could not tell its poles apart.`;
-    return { pole: version[side], far, apart, at: sweep.judge.scored ? atOne(sweep) : unscored, more: `${sweep.verdict[0].toUpperCase()}${sweep.verdict.slice(1)}.` };
+    return { pole: version[side], far, apart, at: `${sweep.judge.scored ? atOne(sweep) : unscored}${factsAt(sweep)}`, more: `${sweep.verdict[0].toUpperCase()}${sweep.verdict.slice(1)}.` };
   });
 }
 
+/** The measured point whose strength is nearest to 1. */
+const nearOne = (points) => points.filter(({ kind }) => kind === "steered").reduce((best, point) => (Math.abs(point.coefficient - 1) < Math.abs(best.coefficient - 1) ? point : best));
+
+/** What that strength costs in facts, where a world has known ones. */
+function factsAt({ points }) {
+  const [before, near] = [points.find(({ kind }) => kind === "unsteered"), nearOne(points)];
+  if (!before?.correct || !near.correct) return "";
+  const [from, to] = [before, near].map(({ correct }) => Math.round(100 * correct.mean));
+  return ` Facts right: ${from} % unsteered, ${to} % at ${signed(near.coefficient)}.`;
+}
+
 function atOne({ points, wrong_traits }) {
-  const steered = points.filter(({ kind }) => kind === "steered");
-  const near = steered.reduce((best, point) => (Math.abs(point.coefficient - 1) < Math.abs(best.coefficient - 1) ? point : best));
+  const near = nearOne(points);
   const shows = (kind, coefficient) => points.find((point) => point.kind === kind && point.coefficient === coefficient)?.trait;
   const beside = [
     ["unsteered", shows("unsteered", 0)],
