@@ -20,16 +20,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second 
 # The files that take longest, in parts of the tests' folder. They begin first: with `make test` a file runs in one
 # process, and the last to begin should not be one that leaves the other processes without work.
 LONGEST = (
+    "ui/test_play.py",
     "demo/test_shipped.py",
     "jobs/test_killed.py",
     "test_server.py",
-    "engines/llama_cpp/test_long_runs.py",
-    "contract/test_jobs.py",
-    "contract/test_traits.py",
+    "ui/test_page.py",
+    "catalogue/test_known.py",
+    "ui/test_views.py",
+    "hold/test_hold.py",
+    "engines/test_repeatable.py",
     "docs/test_code_blocks.py",
+    "contract/test_jobs.py",
     "benchmarks/test_measure.py",
-    "vector_store/test_store.py",
+    "clients/test_demo_models.py",
     "demo/test_models.py",
+    "engines/text/test_typed_markers.py",
+    "engines/llama_cpp/test_long_runs.py",
 )
 
 demo.register()
