@@ -123,7 +123,7 @@ def test_sweep_when_it_can_not_be_then_said_beside_the_field_in_the_servers_word
     watched.allowed.append("400")
     watched.page.get_by_label("Coefficients").fill("much")
     watched.page.get_by_role("button", name="Start sweep").click()
-    expect(watched.page.get_by_role("alert").filter(has_text="coefficients")).to_be_visible()
+    expect(watched.page.locator(".field.wrong").filter(has_text="Coefficients")).to_contain_text("coefficients[0]")
 
 
 def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(server: str, open_page: Open) -> None:
@@ -138,16 +138,17 @@ def test_trait_of_ones_own_when_made_by_templates_then_its_parts_can_be_edited(s
     page.get_by_label("The other pole").fill("cheerful")
     page.get_by_role("button", name="Use fixed templates").click()
     expect(page.locator(".field.wrong").filter(has_text="Name of the trait")).to_contain_text("silly")
-    page.get_by_label("Name of the trait").fill("grumpy")
+    page.get_by_label("Name of the trait").fill("../bad Mood")
     page.get_by_role("button", name="Use fixed templates").click()
+    expect(page.get_by_role("row", name="grumpy / cheerful bad-mood, own")).to_be_visible()
     expect(page.get_by_text("This model has no vector for this trait yet.")).to_be_visible()
     page.get_by_text("Instructions, questions and rubric").click()
     page.get_by_label("Rubric").fill("Is it <script>grumpy</script>?")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
-    page.get_by_role("button", name="Delete the trait grumpy").click()
-    page.get_by_role("button", name="Delete for good: the trait grumpy").click()
-    expect(page.get_by_text("The trait grumpy is deleted.")).to_be_visible()
+    page.get_by_role("button", name="Delete the trait bad-mood").click()
+    page.get_by_role("button", name="Delete for good: the trait bad-mood").click()
+    expect(page.get_by_text("The trait bad-mood is deleted.")).to_be_visible()
     expect(page.get_by_role("row", name="grumpy")).to_have_count(0)
 
 

@@ -63,7 +63,7 @@ export function View() {
     <p class="lead">A trait is a pair of opposite poles. Each model needs a vector of its own for it. Choose a cell to see it, or to make it. Where it says <em>up to</em>, answers held together up to that strength.</p>
     ${traits.value.length > MANY && html`<div class="find"><${TextField} label=${`Find one of ${traits.value.length} traits`} value=${name} onInput=${setName} /></div>`}
     <div class="states"><${Table} caption="Vectors by trait and model" rows=${found} empty=${name ? "No trait has such a name." : "No trait is known."} columns=${[
-      { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">${row.id}, own</span>`}` },
+      { title: "Trait", cell: (row) => html`<strong>${row.positive}</strong> / <strong>${row.negative}</strong>${row.built_in ? "" : html` <span class="muted">${row.id === row.positive ? "own" : `${row.id}, own`}</span>`}` },
       ...models.value.map(({ id }) => ({ title: id, cell: cell(id) })),
     ]} /></div>
     ${trait && html`

@@ -17,7 +17,8 @@ export function SweepForm({ onStart, onDone }) {
   const [samples, setSamples] = useState(null);
   const [error, setError] = useState(null);
   const vector = choices.find(({ id }) => id === chosen) ?? choices[0];
-  const at = (name) => (error?.param === name ? error.message : null);
+  const field = error?.param?.split("[")[0]; // of a list, whichever of it is at fault
+  const at = (name) => (field === name ? error.message : null);
   const submit = async (event) => {
     event.preventDefault();
     const body = { model: vector.model, trait: vector.trait, version: vector.id };
@@ -34,7 +35,7 @@ export function SweepForm({ onStart, onDone }) {
       <${NumberField} label="Answers to each question" placeholder="4" value=${samples} onInput=${setSamples} error=${at("samples")} />
       <${Button} type="submit">Start sweep</${Button}>
     </form>
-    ${error && !["version", "model", "trait", "coefficients", "samples"].includes(error.param) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
+    ${error && !["version", "model", "trait", "coefficients", "samples"].includes(field) && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
     <p class="hint">A sweep takes minutes, makes a new version of the vector, and goes on when you leave this page. Its points are drawn above as they come, from 0 outwards.</p>
     <${Jobs} kinds=${KINDS} onDone=${onDone} />
   `;

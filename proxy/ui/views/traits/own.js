@@ -112,7 +112,7 @@ export function Parts({ id, onGone }) {
       ${trait.built_in ? html`<p class="hint">This trait came with the package and stays as it is.</p>` : html`<${Button} onClick=${save}>Save</${Button}>`}
       <p role="status">${said}</p>
     </details>
-    ${!trait.built_in && html`<div class="row">The trait ${id} is your own. <${Delete} of=${`the trait ${id}`} onDelete=${end} /></div>`}
+    ${!trait.built_in && html`<div class="row own-trait">The trait ${id} is your own. <${Delete} of=${`the trait ${id}`} onDelete=${end} /></div>`}
     ${error && html`<${Notice} kind="error" live>${error.message}</${Notice}>`}
   `;
 }
