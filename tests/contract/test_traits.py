@@ -330,6 +330,7 @@ def test_generate_when_a_job_writes_the_trait_then_its_names_are_taken_from_its_
     with serving_writer(settings, Slow()) as client:
         job = generate(client).json()["id"]
         assert generate(client).json()["id"] == job
+        assert client.get("/api/status").json()["models"][0]["jobs"] == 1
         others = [
             generate(client, seed=2),
             generate(client, template=True),
@@ -343,6 +344,7 @@ def test_generate_when_a_job_writes_the_trait_then_its_names_are_taken_from_its_
             assert error["message"].startswith(f"The job {job} is writing a trait 'grumpy'")
         wait_until(lambda: client.get(f"/api/jobs/{job}").json()["ended"], 20)
         assert client.get(f"/api/jobs/{job}").json()["status"] == "done"
+        assert client.get("/api/status").json()["models"][0]["jobs"] == 0
 
 
 def test_generate_when_nothing_is_given_then_the_first_field_is_named(empty: tuple[httpx.Client, Settings]) -> None:
