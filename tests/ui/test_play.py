@@ -158,17 +158,20 @@ def test_token_when_reached_by_keyboard_then_its_projection_and_alternatives_and
 
 def test_columns_when_added_of_every_kind_then_each_says_what_was_done(page: Page, demo_server: str) -> None:
     columns(page, 3)
-    said = ["The model as it is", "A random direction", "Asked for by a system prompt", "Within what was measured"]
-    names = ["The model as it is", "A random direction", "The system prompt", "Another persona"]
+    said = ["The model as it is", "A random direction", "Asked for by a system prompt", "silly 0.5"]
+    names = ["The model as it is", "A random direction", "The system prompt", "Another strength of silly"]
     for count, (name, words) in enumerate(zip(names, said, strict=True), 4):
         page.get_by_text("Add a column").click()
         page.get_by_role("button", name=name).click()
         expect(columns(page, count)[-1]).to_contain_text(words)
     page.get_by_text("Add a column").click()
-    page.get_by_role("button", name="Another model").click()
-    expect(columns(page, 8)[-1]).to_contain_text("demo-gpt-oss")
+    page.get_by_label("Another persona").select_option("superficial")
+    expect(columns(page, 8)[-1].get_by_role("heading")).to_have_text("superficial 1")
+    page.get_by_text("Add a column").click()
+    page.get_by_label("Another model").select_option("demo-gpt-oss")
+    expect(columns(page, 9)[-1]).to_contain_text("demo-gpt-oss")
     page.get_by_role("button", name="Remove this column").first.click()
-    columns(page, 7)
+    columns(page, 8)
 
 
 def test_personas_when_several_in_one_column_then_both_are_asked_for(page: Page) -> None:
@@ -191,6 +194,8 @@ def test_coefficient_when_impossible_then_the_servers_words_stand_at_the_field(
     first.get_by_role("spinbutton").fill("5")
     expect(first.locator(".strength .error")).to_have_text(re.compile("coefficient: .*from -2 to 2"))
     expect(first.get_by_role("spinbutton")).to_have_attribute("aria-invalid", "true")
+    first.get_by_role("spinbutton").fill("")
+    expect(first.locator(".strength .error")).to_have_text("Give a number from −2 to 2.")
     first.get_by_role("spinbutton").fill("0.5")
     expect(first.locator(".error")).to_have_count(0)
     columns(watched.page, 3)
@@ -198,12 +203,19 @@ def test_coefficient_when_impossible_then_the_servers_words_stand_at_the_field(
     watched.page.get_by_label("Temperature").fill("9")
     watched.page.get_by_role("button", name="Ask with these").click()
     expect(watched.page.locator(".settings .error")).to_have_text(re.compile("temperature: .*from 0 to 2"))
+    watched.page.get_by_label("Temperature").fill("0.7")
+    watched.page.get_by_label("Tokens at most").fill("999999")
+    watched.page.get_by_role("button", name="Ask with these").click()
+    expect(columns(watched.page, 3)[0]).to_contain_text(re.compile("has room for [0-9]+ tokens"))
+    expect(watched.page.get_by_label("Temperature")).to_be_visible()
 
 
 def test_conversation_when_it_goes_on_then_in_all_columns_or_one(page: Page) -> None:
     columns(page, 3)
-    page.get_by_label("Question", exact=True).fill("What is the opposite of hot?")
     page.get_by_role("button", name="Follow up").click()
+    expect(page.get_by_label("Go on in all columns")).to_have_value("")
+    page.get_by_label("Go on in all columns").fill("What is the opposite of hot?")
+    page.get_by_role("button", name="Send to all").click()
     first, second, _ = columns(page, 3)
     expect(first.locator(".question")).to_have_count(2)
     first.get_by_role("button", name="Reply").click()
@@ -225,7 +237,7 @@ def test_answer_when_regenerated_edited_and_continued_then_it_goes_on_from_there
     plain.get_by_role("button", name="Regenerate").click()
     page.wait_for_url(re.compile("seed%3D"))
     _, plain, _ = columns(page, 3)
-    plain.get_by_role("button", name="Edit", exact=True).click()
+    plain.get_by_role("button", name="Edit answer").click()
     plain.get_by_label("The answer").fill("The capital of")
     plain.get_by_role("button", name="Keep").click()
     expect(plain.locator(".answer")).to_have_text("The capital of")

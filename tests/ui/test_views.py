@@ -92,6 +92,7 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     expect(answers).to_contain_text("[-1.00] You said")
     page.locator(".u-over").click(position={"x": 0, "y": 50})
     expect(answers).to_contain_text("[-2.00] You said")
+    expect(page.locator(".curve-under")).to_contain_text("−2: Trait 80 · Coherence 60")
     with page.expect_download() as file:
         page.get_by_role("button", name="CSV").click()
     table = Path(file.value.path()).read_text()
@@ -113,7 +114,8 @@ def test_sweep_when_it_is_under_way_then_its_points_so_far_are_drawn(server: str
     page.route("**/events", lambda route: route.fulfill(body=event, content_type="text/event-stream"))
     page.goto(f"{server}/#/thermostat")
     page.get_by_role("button", name="Show its points").click()
-    expect(page.get_by_text("silly / serious, fake, being measured")).to_be_visible()
+    expect(page.locator(".curve-name")).to_have_text("silly / serious, fake, being measured")
+    expect(page.get_by_label("Trait, system prompt (no figures)")).not_to_be_checked()
     page.get_by_text("The same as a table").click()
     expect(page.get_by_role("row", name="0.5 silly")).to_contain_text("40 (33–47)")
 
@@ -282,6 +284,11 @@ def test_sweep_when_started_then_followed_to_its_end_and_its_curve_shown(server:
     expect(job).to_contain_text("Sweep: silly, fake")
     expect(job).to_contain_text("Done", timeout=30_000)
     page.wait_for_url(re.compile("v=silly-"))
+    made = page.get_by_label("Show", exact=True).input_value()
+    assert made in page.url
+    page.get_by_role("link", name="Play").click()
+    page.get_by_role("link", name="Thermostat").click()
+    expect(page.get_by_label("Show", exact=True)).to_have_value(made)
     job.get_by_role("button", name="Dismiss").click()
     expect(job).to_have_count(0)
 

@@ -1,11 +1,13 @@
 // Play: one question, several personas side by side, answering at once.
 import { Button, Notice, NumberField, SelectField, TextField } from "../components/controls.js";
-import { html, useEffect, useRef } from "../html.js";
-import { address, connection, modelOf, models, role, traits } from "../store.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { address, connection, modelOf, models, personasOf, role, traits } from "../store.js";
 import { Legend } from "./play/answer.js";
 import { again, atOption, Column, Meanings } from "./play/column.js";
 import { answerAll, stopAll } from "./play/run.js";
 import { addColumn, asked, begin, choices, choosePersona, colour, columns, model, modelIn, options, oppositeOf, persona, question } from "./play/state.js";
+
+const FURTHER = [0.5, 1.5, -0.5, 2, -1.5, -2]; // strengths to add, the first of which no column has
 
 let begunFor = null; // the address that stands in the columns
 
@@ -39,14 +41,16 @@ export function View() {
 }
 
 function Composer() {
-  const form = useRef(null);
+  const [further, setFurther] = useState(null);
   const ask = (event) => {
     event?.preventDefault();
     for (const col of columns.value) col.talk.value = [asked(question.value)];
     answerAll(columns.value);
   };
-  const followUp = () => {
-    for (const col of columns.value) col.talk.value = [...col.talk.value, asked(question.value)];
+  const followUp = (event) => {
+    event.preventDefault();
+    for (const col of columns.value) col.talk.value = [...col.talk.value, asked(further)];
+    setFurther(null);
     answerAll(columns.value);
   };
   const enter = (event) => {
@@ -55,19 +59,25 @@ function Composer() {
   const running = columns.value.some((col) => col.running.value);
   const answered = columns.value.some((col) => col.talk.value.at(-1)?.role === "assistant");
   return html`
-    <form class="composer" onSubmit=${ask} ref=${form}>
+    <form class="composer" onSubmit=${ask}>
       <${TextField} label="Question" hideLabel rows="2" placeholder="Ask all columns" value=${question.value} onInput=${(text) => (question.value = text)} onKeyDown=${enter} />
       <div class="composer-actions">
         ${running
           ? html`<${Button} onClick=${stopAll}>Stop all</${Button}>`
           : html`<${Button} kind="primary" type="submit" disabled=${!columns.value.length} title="Ask all columns, each from the start">Ask</${Button}>`}
-        <${Button} disabled=${running || !answered} title="Go on with every conversation" onClick=${followUp}>Follow up</${Button}>
+        <${Button} disabled=${running || !answered} title="Go on with every conversation" onClick=${() => setFurther("")}>Follow up</${Button}>
       </div>
     </form>
+    ${further !== null && html`
+      <form class="edit follow-up" onSubmit=${followUp}>
+        <${TextField} label="Go on in all columns" rows="2" value=${further} onInput=${setFurther} />
+        <div class="row"><${Button} kind="primary" type="submit" disabled=${running || !further.trim()}>Send to all</${Button}><${Button} onClick=${() => setFurther(null)}>Cancel</${Button}></div>
+      </form>`}
   `;
 }
 
 function Bar() {
+  const [open, setOpen] = useState(false);
   const error = (name) => columns.value.map((col) => col.error.value).find((found) => found?.param === name)?.message;
   const pick = (name) => choosePersona(name).forEach(again);
   const pickModel = (id) => {
@@ -88,7 +98,7 @@ function Bar() {
       ${personas.length > 0 && html`<${SelectField} label="Persona" value=${persona.value} options=${personas} onChange=${pick} />`}
       ${personas.length > 0 && html`<${SelectField} label="Colour tokens by" value=${colour.value} options=${colours} onChange=${(value) => (colour.value = value)} />`}
       <${AddColumn} />
-      <details class="settings" open=${failed || undefined}>
+      <details class="settings" open=${open || failed} onToggle=${(event) => setOpen(event.currentTarget.open)}>
         <summary>Settings</summary>
         <div class="row">
           <${NumberField} label="Temperature" step="0.1" value=${options.value.temperature} error=${error("temperature")} onInput=${(value) => set("temperature", value)} />
@@ -105,8 +115,11 @@ function Bar() {
 function AddColumn() {
   const menu = useRef(null);
   const known = choices(model.value);
-  const other = known.find(({ name }) => !columns.value.some((col) => name in col.personas.value)) ?? known[0];
-  const otherModel = models.value.find(({ id }) => id !== model.value);
+  const others = known.filter(({ name }) => name !== persona.value).map(({ name, opposite }) => [name, opposite ? `${name} / ${opposite}` : name]);
+  const able = ({ id }) => personasOf(id).some(({ name }) => name === persona.value);
+  const otherModels = models.value.filter(({ id }) => id !== model.value).sort((a, b) => able(b) - able(a));
+  const taken = columns.value.map((col) => col.personas.value[persona.value]);
+  const strength = FURTHER.find((each) => !taken.includes(each)) ?? FURTHER[0];
   const close = () => {
     menu.current.open = false;
   };
@@ -121,12 +134,13 @@ function AddColumn() {
     <details class="menu" ref=${menu} onKeyDown=${(event) => event.key === "Escape" && close()} onFocusOut=${({ relatedTarget: next }) => next && !menu.current.contains(next) && close()}>
       <summary class="button">Add a column</summary>
       <div class="menu-items">
-        ${other && html`<${Button} kind="quiet" onClick=${() => add({ personas: { [other.name]: 1 } })}>Another persona: ${other.name}</${Button}>`}
         ${persona.value && html`
+          <${Button} kind="quiet" onClick=${() => add({ personas: { [persona.value]: strength } })}>Another strength of ${persona.value}</${Button}>
           <${Button} kind="quiet" onClick=${() => add({ personas: here, by: "prompt" })}>The system prompt</${Button}>
           <${Button} kind="quiet" onClick=${() => add({ personas: here, by: "random" })}>A random direction, same dose</${Button}>`}
-        ${otherModel && html`<${Button} kind="quiet" onClick=${() => add({ personas: here, of: otherModel.id })}>Another model: ${otherModel.id}</${Button}>`}
         <${Button} kind="quiet" onClick=${() => add({})}>The model as it is</${Button}>
+        ${others.length > 0 && html`<${SelectField} label="Another persona" value="" options=${[["", "Choose …"], ...others]} onChange=${(name) => name && add({ personas: { [name]: 1 } })} />`}
+        ${otherModels.length > 0 && html`<${SelectField} label="Another model" value="" options=${[["", "Choose …"], ...otherModels.map((other) => [other.id, persona.value && !able(other) ? `${other.id}, no vector for ${persona.value}` : other.id])]} onChange=${(id) => id && add({ personas: persona.value ? here : {}, of: id })} />`}
       </div>
     </details>
   `;

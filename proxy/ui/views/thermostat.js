@@ -6,7 +6,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { address, jobs, keepInAddress, modelOf, traits, vectors } from "../store.js";
 import { signed } from "./play/words.js";
 import { Ask } from "./thermostat/ask.js";
-import { MEASURES, colourOf, csvOf, interval, limitsOf, nameOf, rowsOf, underWay, usualOf } from "./thermostat/figures.js";
+import { MEASURES, colourOf, csvOf, interval, limitsOf, linesOf, nameOf, rowsOf, underWay, usualOf } from "./thermostat/figures.js";
 import { Picture, pngOf } from "./thermostat/picture.js";
 import { SweepForm } from "./thermostat/sweep.js";
 
@@ -38,10 +38,13 @@ function useCurves(wanted) {
 /** A model's id may hold a slash, a trait's never. */
 const cut = (pair) => [pair.slice(0, pair.lastIndexOf("/")), pair.slice(pair.lastIndexOf("/") + 1)];
 
+let left = { chosen: [], lines: null }; // what was shown when the view was left
+
 export function View() {
   const { params } = address.peek();
-  const [chosen, choose] = useState(params.getAll("v"));
-  const [lines, setMeasures] = useState(params.has("show") ? params.get("show").split(",") : null);
+  const linked = params.has("v") || params.has("show");
+  const [chosen, choose] = useState(linked ? params.getAll("v") : left.chosen);
+  const [lines, setMeasures] = useState(linked ? params.get("show")?.split(",") ?? null : left.lines);
   const [at, setAt] = useState(null);
   const [measured, error] = useCurves(chosen);
   // A job is told of several times a second; only a new point makes another picture.
@@ -50,12 +53,15 @@ export function View() {
   const live = useMemo(() => sweeps.map((job) => underWay(job, traits.value)).filter(Boolean), [pointsOf(sweeps), traits.value]);
   const curves = measured && [...live, ...measured];
   const shown = useMemo(() => {
-    const found = (curves ?? []).filter(({ id }) => chosen.includes(id));
+    const found = chosen.map((id) => curves?.find((version) => version.id === id)).filter(Boolean); // each keeps its colour
     return found.length ? found : first(measured ?? []);
   }, [measured, pointsOf(sweeps.filter(({ id }) => chosen.includes(id))), chosen.join()]);
   const measures = lines ?? usualOf(shown);
   const begun = live.filter(({ id }) => !shown.some((version) => version.id === id));
-  useEffect(() => keepInAddress("thermostat", [...chosen.map((id) => ["v", id]), ...(lines ? [["show", lines.join()]] : [])]), [chosen.join(), lines?.join()]);
+  useEffect(() => {
+    left = { chosen, lines };
+    keepInAddress("thermostat", [...chosen.map((id) => ["v", id]), ...(lines ? [["show", lines.join()]] : [])]);
+  }, [chosen.join(), lines?.join()]);
   const onPick = (x) => setAt(nearest(shown, x));
   const onSwept = () => {
     const made = jobs.peek().find(({ kind, status }) => kind === "sweep" && status === "done")?.result?.vector;
@@ -70,12 +76,12 @@ export function View() {
     ${shown.length > 0 && html`
       <${Choice} curves=${curves} shown=${shown} choose=${choose} />
       <${Limits} shown=${shown} />
-      <${Legend} several=${shown.length > 1} measures=${measures} setMeasures=${setMeasures} />
+      <${Legend} shown=${shown} measures=${measures} setMeasures=${setMeasures} />
       <div class="panel"><${Curves} shown=${shown} measures=${measures} onPick=${onPick} setAt=${setAt} /></div>
       ${at && html`<${Ask} key=${at.version.id} at=${at} />`}
     `}
     <h2>Measure a curve</h2>
-    <${SweepForm} onStart=${(id) => choose([id])} onDone=${onSwept} />
+    <${SweepForm} shown=${shown[0]} onStart=${(id) => choose([id])} onDone=${onSwept} />
     <${Words} />
   `;
 }
@@ -105,12 +111,11 @@ function Choice({ curves, shown, choose }) {
         <li key=${version.id}>
           ${colourOf(shown, i) && html`<span class="line-key" style=${{ "--key": `var(--${colourOf(shown, i)})` }} aria-hidden="true"></span>`}
           <span class="curve-name" dir="auto" title=${version.id}>${label(version)}</span>
-          ${!version.live && html`<${Button} kind="quiet" label=${`SVG of ${nameOf(version)}`} onClick=${() => saveFrom(`api/vectors/${version.model}/${version.trait}/${version.id}/curve.svg`, `${version.id}.svg`)}>SVG</${Button}>`}
           ${shown.length > 1 && html`<${Button} kind="quiet" label=${`Remove ${nameOf(version)}`} onClick=${() => choose(ids.filter((id) => id !== version.id))}>×</${Button}>`}
         </li>`)}
     </ul>
     ${others.length > 0 && html`<div class="row choice">
-      <${SelectField} label="Show" value="" options=${[["", "choose a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([id])} />
+      <${SelectField} label="Show" value=${ids.length > 1 ? "" : ids[0]} options=${[...(ids.length > 1 ? [["", "one curve alone"]] : []), ...curves.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([id])} />
       ${shown.length < MOST_CURVES && html`<${SelectField} label="Lay over" value="" options=${[["", "add a curve"], ...others.map((version) => [version.id, label(version)])]} onChange=${(id) => id && choose([...ids, id])} />`}
     </div>`}
   `;
@@ -133,15 +138,17 @@ function Limits({ shown }) {
 }
 
 /** What the lines are; each can be left out. */
-function Legend({ several, measures, setMeasures }) {
+function Legend({ shown, measures, setMeasures }) {
+  const several = shown.length > 1;
+  const there = new Set(linesOf(shown, MEASURES.map(({ name }) => name)).map(({ measure }) => measure.name));
   const toggle = (name) => setMeasures(measures.includes(name) ? measures.filter((other) => other !== name) : [...measures, name]);
   return html`
     <fieldset class="measures"><legend class="visually-hidden">Lines</legend>
       ${MEASURES.map(({ name, title, colour, dash }) => html`
-        <label class="check" key=${name}>
-          <input type="checkbox" checked=${measures.includes(name)} onChange=${() => toggle(name)} />
+        <label class=${`check ${there.has(name) ? "" : "muted"}`} key=${name}>
+          <input type="checkbox" disabled=${!there.has(name)} checked=${there.has(name) && measures.includes(name)} onChange=${() => toggle(name)} />
           <svg class="line-key" viewBox="0 0 36 8" aria-hidden="true"><line x1="0" y1="4" x2="36" y2="4" stroke=${`var(--${several ? "ink" : colour})`} stroke-width="2" stroke-dasharray=${dash?.join(" ")} /></svg>
-          ${title}
+          ${title}${there.has(name) ? "" : " (no figures)"}
         </label>`)}
     </fieldset>
   `;
@@ -172,14 +179,20 @@ function Curves({ shown, measures, onPick, setAt }) {
     ],
   }), [shown]);
   const csv = () => save(new Blob([csvOf(shown)], { type: "text/csv" }), `${name}.csv`);
+  const svg = ({ model, trait, id }) => saveFrom(`api/vectors/${model}/${trait}/${id}/curve.svg`, `${id}.svg`);
   const png = async () => save(await pngOf(frame.current.querySelector("canvas")), `${name}.png`);
-  const ends = several ? ["negative pole", "positive pole"] : [shown[0].negative, shown[0].positive];
+  const alike = shown.every(({ trait }) => trait === shown[0].trait);
+  const ends = alike ? [shown[0].negative, shown[0].positive] : ["negative pole", "positive pole"];
   return html`
     <div ref=${frame}>
       <div class="curve-ends" aria-hidden="true"><span dir="auto">← ${ends[0]}</span><span class="muted">click a point to ask there</span><span dir="auto">${ends[1]} →</span></div>
       <${Picture} label=${`Curves of ${shown.map(nameOf).join("; ")} over the coefficient. The same figures are in the table below.`} versions=${shown} measures=${measures} table=${table} onPick=${onPick} />
     </div>
-    <div class="row curve-files"><${Button} onClick=${png}>PNG</${Button}><${Button} onClick=${csv}>CSV</${Button}></div>
+    ${several && html`<p class="hint">Upright dashes: from there on that curve's answers fall apart.</p>`}
+    <div class="row curve-files">
+      <${Button} onClick=${png}>PNG</${Button}><${Button} onClick=${csv}>CSV</${Button}>
+      ${shown.filter(({ live }) => !live).map((version) => html`<${Button} key=${version.id} label=${`SVG of ${nameOf(version)}`} onClick=${() => svg(version)}>SVG${several ? ` of ${nameOf(version)}` : ""}</${Button}>`)}
+    </div>
   `;
 }
 

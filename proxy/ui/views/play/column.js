@@ -39,7 +39,7 @@ export function Column({ col }) {
       <header class="column-head">
         <div>
           <h2 id=${id}>${title(col.personas.value, col.by.value)}</h2>
-          <p class="muted">${[otherwise(col.personas.value, opposite), col.of.value].filter(Boolean).join(" · ") || modelIn(col)}</p>
+          <p class="muted">${[otherwise(col.personas.value, opposite), modelIn(col)].filter(Boolean).join(" · ")}</p>
         </div>
         ${columns.value.length > 1 && html`<${Button} kind="quiet" label="Remove this column" onClick=${() => removeColumn(col)}>×</${Button}>`}
       </header>
@@ -123,8 +123,7 @@ function NoVector({ col }) {
 
 function Message({ col, message, index, pending, editing, onEdit }) {
   if (editing) return html`<${Draft} col=${col} message=${message} index=${index} onEnd=${() => onEdit(null)} />`;
-  const edit = html`<${Button} kind="quiet" label=${message.role === "user" ? "Edit question" : "Edit answer"} onClick=${() => onEdit(index)}>Edit</${Button}>`;
-  if (message.role === "user") return html`<div class="question"><span dir="auto">${message.content}</span>${edit}</div>`;
+  if (message.role === "user") return html`<div class="question"><span dir="auto">${message.content}</span><${Button} kind="quiet" label="Edit question" onClick=${() => onEdit(index)}>Edit</${Button}></div>`;
   return html`
     ${message.reasoning && html`<details class="reasoning"><summary>Reasoning</summary><div dir="auto">${message.reasoning}</div></details>`}
     ${message.content
@@ -184,8 +183,8 @@ function Actions({ col, running, last, onEdit }) {
       <${Button} kind="quiet" title="Ask again with another seed" onClick=${regenerate}>Regenerate</${Button}>
       ${last?.role === "assistant" && html`
         <${Button} kind="quiet" title="Go on with this answer" onClick=${() => answer(col)}>Continue</${Button}>
-        <${Button} kind="quiet" title="Edit the last answer" onClick=${onEdit}>Edit</${Button}>
-        <${Button} kind="quiet" title="Go on in this column alone" onClick=${() => setReply("")}>Reply</${Button}>`}
+        <${Button} kind="quiet" title="Edit the last answer" onClick=${onEdit}>Edit answer</${Button}>
+        <${Button} kind="quiet" title="Go on in this column alone" onClick=${() => setReply("")}>Reply here</${Button}>`}
       <${CopyAs} body=${() => requestOf(col, unanswered(col.talk.value))} />
     </div>
     ${reply !== null && html`
@@ -211,6 +210,7 @@ function Figures({ model, message, poles, running }) {
         <div><dt>Tokens/s</dt><dd>${message?.rate ? Math.round(message.rate) : "–"}</dd></div>
       </dl>
       <p class=${`verdict ${said?.kind ?? ""}`}>${said?.text ?? (running ? "Answering …" : "Not asked yet.")}</p>
+      ${report?.max_tokens != null && html`<p class="hint">The model has room for ${report.max_tokens} tokens of an answer, fewer than asked for.</p>`}
     </div>
   `;
 }

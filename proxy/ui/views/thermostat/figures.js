@@ -69,6 +69,13 @@ export function linesOf(versions, names) {
   return lines;
 }
 
+/** The means at a coefficient, in words: a text for each curve that has any. */
+export function figuresAt(versions, names, x) {
+  const found = linesOf(versions, names).flatMap(({ version, measure, points }) => points.filter((point) => point.x === x).map(({ mean }) => [version, `${measure.title} ${Math.round(mean)}`]));
+  const of = (version) => [...new Set(found.filter(([other]) => other === version).map(([, text]) => text))].join(" · ");
+  return versions.filter(of).map((version) => `${versions.length > 1 ? `${nameOf(version)} at ` : ""}${signed(x)}: ${of(version)}`);
+}
+
 export const colourOf = (versions, i) => (versions.length === 1 ? null : COLOURS[i % COLOURS.length]);
 
 /** The rows of the table, and of the CSV: one for each version and coefficient, from left to right. */

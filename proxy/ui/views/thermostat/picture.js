@@ -1,11 +1,12 @@
 // The picture of measured curves: lines with bands on a canvas, a click on which asks at that strength; files of it.
 // Knows nothing of how curves are come by.
 import { Chart, colour } from "../../components/chart.js";
-import { html, signal, useMemo, useRef } from "../../html.js";
+import { html, signal, useMemo, useRef, useState } from "../../html.js";
 import { signed } from "../play/words.js";
-import { linesOf } from "./figures.js";
+import { colourOf, figuresAt, linesOf } from "./figures.js";
 
 const HEIGHT = 380;
+const QUARTERS = [0.25, 0.5, 1]; // ticks where sweeps measure
 const BAND_ALPHA = { steered: 0.14, random: 0.1, wrong_trait: 0.1, prompt: 0 };
 const BEYOND_ALPHA = 0.07;
 const WORDS_ALPHA = 0.85; // of the ground that words in the picture have
@@ -19,7 +20,7 @@ new MutationObserver(changed).observe(document.documentElement, { attributeFilte
 const faint = (name, alpha) => colour(name).replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
 /** {data, options} for uPlot. */
-function plotOf(versions, measures, onPick) {
+function plotOf(versions, measures, onPick, onPoint) {
   const lines = linesOf(versions, measures);
   // What is still being measured has its whole width from the beginning.
   const ends = versions.flatMap((version) => version.ends ?? []);
@@ -46,20 +47,21 @@ function plotOf(versions, measures, onPick) {
   const options = {
     series, bands,
     scales: { x: { time: false }, y: { range: [-2, 102] } },
-    axes: [{ ...axis, label: "coefficient", labelSize: 20, labelFont: axis.font, values: (_, ticks) => ticks.map((tick) => signed(tick)) }, { ...axis, size: 44, values: (_, ticks) => ticks.map(String) }],
+    axes: [{ ...axis, incrs: QUARTERS, label: "coefficient", labelSize: 20, labelFont: axis.font, values: (_, ticks) => ticks.map((tick) => signed(tick)) }, { ...axis, size: 44, values: (_, ticks) => ticks.map(String) }],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: {
       drawClear: [(plot) => beyondOn(plot, versions)],
       draw: [(plot) => marksOn(plot, versions)],
+      setCursor: [({ cursor }) => onPoint(cursor.left >= 0 && cursor.idx != null ? xs[cursor.idx] : null)],
       ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx != null && onPick(xs[plot.cursor.idx]))],
     },
   };
   return { data, options };
 }
 
-/** Where each pole's answers fall apart: [{at, side}], sides being 1 and −1. */
-const collapses = (versions) => versions.flatMap(({ sweeps }) => [["positive", 1], ["negative", -1]].flatMap(([name, side]) => (sweeps[name]?.collapse != null ? [{ at: side * sweeps[name].collapse, side }] : [])));
+/** Where each pole's answers fall apart: [{at, side, key}], sides being 1 and −1, `key` the colour's name. */
+const collapses = (versions) => versions.flatMap(({ sweeps }, i) => [["positive", 1], ["negative", -1]].flatMap(([name, side]) => (sweeps[name]?.collapse != null ? [{ at: side * sweeps[name].collapse, side, key: colourOf(versions, i) ?? "danger" }] : [])));
 
 /** What is too far, as a ground of its own; of several curves there is no one ground. */
 function beyondOn({ ctx, bbox, valToPos }, versions) {
@@ -91,8 +93,8 @@ function marksOn(plot, versions) {
   upright(0, "strong-line", []);
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textBaseline = "bottom";
-  for (const { at, side } of collapses(versions)) {
-    upright(at, "danger", [4, 4]);
+  for (const { at, side, key } of collapses(versions)) {
+    upright(at, key, [4, 4]);
     const x = plot.valToPos(at, "x", true);
     const inwards = Math.abs(x - plot.valToPos(0, "x", true));
     if (versions.length > 1 || inwards < ROOM_FOR_WORDS * devicePixelRatio) continue;
@@ -113,8 +115,11 @@ export function Picture({ label, versions, measures, table, onPick }) {
   const pick = useRef(onPick);
   pick.current = onPick;
   const theme = scheme.value;
-  const { data, options } = useMemo(() => plotOf(versions, measures, (x) => pick.current(x)), [versions, measures.join(), theme]);
-  return html`<div class="curves" ref=${frame}><${Chart} label=${label} data=${data} options=${options} height=${HEIGHT} table=${table} /></div>`;
+  const [under, setUnder] = useState(null);
+  const { data, options } = useMemo(() => plotOf(versions, measures, (x) => pick.current(x), setUnder), [versions, measures.join(), theme]);
+  return html`<div class="curves" ref=${frame}>
+    <div class="curve-under" aria-hidden="true">${under != null && figuresAt(versions, measures, under).map((text) => html`<div key=${text}>${text}</div>`)}</div>
+    <${Chart} label=${label} data=${data} options=${options} height=${HEIGHT} table=${table} /></div>`;
 }
 
 /** The canvas as a PNG on the ground it is seen on. */

@@ -9,14 +9,14 @@ const KINDS = ["sweep"];
 /** Numbers as people separate them; what is no number goes to the server, which says so. */
 const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map((part) => (Number.isNaN(Number(part)) ? part : Number(part)));
 
-/** `onStart` gets the job's id, `onDone` nothing. */
-export function SweepForm({ onStart, onDone }) {
+/** `shown` is the curve on view, whose vector is offered first; `onStart` gets the job's id, `onDone` nothing. */
+export function SweepForm({ shown, onStart, onDone }) {
   const choices = vectors.value.filter(({ model, in_use, poles }) => in_use && modelOf(model) && Object.keys(poles).length);
   const [chosen, choose] = useState("");
   const [coefficients, setCoefficients] = useState("");
   const [samples, setSamples] = useState(null);
   const [error, setError] = useState(null);
-  const vector = choices.find(({ id }) => id === chosen) ?? choices[0];
+  const vector = choices.find(({ id }) => id === chosen) ?? choices.find(({ model, trait }) => model === shown?.model && trait === shown.trait) ?? choices[0];
   const field = error?.param?.split("[")[0]; // of a list, whichever of it is at fault
   const at = (name) => (field === name ? error.message : null);
   const submit = async (event) => {
