@@ -440,4 +440,7 @@ def test_play_when_on_a_phone_then_nothing_is_wider_than_it(
     columns(page, 3)
     page.get_by_text("Add a column").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for seen in (page.get_by_role("link", name="Server"), page.locator(".token").first):
+        box = seen.bounding_box()
+        assert box and box["x"] + box["width"] <= 360 and box["y"] + box["height"] <= 740
     shot(page, "play-phone")
