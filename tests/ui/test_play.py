@@ -213,6 +213,7 @@ def test_coefficient_when_impossible_then_the_servers_words_stand_at_the_field(
 def test_conversation_when_it_goes_on_then_in_all_columns_or_one(page: Page) -> None:
     columns(page, 3)
     page.get_by_role("button", name="Follow up").click()
+    expect(page.get_by_label("Go on in all columns")).to_be_focused()
     expect(page.get_by_label("Go on in all columns")).to_have_value("")
     page.get_by_label("Go on in all columns").fill("What is the opposite of hot?")
     page.get_by_role("button", name="Send to all").click()

@@ -42,6 +42,8 @@ export function View() {
 
 function Composer() {
   const [further, setFurther] = useState(null);
+  const form = useRef(null);
+  useEffect(() => form.current?.querySelector("textarea").focus(), [further !== null]);
   const ask = (event) => {
     event?.preventDefault();
     for (const col of columns.value) col.talk.value = [asked(question.value)];
@@ -69,7 +71,7 @@ function Composer() {
       </div>
     </form>
     ${further !== null && html`
-      <form class="edit follow-up" onSubmit=${followUp}>
+      <form class="edit follow-up" ref=${form} onSubmit=${followUp}>
         <${TextField} label="Go on in all columns" rows="2" value=${further} onInput=${setFurther} />
         <div class="row"><${Button} kind="primary" type="submit" disabled=${running || !further.trim()}>Send to all</${Button}><${Button} onClick=${() => setFurther(null)}>Cancel</${Button}></div>
       </form>`}

@@ -118,7 +118,7 @@ export function Picture({ label, versions, measures, table, onPick }) {
   const [under, setUnder] = useState(null);
   const { data, options } = useMemo(() => plotOf(versions, measures, (x) => pick.current(x), setUnder), [versions, measures.join(), theme]);
   return html`<div class="curves" ref=${frame}>
-    <div class="curve-under" aria-hidden="true">${under != null && figuresAt(versions, measures, under).map((text) => html`<div key=${text}>${text}</div>`)}</div>
+    <div class="curve-under" style=${{ "--lines": versions.length }} aria-hidden="true">${under != null && figuresAt(versions, measures, under).map((text) => html`<div key=${text}>${text}</div>`)}</div>
     <${Chart} label=${label} data=${data} options=${options} height=${HEIGHT} table=${table} /></div>`;
 }
 
