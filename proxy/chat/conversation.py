@@ -4,7 +4,7 @@ Knows nothing of HTTP, personas or vectors.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ import msgspec
 from proxy.chat.told_tools import told
 from proxy.engines.base import Engine, Message, ModelInfo, Tool
 from proxy.engines.errors import Refusal
+from proxy.engines.text.depth import MAX_DEPTH, too_deep
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatMessage, ToolCall, ToolOffer
 
-MAX_DEPTH = 64  # of JSON in calls and tools; templates go through it by calling themselves
 _RESERVED = frozenset(
     ("messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding")
     + ("continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs")
@@ -136,17 +136,8 @@ def _text(message: ChatMessage, field: str) -> str:
 
 def _check_depth(value: Any, field: str) -> None:
     """InvalidRequest for JSON that is nested too deeply."""
-    level, depth = [value], 1
-    while level := [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep(field)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    if too_deep(value):
+        raise _too_deep(field)
 
 
 def _too_deep(field: str) -> InvalidRequest:

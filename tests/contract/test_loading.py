@@ -208,7 +208,7 @@ def test_unload_when_answers_are_under_way_then_409_and_force_ends_them(served: 
         for refusal in (served.client.post(path), served.client.post(path, json={"force": False})):
             error = refusal.json()["error"]
             assert (refusal.status_code, error["code"]) == (409, "model_busy")
-            assert "1 request is under way" in error["message"] and "force" in error["message"]
+            assert "1 request or job is under way" in error["message"] and "force" in error["message"]
         ended = served.client.post(path, json={"force": True})
         assert (ended.status_code, ended.json()["status"]) == (200, "unloaded")
         assert ended.json()["n_layers"] == 4  # what was found when it was loaded

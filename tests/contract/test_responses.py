@@ -180,7 +180,7 @@ def test_text_format_then_the_answer_follows_it_and_it_comes_back(client: httpx.
         ),
         ({"input": [{"type": "function_call", "call_id": "x"}]}, "input[0].name"),
         (
-            {"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "[" * 999}]},
+            {"input": [{"type": "function_call", "call_id": "x", "name": "f", "arguments": "[" * 99 + "]" * 99}]},
             "input[0].arguments",
         ),
         ({"input": "!refuse"}, "input"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.engines.base import Channel, Token
+from proxy.engines.text.depth import too_deep
 from proxy.engines.text.detokenizer import Detokenizer
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -91,7 +92,7 @@ class TaggedSpeech:
         try:
             call = json.loads(written)
             name, arguments = call["name"], call["arguments"]
-            if isinstance(name, str) and name and isinstance(arguments, dict):
+            if isinstance(name, str) and name and isinstance(arguments, dict) and not too_deep(arguments):
                 told = Token(token, json.dumps(arguments, ensure_ascii=False), "arguments", opens=name)
                 self._called = True
                 return told

