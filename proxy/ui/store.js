@@ -45,7 +45,7 @@ export function link(view, params = {}) {
 export function keepInAddress(view, params) {
   clearTimeout(writing);
   writing = setTimeout(() => {
-    if ((address.peek().view || "play") === view) history.replaceState(null, "", link(view, params));
+    if ((read().view || "play") === view) history.replaceState(null, "", link(view, params));
   }, ADDRESS_DELAY_MS);
 }
 
