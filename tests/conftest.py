@@ -7,6 +7,7 @@ import gc
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from proxy import demo
@@ -39,6 +40,9 @@ LONGEST = (
 )
 
 demo.register()
+
+hypothesis.settings.register_profile("suite", deadline=None)  # a machine that runs tests may be busy
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -182,7 +182,7 @@ def answers(draw: st.DrawFn) -> list[Token | Finish]:
     return [*tokens, Finish(draw(st.sampled_from(["stop", "length"])))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers())
 def test_events_then_each_item_is_opened_grown_and_closed_in_order_and_all_are_in_the_response(
     events: list[Token | Finish],

@@ -18,7 +18,7 @@ def one_per_axis(poles: set[str]) -> set[str]:
 
 
 @given(SEEDS, POLES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_rules_see_exactly_the_poles_an_answer_was_made_with(seed: int, poles: set[str]) -> None:
     rng, wanted = Random(seed), one_per_axis(poles)
     question = world.fact_question(rng)
@@ -29,7 +29,7 @@ def test_rules_see_exactly_the_poles_an_answer_was_made_with(seed: int, poles: s
 
 
 @given(SEEDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_babble_is_not_fluent(seed: int) -> None:
     rng = Random(seed)
     words = world.answer(rng, world.fact_question(rng), {"silly", "deep"}).split()

@@ -109,7 +109,7 @@ def ask(engine: Engine, text: str, sampling: Sampling) -> Generation:
     ),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("family", ["qwen2", "gpt-oss"])
 def test_an_answer_when_it_has_a_schema_then_follows_it_and_its_neighbour_stays_the_same(
     family: str,

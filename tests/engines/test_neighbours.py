@@ -63,7 +63,7 @@ def told(engine: Engine, generations: Sequence[Generation]) -> list[list[Event]]
 def test_numbers_when_at_their_ends_then_nobody_s_answer_changes(engine: Engine) -> None:
     expected = [told(engine, [generation])[0] for generation in INNOCENT]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(st.lists(ENDS, min_size=1, max_size=4))
     def check(rules: list[Sampling]) -> None:
         hostile = [Generation([66, 67, 68 + number], rule) for number, rule in enumerate(rules)]

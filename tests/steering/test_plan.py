@@ -241,7 +241,7 @@ def apply_at_last_prompt_token(result: Plan, hidden: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["target", "cap"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_several_personas_when_held_then_none_undoes_another(seed: int, mode: Any) -> None:
     place = dataclasses.replace(SILLY, positions="response")
     vectors: dict[str, tuple[PersonaVector, Side]] = {
@@ -279,7 +279,7 @@ def test_personas_when_they_point_the_same_way_then_they_can_t_be_held(mode: Any
 
 
 @given(st.floats(0.01, 2.0), st.floats(0.05, 1.5), st.sampled_from(["add", "target"]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_dose_when_above_its_limit_then_is_reported_clamped_or_rejected(size: float, limit: float, mode: Any) -> None:
     gap = float(np.linalg.norm(V.direction("positive", "last_prompt", 1))) / 2
     dose = (0.5 if mode == "add" else gap) * size

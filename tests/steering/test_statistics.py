@@ -128,7 +128,6 @@ def test_wrong_way_then_answers_are_held_against_their_own_questions() -> None:
     st.lists(st.integers(-4, 4), min_size=1, max_size=12),
     st.lists(st.integers(-4, 4), min_size=1, max_size=12),
 )
-@settings(deadline=None)
 def test_auroc_is_the_chance_that_a_positive_is_above_a_negative(positive: list[int], negative: list[int]) -> None:
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
     value = auroc(np.array(positive, np.float32), np.array(negative, np.float32))

@@ -47,7 +47,7 @@ def header_of(vector: PersonaVector, vector_id: str) -> VectorHeader:
     hidden_size=st.integers(1, 9),
     spans=st.sampled_from([("response",), ("last_prompt", "response")]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_saved_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory,
     model_id: str,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -29,7 +29,6 @@ def test_the_bound_when_a_text_is_tokenised_then_is_never_above_it(tokenizer: An
     bound = _bound(tokenizer)
     assert bound is not None and bound.least("word " * 1000) >= 1000
 
-    @settings(deadline=None)
     @given(st.lists(st.text(max_size=8) | st.sampled_from(["word ", " ", "\n", "<|end|>", "a  b", " \t "])))
     def check(parts: list[str]) -> None:
         text = "".join(parts)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
@@ -94,7 +94,6 @@ def rendered(which: int, template: str, texts: list[str]) -> tuple[list[int], li
 def test_a_conversation_when_nothing_special_is_typed_then_the_ids_are_the_ordinary_ones(
     which: int, template: str
 ) -> None:
-    @settings(deadline=None)
     @given(st.lists(TEXTS.filter(lambda text: MARKERS[which].pattern.search(text) is None), min_size=1, max_size=4))
     def check(texts: list[str]) -> None:
         ours, ordinary = rendered(which, template, texts)
@@ -110,7 +109,6 @@ def test_markers_when_typed_then_the_special_ids_are_those_without_them_and_the_
 ) -> None:
     special = {marker.id for marker in KNOWN[which].values()}
 
-    @settings(deadline=None)
     @given(st.lists(st.lists(TEXTS | st.sampled_from(TYPED), max_size=5).map("".join), min_size=1, max_size=3))
     def check(texts: list[str]) -> None:
         texts = [STUBBORN.sub("", text) if at % 2 else text for at, text in enumerate(texts)]  # an assistant's count
@@ -156,7 +154,6 @@ def test_a_text_when_hidden_but_for_its_tags_then_only_special_tokens_are_text()
 
 
 def test_a_text_when_taken_apart_then_no_marker_is_in_a_piece_and_nothing_is_lost() -> None:
-    @settings(deadline=None)
     @given(st.lists(TEXTS | st.sampled_from(TAGS), max_size=8).map("".join))
     def check(text: str) -> None:
         pieces = apart(text, STUBBORN)

@@ -87,7 +87,7 @@ def test_a_recording_when_it_fails_or_is_wrong_then_answers_are_made_without(
 
 
 @given(st.lists(st.sampled_from(PLANS), min_size=1, max_size=4), st.lists(st.sampled_from(PLANS), max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_table_when_it_has_room_for_more_then_it_does_what_its_rows_want(plans: list[Plan], more: list[Plan]) -> None:
     rows = [plan.interventions for plan in plans]
     hidden = torch.randn(len(rows), 1, HIDDEN)

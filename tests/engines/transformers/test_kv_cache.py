@@ -49,7 +49,7 @@ class Reference:
 
 
 @given(st.lists(st.one_of(st.integers(1, 300), st.sampled_from(["step", "leave 0", "leave last"])), max_size=14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_when_others_come_and_go_then_keep_what_was_written(moves: list[int | str]) -> None:
     cache, reference = RowCache(N_BLOCKS), Reference()
     for move in moves:

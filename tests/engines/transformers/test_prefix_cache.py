@@ -53,7 +53,7 @@ SHORT_PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=5).map(
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), SHORT_PROMPTS), max_size=14))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_prompt_when_looked_up_then_its_longest_beginning_under_its_own_key_is_found(
     prompts: list[tuple[str, list[int]]],
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_prompt_when_looked_up_then_its_longest_beginning_under_its_own_key_is
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), SHORT_PROMPTS), max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_prompts_when_many_come_then_what_is_held_stays_within_the_budget_and_nothing_lingers(
     prompts: list[tuple[str, list[int]]],
 ) -> None:

@@ -148,7 +148,7 @@ def test_unsteered_rows_of_a_mixed_step_when_compared_with_the_unhooked_model_th
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 5), mode=st.sampled_from(["target", "cap"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_hold_when_applied_then_its_projections_are_at_or_below_their_levels_and_nothing_else_moves(
     seed: int, size: int, mode: Mode
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engines.base import Event, Finish, FloatArray, Generation, Plan, Rollout, Run
@@ -133,7 +133,6 @@ values = st.lists(st.floats(-8, 8), min_size=2, max_size=30)
 
 
 @given(values, values)
-@settings(deadline=None)
 def test_fit_logistic_then_finite_and_higher_for_the_members(members: list[float], others: list[float]) -> None:
     fitted = fit_logistic(np.array(members)[:, None], np.array(others)[:, None])
     assert np.isfinite((*fitted.slopes, fitted.offset)).all()

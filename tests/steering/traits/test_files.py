@@ -39,13 +39,13 @@ def traits(draw: st.DrawFn) -> Trait:
 
 
 @given(traits())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_encode_then_the_same_trait_is_read(trait: Trait) -> None:
     assert msgspec.toml.decode(encode(trait), type=Trait) == trait
 
 
 @given(traits(), traits())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_edited_then_what_was_changed_is_read_and_the_rest_is_as_it_was(before: Trait, after: Trait) -> None:
     changes = {"rubric": after.rubric, "instructions": after.instructions, "question_sets": after.question_sets}
     changed = msgspec.structs.replace(before, **changes)
