@@ -8,7 +8,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from proxy.protocol.chat import RequestMetadata, StopString, StreamOptions, TokenId, Usage
+from proxy.protocol.chat import (
+    LogitBias,
+    Penalty,
+    RepetitionPenalty,
+    RequestMetadata,
+    Seed,
+    Share,
+    Stop,
+    StreamOptions,
+    Temperature,
+    TokenId,
+    TopK,
+    Usage,
+)
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
@@ -27,16 +40,16 @@ class CompletionRequest(msgspec.Struct):
     max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    logit_bias: LogitBias | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
     n: Annotated[int, Meta(ge=1, le=8)] | None = None
     best_of: Annotated[int, Meta(ge=1, le=8)] | None = None
     user: str | None = None

@@ -9,7 +9,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from proxy.protocol.chat import ReasoningEffort, StopString, TokenCount, TokenId, TokenLogprob
+from proxy.protocol.chat import (
+    LogitBias,
+    Penalty,
+    ReasoningEffort,
+    RepetitionPenalty,
+    Seed,
+    Share,
+    Stop,
+    Temperature,
+    TokenCount,
+    TokenLogprob,
+    TopK,
+)
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport
 
 FormatName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -87,8 +99,8 @@ class ResponseRequest(msgspec.Struct):
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: TokenCount | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     tools: list[OfferedTool] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -105,14 +117,14 @@ class ResponseRequest(msgspec.Struct):
     truncation: Literal["auto", "disabled"] | None = None
     store: bool | None = None
     # What chat completions have, and OpenAI's responses have not
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
-    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    logit_bias: LogitBias | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
     chat_template_kwargs: dict[str, bool | int | float | str | None] | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
