@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from proxy.protocol.chat import ChatMessage, FinishReason, Usage
+from proxy.protocol.chat import ChatMessage, FinishReason, Seed, Temperature, Usage
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
 
@@ -59,8 +59,8 @@ class SteeringTestRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tr
     coefficient: Coefficient | None = None
     coefficients: Annotated[list[Coefficient], Meta(min_length=1, max_length=8)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    temperature: Temperature | None = None
+    seed: Seed | None = None
     stream: bool | None = None
     steering: SteeringOptions | None = None
 
