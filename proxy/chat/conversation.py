@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.chat.told_tools import told
+from proxy.chat.told_tools import told, told_in_harmony
 from proxy.engines.base import Engine, Message, ModelInfo, Tool
 from proxy.engines.errors import Refusal
 from proxy.engines.text.depth import MAX_DEPTH, too_deep
@@ -177,26 +177,19 @@ def to_tools(offers: Sequence[ToolOffer]) -> list[Tool]:
 def render(
     engine: Engine, messages: Sequence[Message], tools: Sequence[Tool], options: Mapping[str, Any] | None = None
 ) -> list[int]:
-    """The prompt's token ids. What the template has no place for of functions and calls is told in words; for GPT-OSS,
-    which calls in a form of its own, that is an InvalidRequest. Refusal when the template refuses the conversation."""
+    """The prompt's token ids. What the template has no place for of functions and calls is told in words, or in
+    GPT-OSS's own form. Refusal when the template refuses the conversation."""
     called = any(message["role"] == "tool" or "tool_calls" in message for message in messages)
     if not tools and not called:
         return engine.render(messages, options=options)
     try:
         prompt = engine.render(messages, tools=tools or None, options=options)
-        ignored = _ignored(engine, prompt, messages, tools, options)
+        if not _ignores(engine, prompt, messages, tools, options):
+            return prompt
     except Refusal:
-        if is_gpt_oss(engine.info):
-            raise
-        ignored = "tools" if tools else "messages"
-    if ignored is None:
-        return prompt
-    if is_gpt_oss(engine.info):
-        what = "tools" if ignored == "tools" else "tool_calls"
-        raise InvalidRequest(
-            f"{ignored}: the chat template of {engine.info.id} has no place for {what}; leave them out", param=ignored
-        )
-    return engine.render(messages, tools=tools, options=options, reword=told)
+        pass
+    reword = told_in_harmony if is_gpt_oss(engine.info) else told
+    return engine.render(messages, tools=tools, options=options, reword=reword)
 
 
 def is_gpt_oss(info: ModelInfo) -> bool:
@@ -204,20 +197,20 @@ def is_gpt_oss(info: ModelInfo) -> bool:
     return info.family.replace("_", "-") == "gpt-oss"
 
 
-def _ignored(
+def _ignores(
     engine: Engine,
     prompt: Sequence[int],
     messages: Sequence[Message],
     tools: Sequence[Tool],
     options: Mapping[str, Any] | None,
-) -> str | None:
-    """The field of which a template makes nothing: then the prompt is the same without."""
+) -> bool:
+    """Whether a template makes nothing of tools or calls: then the prompt is the same without."""
     if tools and prompt == engine.render(messages, options=options):
-        return "tools"
+        return True
     if not any("tool_calls" in message for message in messages):
-        return None
+        return False
     other = [_with_other_names(message) for message in messages]
-    return "messages" if prompt == engine.render(other, tools=tools or None, options=options) else None
+    return prompt == engine.render(other, tools=tools or None, options=options)
 
 
 def _with_other_names(message: Message) -> Message:

@@ -101,7 +101,7 @@ def check_schema(engine: Engine, sampling: Sampling, field: str, calls: CallRule
     try:
         engine.check_schema(sampling.json_schema, calls)
     except Refusal as error:
-        if error.part in ("calls", "needed"):
+        if error.part == "calls":
             raise
         raise InvalidRequest(f"{field}: {error.message}", param=field) from error
 

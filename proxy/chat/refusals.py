@@ -33,10 +33,9 @@ FIELDS: dict[Part, str] = {
     "logit_bias": "logit_bias",
     "channels": "steering.channels",
     "calls": "tools",
-    "needed": "tool_choice",
     "json_schema": "response_format",
 }
-POSSIBLE: dict[Part, str] = {"channels": "final", "needed": "none or auto"}
+POSSIBLE: dict[Part, str] = {"channels": "final"}
 
 
 def client_error(error: Exception) -> ProxyError:

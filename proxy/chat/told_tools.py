@@ -31,7 +31,52 @@ def told(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
         else:
             plain.append(dict(message))
     plain = [{name: value for name, value in message.items() if name != "results"} for message in plain]
-    return _with_functions(plain, tools) if tools else plain
+    listed = [json.dumps(tool["function"], ensure_ascii=False) for tool in tools]
+    return with_system(plain, "\n".join([_INTRODUCTION, *listed])) if tools else plain
+
+
+_HARMONY_INTRODUCTION = """\
+# Tools
+
+Calls to these functions must go to the commentary channel. Parameters are JSON schemas.
+
+## functions
+
+namespace functions {"""
+_HARMONY_END = "\n} // namespace functions"
+
+
+def told_in_harmony(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
+    """The same conversation in GPT-OSS's own form, with its markers: calls and results are messages that stand in the
+    content of what comes before them, since the template has no other place."""
+    plain: list[Message] = []
+    end = ""  # of the message that was written last
+    for message in messages:
+        calls = message.get("tool_calls", ())
+        if message["role"] != "tool" and (message["content"] or not calls or not plain):
+            plain.append({name: value for name, value in message.items() if name != "tool_calls"})
+            end = "<|end|>"
+        for call in calls:
+            plain[-1]["content"] += f"{end}<|start|>assistant {_harmony_call(call['function'])}"
+            end = "<|call|>"
+        if message["role"] == "tool":
+            header = f"<|start|>functions.{message['name']} to=assistant<|channel|>commentary<|message|>"
+            plain[-1]["content"] += end + header + message["content"]
+            end = "<|end|>"
+    listed = [_HARMONY_INTRODUCTION, *(_declared(tool["function"]) for tool in tools), _HARMONY_END]
+    return with_system(plain, "\n".join(listed)) if tools else plain
+
+
+def _harmony_call(function: Message) -> str:
+    arguments = function["arguments"]
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"to=functions.{function['name']}<|channel|>commentary json<|message|>{text}"
+
+
+def _declared(function: Message) -> str:
+    comments = [f"// {line}" for line in str(function["description"]).splitlines()]
+    parameters = json.dumps(function["parameters"], ensure_ascii=False)
+    return "\n".join(["", *comments, f"type {function['name']} = (_: {parameters}) => any;"])
 
 
 def _written(function: Message) -> str:
@@ -39,9 +84,8 @@ def _written(function: Message) -> str:
     return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
 
 
-def _with_functions(messages: list[Message], tools: Sequence[Tool]) -> list[Message]:
-    listed = [json.dumps(tool["function"], ensure_ascii=False) for tool in tools]
-    text = "\n".join([_INTRODUCTION, *listed])
+def with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages with a text behind everything else that their system prompt says."""
     if messages and messages[0]["role"] == "system":
         first = {**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}
         return [first, *messages[1:]]

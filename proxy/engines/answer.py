@@ -95,9 +95,7 @@ class RunningAnswer:
     @property
     def _governed(self) -> bool:
         """Whether the next token is one that the constraint is for."""
-        writing = self._speech.writing
-        with_calls = self._constraint is not None and self._constraint.with_calls
-        return writing == "content" or (writing == "arguments" and with_calls)
+        return self._constraint is not None and self._speech.writing in self._constraint.channels
 
     def allowed(self) -> BoolArray | None:
         """bool[n_tokens]: which tokens may come next; None for all. A schema is for the content: what comes before it,

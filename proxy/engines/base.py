@@ -167,7 +167,6 @@ class CallRules:
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
     token. With `calls`, calls of functions follow its rules and are told as calls; else they are the text they are.
-    A model whose format of calls is its own, as GPT-OSS's, calls as it thinks fit.
     The prompt's last `begun` tokens are text of the answer itself, which goes on with it: see Engine.begin.
     `together` is the same for those that begin together.
     With `raw` the prompt is a text of the client's own that the answer goes on with: whatever the model's format of

@@ -13,7 +13,7 @@ What is wrong with a model or a machine before an engine is there is the operato
 
 from typing import Literal
 
-Part = Literal["prompt", "begun", "logit_bias", "channels", "json_schema", "calls", "needed"]
+Part = Literal["prompt", "begun", "logit_bias", "channels", "json_schema", "calls"]
 
 
 class EngineError(Exception):

@@ -240,18 +240,14 @@ class InProcessEngine(ABC, Generic[M]):
         schema, rules = generation.sampling.json_schema, generation.calls
         if schema is None and rules is None:
             return None
+        if self._speaker.harmony is not None and rules is not None:
+            return self._grammar(schema, rules, self._speaker.harmony.begun_by(generation.prompt))
         in_content = self._speaker.speech(generation.prompt).writing == "content"
         said = generation.prompt[len(generation.prompt) - generation.begun :] if in_content else ()
         return self._grammar(schema, rules, said)
 
     def _grammar(self, schema: str | None, rules: CallRules | None, said: Sequence[int] = ()) -> Constraint | None:
         """What an answer is kept to, of which some is said. Refusal for what it can't be kept to."""
-        if self._speaker.harmony is not None and rules is not None:
-            if rules.needed:
-                raise Refusal("this model calls functions when it thinks fit", "needed")
-            if schema is not None:
-                raise Refusal("for this model it does not go with tools", "json_schema")
-            return None
         if rules is None:
             return None if schema is None else self._lexicon.constraint(schema, said)
         if schema is None and not rules.needed and not self._lexicon.known:

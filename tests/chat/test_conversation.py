@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from proxy.chat.conversation import render, to_messages, to_tools
-from proxy.chat.told_tools import told
+from proxy.chat.told_tools import told, told_in_harmony
 from proxy.engines.transformers.engine import load
 from proxy.protocol.chat import ChatMessage, ToolOffer
 from proxy.settings import ModelSettings
@@ -61,6 +61,9 @@ def test_a_message_without_calls_then_has_no_such_key() -> None:
     ]
 
 
+CALLED = {"function": {"name": "find", "arguments": {"a": "b"}}}
+
+
 def rendered(tmp_path: Path, template: str, history: Sequence[Any], tools: Sequence[ToolOffer]) -> str:
     folder = shutil.copytree(save_tiny_model("qwen2", tmp_path / "plain"), tmp_path / "own")
     (folder / "chat_template.jinja").write_text(template)
@@ -108,3 +111,14 @@ def test_results_in_words_when_several_then_in_one_message() -> None:
     [asked, both] = told([{"role": "user", "content": "hi"}, *results], [])
     assert asked["content"] == "hi" and set(both) == {"role", "content"}
     assert both["content"] == "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"
+
+
+def test_calls_in_harmony_when_something_is_said_too_then_it_stands_before_them() -> None:
+    said = {"role": "assistant", "content": "Let me see.", "tool_calls": [CALLED, CALLED]}
+    results = [{"role": "tool", "name": "find", "content": "1"}, {"role": "tool", "name": "find", "content": "2"}]
+    answer = {"role": "assistant", "content": "3"}
+    [asked, called, last] = told_in_harmony([{"role": "user", "content": "hi"}, said, *results, answer], [])
+    call = '<|start|>assistant to=functions.find<|channel|>commentary json<|message|>{"a": "b"}<|call|>'
+    result = "<|start|>functions.find to=assistant<|channel|>commentary<|message|>"
+    assert asked["content"] == "hi" and last == answer and "tool_calls" not in called
+    assert called["content"] == f"Let me see.<|end|>{call}{call}{result}1<|end|>{result}2"

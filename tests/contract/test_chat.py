@@ -353,13 +353,25 @@ def test_tools_when_the_template_has_no_place_for_them_then_it_gets_them_in_word
         assert b"find" not in bytes(engine.generations[-1].prompt)
 
 
-def test_tools_when_gpt_oss_s_template_has_no_place_for_them_then_400(settings: Settings) -> None:
+def test_tools_when_gpt_oss_s_template_has_no_place_for_them_then_it_gets_them_in_its_own_form(
+    settings: Settings,
+) -> None:
     engine = FakeEngine(knows_tools=False, family="gpt_oss")
     with serving(settings, engine) as url, httpx.Client(base_url=url) as client:
-        error = refused(client, tools=TOOLS)
-        assert (error["status"], error["param"]) == (400, "tools") and "chat template of fake" in error["message"]
-        error = refused(client, messages=[{"role": "assistant", "tool_calls": [CALL]}])
-        assert (error["status"], error["param"]) == (400, "messages") and "tool_calls" in error["message"]
+        messages = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+        ]
+        ask(client, messages=messages, tools=TOOLS)
+        system, last, *_ = bytes(engine.generations[-1].prompt).decode().split("\0")
+        assert system.startswith("Be brief.\n\n# Tools") and "\ntype find = (_: {" in system
+        assert last == (
+            "hello<|end|><|start|>assistant to=functions.find<|channel|>commentary json<|message|>"
+            '{"word": "a"}'
+            "<|call|><|start|>functions.find to=assistant<|channel|>commentary<|message|>42"
+        )
 
 
 LOOK = {"type": "function", "function": {"name": "look", "strict": True}}

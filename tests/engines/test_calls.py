@@ -39,12 +39,23 @@ def engine_for(
 
 
 def answer(
-    engine: Engine, rules: CallRules, *, schema: str | None = None, seed: int = 0, most: int = 150
+    engine: Engine,
+    rules: CallRules,
+    *,
+    schema: str | None = None,
+    seed: int = 0,
+    most: int = 150,
+    begun: tuple[list[int], list[int]] = ([], []),
+    likely: str = "",
 ) -> list[Event]:
-    """All that is told of one answer."""
+    """All that is told of one answer, which has begun with headers and a text. Tokens of `likely` come where they
+    may."""
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    sampling = Sampling(most, temperature=1.0, seed=seed, json_schema=schema)
-    engine.start(Generation(engine.render(TALK), sampling, calls=rules), events.put)
+    bias = {token: 50.0 for token in engine.encode(likely)}
+    sampling = Sampling(most, temperature=1.0, seed=seed, json_schema=schema, logit_bias=bias)
+    headers, text = begun
+    prompt = [*engine.render(TALK), *headers, *text]
+    engine.start(Generation(prompt, sampling, calls=rules, begun=len(text)), events.put)
     told: list[Event] = []
     while not told or not isinstance(told[-1], Finish | Failure):
         told.append(events.get(timeout=60))
@@ -112,11 +123,47 @@ def test_parameters_when_they_can_t_be_enforced_then_any_object_or_where_strict_
     assert caught.value.part == "calls"
 
 
-def test_harmony_when_a_call_is_needed_or_a_schema_then_a_refusal(engine_for: Callable[[str], Engine]) -> None:
+def thought(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token) and event.channel == "reasoning")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_harmony_when_a_call_is_needed_then_thoughts_are_free_and_the_call_follows_its_schema(
+    engine_for: Callable[[str], Engine], seed: int
+) -> None:
+    events = answer(engine_for("gpt-oss"), CallRules(FUNCTIONS, needed=True), seed=seed, most=1000)
+    [(name, arguments)] = calls(events)
+    assert said(events) == "" and events[-1] == Finish("stop")
+    assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
+
+
+def test_harmony_when_a_call_is_needed_behind_begun_thoughts_then_it_goes_on_with_them(
+    engine_for: Callable[[str], Engine],
+) -> None:
+    engine, rules = engine_for("gpt-oss"), CallRules(FUNCTIONS, needed=True)
+    headers, begun = engine.begin(engine.render(TALK), "", "I could")
+    events = answer(engine, rules, seed=1, most=1000, begun=(headers, begun))
+    assert thought(events) and len(calls(events)) == 1 and said(events) == ""
+    headers, begun = engine.begin(engine.render(TALK), "No, I", "")
+    with pytest.raises(Refusal, match="begins with"):
+        answer(engine, rules, begun=(headers, begun))
+
+
+def test_harmony_when_calls_or_a_schema_are_asked_for_then_is_one_of_them(engine_for: Callable[[str], Engine]) -> None:
+    engine, schema = engine_for("gpt-oss"), json.dumps({"enum": ["yes", "no"]})
+    both = [answer(engine, CallRules(FUNCTIONS), schema=schema, likely="f", seed=seed) for seed in range(6)]
+    assert {bool(calls(events)) for events in both} == {True, False}
+    for events in both:
+        if found := calls(events):
+            assert json.loads(found[0][1]) and said(events) == ""
+        else:
+            assert json.loads(said(events)) in ("yes", "no")
+
+
+def test_harmony_when_calls_are_free_then_their_arguments_follow_the_schema_too(
+    engine_for: Callable[[str], Engine],
+) -> None:
     engine = engine_for("gpt-oss")
-    engine.check_schema(None, CallRules(FUNCTIONS))
-    with pytest.raises(Refusal) as needed:
-        engine.check_schema(None, CallRules(FUNCTIONS, needed=True))
-    with pytest.raises(Refusal) as both:
-        engine.check_schema("{}", CallRules(FUNCTIONS))
-    assert (needed.value.part, both.value.part) == ("needed", "json_schema")
+    [(name, arguments)] = calls(answer(engine, CallRules(FUNCTIONS[:1]), likely="to=functions."))
+    assert name == "find" and json.loads(arguments)["n"] in (1, 2, 30)
+    assert any(said(answer(engine, CallRules(FUNCTIONS), likely="f", most=60, seed=seed)) for seed in range(6))

@@ -42,8 +42,8 @@ class _Conversation:
         kind = item.type or ("item_reference" if item.role is None else "message")
         if kind == "item_reference":
             raise InvalidRequest(
-                f"{field}: nothing is stored here that could be referred to; send the item itself (AI SDK does, where "
-                "its option store is false)",
+                f"{field}: nothing is stored here that an item_reference could be to; possible: the item itself (AI "
+                "SDK sends it with providerOptions: {openai: {store: false}})",
                 param=field,
             )
         if kind not in self._readers:

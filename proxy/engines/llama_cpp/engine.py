@@ -77,7 +77,9 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
         # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
-        lexicon = Lexicon(vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops, speaker.tags)
+        lexicon = Lexicon(
+            vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops, speaker.tags, speaker.calls
+        )
         super().__init__(info, lexicon, speaker, worker, TASKS, vocabulary.bound, vocabulary.markers)
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:

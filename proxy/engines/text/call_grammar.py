@@ -20,7 +20,7 @@ def call_grammar(rules: CallRules, answer: str | None, blanks: str) -> str:
     if rules.needed:
         lines = [f"start: open {calls}"]
     elif answer is not None:
-        lines = [f"start: answer | open {calls}", f"answer: %json {_guided(answer, blanks)}"]
+        lines = [f"start: answer | open {calls}", f"answer: %json {guided(answer, blanks)}"]
     else:
         # The head is lazy: a tag always begins a call, and is no text.
         lines = [f"start: TEXT | head {calls}", f'head[lazy]: TEXT "{OPEN}"', r"TEXT: /(.|\n)*/"]
@@ -31,7 +31,7 @@ def call_grammar(rules: CallRules, answer: str | None, blanks: str) -> str:
         f"one: {' | '.join(f'f{number}' for number in range(len(rules.functions)))}",
     ]
     lines += [
-        f"f{number}: {json.dumps(_named(function.name))} %json {_guided(function.parameters, blanks)}"
+        f"f{number}: {json.dumps(_named(function.name))} %json {guided(function.parameters, blanks)}"
         for number, function in enumerate(rules.functions)
     ]
     return "\n".join(lines)
@@ -41,7 +41,8 @@ def _named(name: str) -> str:
     return f'{json.dumps(name)}, "arguments": '
 
 
-def _guided(schema: str, blanks: str) -> str:
+def guided(schema: str, blanks: str) -> str:
+    """The schema, as text, with how llguidance is to read it. ValueError for what is no JSON object."""
     read: Any = json.loads(schema)
     if read is True:
         read = {}

@@ -49,10 +49,14 @@ class HarmonyFormat:
     def reader(self, prompt: Sequence[int]) -> "HarmonyReader":
         """A reader for the answer to `prompt`, which may have begun the answer's header, or even its body."""
         reader = HarmonyReader(self)
-        begun = next((at for at in range(len(prompt) - 1, -1, -1) if prompt[at] == self.start), len(prompt))
-        for token in prompt[begun:]:
+        for token in self.begun_by(prompt):
             reader.add(token)
         return reader
+
+    def begun_by(self, prompt: Sequence[int]) -> Sequence[int]:
+        """What of the answer stands in `prompt` already: its last `<|start|>`, and what follows that."""
+        begun = next((at for at in range(len(prompt) - 1, -1, -1) if prompt[at] == self.start), len(prompt))
+        return prompt[begun:]
 
     def header(self, channel: str, encode: Callable[[str], list[int]]) -> list[int]:
         """What stands between a message's role and its body."""

@@ -5,14 +5,14 @@ The grammar of a schema is llguidance's. Knows nothing of models, batches or cha
 
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from proxy.engines.base import CallableFunction, CallRules
+from proxy.engines.base import CallableFunction, CallRules, Channel
 from proxy.engines.errors import Refusal
 from proxy.engines.text.call_grammar import call_grammar
 from proxy.engines.text.kept_schemas import KeptSchemas
@@ -27,13 +27,27 @@ _KEPT_CALLS = 16  # compiled
 _MOST_CALLS = 256 * 1024  # characters of all functions' parameters together
 
 
+@dataclass(frozen=True)
+class CallForm:
+    """How an answer's calls are written: `grammar` makes a grammar of their rules, the schema of an answer without any
+    or None, and what may stand between the parts of JSON. `channels`: what of the answer the grammar is of, None being
+    what has no channel. `markers`: the special tokens in it."""
+
+    grammar: Callable[[CallRules, str | None, str], str]
+    channels: frozenset[Channel | None]
+    markers: frozenset[int] = frozenset()
+
+
+_TAGGED = CallForm(call_grammar, frozenset(("content", "arguments")))
+
+
 class Lexicon:
     """One model's. Any thread may use it.
 
     `make` is called at once, while the model loads: with a large vocabulary it takes a second or two, all the while
     holding Python's lock, which would keep every other request waiting for the first that asks for JSON.
     `special` tokens spell nothing; `stops` are the end tokens; `tags` stand around calls, and in no JSON value.
-    `n_tokens` are those the model has logits for.
+    `n_tokens` are those the model has logits for. `calls`: in what form functions are called, if not between tags.
     """
 
     def __init__(
@@ -43,11 +57,13 @@ class Lexicon:
         special: Set[int],
         stops: Set[int],
         tags: Set[int] = frozenset(),
+        calls: CallForm | None = None,
     ) -> None:
         self.n_tokens = n_tokens
         self.special = special
         self.unspoken = _below(n_tokens, (special | tags) - stops)
-        self.unspoken_in_calls = _below(n_tokens, special - stops)
+        self._form = calls or _TAGGED
+        self.unspoken_in_calls = _below(n_tokens, special - stops - self._form.markers)
         self.stops = _below(n_tokens, stops)
         self._lock = threading.Lock()
         try:
@@ -88,7 +104,8 @@ class Lexicon:
             matcher = self._kept_calls(rules, answer).deep_copy()
         if matcher.try_consume_tokens(list(begun)) < len(begun):
             raise Refusal("what the answer begins with does not follow it", "json_schema")
-        return Constraint(matcher, self, with_calls=True, optional=answer is None and not rules.needed)
+        optional = answer is None and not rules.needed
+        return Constraint(matcher, self, self._form.channels, with_calls=True, optional=optional)
 
     def _compile_calls(self, rules: CallRules, answer: str | None) -> LLMatcher:
         if answer is not None:
@@ -96,7 +113,7 @@ class Lexicon:
         if sum(len(function.parameters) for function in rules.functions) > _MOST_CALLS:
             raise Refusal(f"their parameters have more than {_MOST_CALLS} characters together", "calls")
         functions = tuple(self._enforceable(function) for function in rules.functions)
-        grammar = call_grammar(replace(rules, functions=functions), answer, _BLANKS)
+        grammar = self._form.grammar(replace(rules, functions=functions), answer, _BLANKS)
         matcher = LLMatcher(self._known(), grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise Refusal(f"calls can't be kept to their functions: {_reason(matcher)}", "calls")
@@ -138,13 +155,21 @@ class Lexicon:
 
 class Constraint:
     """A JSON value as it is being written, or an answer that may call functions: `with_calls`, and `optional` where it
-    may as well say anything. `failed`: it can't go on, because nothing that may come next can be spelt, or because
-    working out what may would take too long."""
+    may as well say anything. `channels`: what of the answer it is for, None being what has no channel. `failed`: it
+    can't go on, because nothing that may come next can be spelt, or because working out what may would take too
+    long."""
 
     def __init__(
-        self, matcher: LLMatcher, lexicon: Lexicon, *, with_calls: bool = False, optional: bool = False
+        self,
+        matcher: LLMatcher,
+        lexicon: Lexicon,
+        channels: frozenset[Channel | None] = frozenset(("content",)),
+        *,
+        with_calls: bool = False,
+        optional: bool = False,
     ) -> None:
         self.failed = False
+        self.channels = channels
         self.with_calls = with_calls
         self.optional = optional
         self._matcher = matcher

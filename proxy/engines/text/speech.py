@@ -1,13 +1,15 @@
 """What a generated token says: its text, and whether that is the answer, the model thinking, or a call's arguments."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from proxy.engines.base import Channel, Token
 from proxy.engines.errors import Refusal
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.harmony import HarmonyFormat, HarmonyReader
+from proxy.engines.text.harmony_grammar import harmony_grammar
+from proxy.engines.text.lexicon import CallForm
 from proxy.engines.text.saying import Speech
 from proxy.engines.text.thinking import ThinkingSpeech, ThinkTags
 from proxy.engines.text.tool_tags import TaggedSpeech, ToolTags
@@ -36,6 +38,14 @@ class Speaker:
         if self.harmony is not None:
             stops = (stops | self.harmony.stops) - {self.harmony.end}
         self.stops: frozenset[int] = frozenset(stops)
+
+    @property
+    def calls(self) -> CallForm | None:
+        """The form of calls, where it is the model's own."""
+        if self.harmony is None:
+            return None
+        everywhere: frozenset[Channel | None] = frozenset(("content", "reasoning", "arguments", None))
+        return CallForm(partial(harmony_grammar, self.harmony), everywhere, self.harmony.markers)
 
     def begun(
         self, prompt: Sequence[int], content: str, reasoning: str, encode: Encode, encode_said: Encode

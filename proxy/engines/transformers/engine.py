@@ -117,6 +117,7 @@ class TransformersEngine(InProcessEngine[ModelRunner]):
             speaker.special,
             speaker.stops,
             speaker.tags,
+            speaker.calls,
         )
         super().__init__(info, lexicon, speaker, worker, TASKS, _bound(tokenizer), _markers(tokenizer))
         self._tags = any_of(text for text, marker in self._markers.known.items() if marker.tag)
