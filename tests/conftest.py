@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second 
 LONGEST = (
     "ui/test_play.py",
     "demo/test_shipped.py",
-    "jobs/test_killed.py",
+    "test_real_server.py",
     "test_server.py",
     "ui/test_page.py",
     "catalogue/test_known.py",

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -23,34 +23,37 @@ from proxy.server import Startup, check_default_personas, check_vectors, listen,
 from proxy.settings import Settings
 from proxy.steering.traits.trait import load_traits, poles
 from tests.fakes import FakeEngine, fake_registry, model_settings, save_vector
+from tests.hold.server import folders_below
+from tests.nursery import Nursery
 from vector_store import VectorStore
 
 ROOT = Path(__file__).parent.parent
 
 
+# What `python -W error::ResourceWarning -m tests.serve_fake` does.
+SERVE = """
+import runpy, warnings
+warnings.simplefilter("error", ResourceWarning)
+runpy.run_module("tests.serve_fake", run_name="__main__")
+"""
+
+
 class Process:
     """`persona-proxy serve` on a free port, in front of fake engines."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
-        environ = os.environ | {
-            "PERSONA_PROXY_VECTORS_DIR": str(folder / "vectors"),
-            "PERSONA_PROXY_TRAITS_DIR": str(folder / "traits"),
-            "PERSONA_PROXY_JOBS_DIR": str(folder / "jobs"),
-        }
-        command = [sys.executable, "-W", "error::ResourceWarning", "-m", "tests.serve_fake", "serve", *flags]
-        self.popen = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, cwd=ROOT
-        )
+    def __init__(self, nursery: Nursery, folder: Path, *flags: str) -> None:
+        self.log = folder / "log"
+        environ = os.environ | folders_below(folder)
+        self.child = nursery.start(SERVE, "serve", *flags, environ=environ, log=self.log)
         self.output = ""
 
     def read_until(self, text: str) -> str:
         """The output up to a line with `text`."""
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
+        for line in self.child.stdout:
             self.output += line
             if text in line:
                 return self.output
-        raise AssertionError(f"no {text!r} in:\n{self.output}\n{self.popen.communicate()[1]}")
+        raise AssertionError(f"no {text!r} in:\n{self.output}\n{self.log.read_text()}")
 
     @property
     def url(self) -> str:
@@ -60,32 +63,46 @@ class Process:
 
     def stop(self, number: int) -> tuple[int, str]:
         """Exit code and what stood on stderr."""
-        self.popen.send_signal(number)
+        self.child.send_signal(number)
         return self.end()
 
     def end(self) -> tuple[int, str]:
-        more, errors = self.popen.communicate(timeout=60)
+        code, more = self.child.end()
         self.output += more
-        return self.popen.returncode, errors
+        return code, self.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery("proxy.server", "tests.fakes")
+    yield nursery
+    nursery.close()
+
+
+Start = Callable[..., Process]
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[list[Process]]:
+def start(nursery: Nursery, tmp_path: Path) -> Iterator[Start]:
+    """Starts `persona-proxy serve` with these flags."""
     started: list[Process] = []
-    yield started
+
+    def start_(*flags: str) -> Process:
+        started.append(Process(nursery, tmp_path, *flags))
+        return started[-1]
+
+    yield start_
     for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
+        process.stop(signal.SIGKILL)
 
 
 @pytest.fixture
-def served(processes: list[Process], tmp_path: Path) -> Process:
+def served(start: Start, tmp_path: Path) -> Process:
     """One fake model with one vector, ready."""
     save_vector(tmp_path / "vectors", "silly", "silly", "serious")
-    processes.append(Process(tmp_path, "--port", "0", "--model", "fake=a/b"))
-    processes[0].read_until("curl ")
-    return processes[0]
+    process = start("--port", "0", "--model", "fake=a/b")
+    process.read_until("curl ")
+    return process
 
 
 def test_serve_when_started_then_it_says_what_is_ready_and_its_example_works(served: Process) -> None:
@@ -114,7 +131,7 @@ def test_serve_when_told_to_stop_during_an_answer_then_the_answer_is_finished(se
     with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=20) as response:
         lines = response.iter_lines()
         next(lines)
-        served.popen.send_signal(signal.SIGTERM)
+        served.child.send_signal(signal.SIGTERM)
         rest = "\n".join(lines)
     assert "word59" in rest and '"finish_reason":"stop"' in rest and rest.strip().endswith("data: [DONE]")
     assert served.end()[0] == 0
@@ -125,7 +142,7 @@ def test_serve_when_an_answer_outlasts_the_grace_then_it_ends_in_an_error_and_th
     with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=20) as response:
         lines = response.iter_lines()
         next(lines)
-        served.popen.send_signal(signal.SIGTERM)
+        served.child.send_signal(signal.SIGTERM)
         rest = "\n".join(lines)
     assert "The server is shutting down." in rest and rest.strip().endswith("data: [DONE]")
     assert served.end()[0] == 0
@@ -142,7 +159,7 @@ def test_serve_when_answers_not_streamed_and_half_sent_requests_outlast_the_grac
     body = {"messages": [{"role": "user", "content": "!forever"}]}
     whole.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
     httpx.get(f"{served.url}/health").raise_for_status()  # so the two that came before it have been taken
-    served.popen.send_signal(signal.SIGTERM)
+    served.child.send_signal(signal.SIGTERM)
     for asked in (half, whole):
         answer = asked.getresponse()
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
@@ -164,9 +181,8 @@ def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same() ->
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
 
 
-def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Process], tmp_path: Path) -> None:
-    process = Process(tmp_path, "--port", "0", "--model", "broken=a/b", "--model", "fake=a/b", "--api-key", "alpha")
-    processes.append(process)
+def test_serve_when_one_model_fails_then_the_other_is_served(start: Start) -> None:
+    process = start("--port", "0", "--model", "broken=a/b", "--model", "fake=a/b", "--api-key", "alpha")
     output = process.read_until("curl ")
     assert "broken: failed, its weights are missing" in output
     assert "personas: none yet; make them with: persona-proxy extract --model fake=a/b --trait all" in output
@@ -175,15 +191,14 @@ def test_serve_when_one_model_fails_then_the_other_is_served(processes: list[Pro
     assert "fake" in [model["id"] for model in models]
 
 
-def test_serve_when_no_model_loads_then_exit_2_with_the_reason(processes: list[Process], tmp_path: Path) -> None:
-    process = Process(tmp_path, "--port", "0", "--model", "broken=a/b")
-    processes.append(process)
+def test_serve_when_no_model_loads_then_exit_2_with_the_reason(start: Start) -> None:
+    process = start("--port", "0", "--model", "broken=a/b")
     code, errors = process.end()
     assert (code, errors) == (2, "persona-proxy: no model could be loaded; broken: its weights are missing\n")
 
 
 def test_serve_when_models_are_on_demand_then_it_is_ready_at_once_and_says_when_each_comes_and_goes(
-    processes: list[Process], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     save_vector(tmp_path / "vectors", "silly", "silly", "serious")
     config = tmp_path / "proxy.toml"
@@ -191,8 +206,7 @@ def test_serve_when_models_are_on_demand_then_it_is_ready_at_once_and_says_when_
         '[[models]]\nid = "fake"\nsource = "a/b"\nload = "demand"\nunload_after_s = 0.2\n'
         '[[models]]\nid = "broken"\nsource = "a/c"\nload = "demand"\n'
     )
-    process = Process(tmp_path, "--port", "0", "--config", str(config))
-    processes.append(process)
+    process = start("--port", "0", "--config", str(config))
     output = process.read_until("curl ")
     assert ", loading" not in output
     assert "fake: a/b, loads when first asked for" in output and "broken: a/c, loads when first asked for" in output
@@ -210,11 +224,10 @@ def test_serve_when_models_are_on_demand_then_it_is_ready_at_once_and_says_when_
 
 
 def test_serve_when_the_first_model_has_no_vectors_then_it_is_asked_plainly_and_another_steered(
-    processes: list[Process], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     save_vector(tmp_path / "vectors", "silly", "silly", "serious")
-    process = Process(tmp_path, "--port", "0", "--model", "plain=a/c", "--model", "fake=a/b")
-    processes.append(process)
+    process = start("--port", "0", "--model", "plain=a/c", "--model", "fake=a/b")
     process.read_until("and steered:")
     output = process.read_until('"persona": "silly"')
     bodies = [json.loads(shlex.split(line)[-1]) for line in output.splitlines() if "curl " in line]
@@ -222,41 +235,27 @@ def test_serve_when_the_first_model_has_no_vectors_then_it_is_asked_plainly_and_
 
 
 def test_serve_when_all_that_loads_at_the_start_fails_then_those_on_demand_are_served(
-    processes: list[Process], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     config = tmp_path / "proxy.toml"
     config.write_text(
         '[[models]]\nid = "broken"\nsource = "a/c"\n[[models]]\nid = "fake"\nsource = "a/b"\nload = "demand"\n'
     )
-    process = Process(tmp_path, "--port", "0", "--config", str(config))
-    processes.append(process)
+    process = start("--port", "0", "--config", str(config))
     output = process.read_until("curl ")
     assert ", loading 1 model ..." in output and "broken: failed, its weights are missing" in output
     assert '"model": "fake"' in output
     assert httpx.get(f"{process.url}/ready").status_code == 200
 
 
-def test_serve_when_the_port_is_in_use_then_one_line_says_which_and_what_to_do(
-    processes: list[Process], tmp_path: Path
-) -> None:
+def test_serve_when_the_port_is_in_use_then_one_line_says_which_and_what_to_do(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = Process(tmp_path, "--port", str(port), "--model", "fake=a/b")
-        processes.append(process)
+        process = start("--port", str(port), "--model", "fake=a/b")
         code, errors = process.end()
     assert code == 2
     assert errors.startswith(f"persona-proxy: port {port} on 127.0.0.1 is in use; choose another: ")
     assert "--port" in errors and "PORT=" in errors and errors.count("\n") == 1
-
-
-def test_serve_when_the_model_folder_holds_no_usable_model_then_a_real_load_ends_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "config.json").write_text("{}")
-    command = [sys.executable, "-m", "proxy.cli", "serve", "--port", "0", "--model", str(tmp_path / "empty")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
-    assert done.returncode == 2
-    assert done.stderr.startswith("persona-proxy: no model could be loaded; empty: ")
-    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stdout
 
 
 def test_listen_when_the_host_is_not_this_machines_then_setup_error() -> None:

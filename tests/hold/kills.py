@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from tests.hold.figures import Figure, none_of
-from tests.hold.server import Forked, Nursery, tracebacks
+from tests.hold.server import ENVIRON, IMPORTS, Forked, tracebacks
+from tests.nursery import Nursery
 from tests.vector_store.vectors import make_vector
 from vector_store import VectorStore
 from vector_store.files import encode
@@ -23,7 +24,8 @@ MAX_TRAITS = 50
 MAX_JOBS = 8
 ENDED = ("done", "failed", "cancelled")
 LAST_S = 600.0  # for what is left of the jobs, after the last start
-JOB = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 2}
+MODEL = "demo-qwen2"
+JOB = {"model": MODEL, "trait": "silly", "rollouts": 1, "questions": 2}
 
 
 class Acknowledged:
@@ -70,17 +72,17 @@ def _trait(client: httpx.Client, number: int) -> dict[str, Any]:
 def kills(folder: Path, count: int) -> list[Figure]:
     """Kill `count` servers in a row on the same folders, then let a last one end all jobs."""
     rng, known = Random(3), Acknowledged()
-    nursery = Nursery(folder, "demo-qwen2")
+    nursery = Nursery(*IMPORTS, environ=ENVIRON)
     lost: list[str] = []
     for _ in range(count):
-        server = nursery.start()
+        server = Forked(nursery, folder, MODEL)
         lost += _missing(server, known)
         writer = threading.Thread(target=known.write, args=(server.url, Random(rng.random())))
         writer.start()
         time.sleep(rng.uniform(0.2, 4))
         server.end(signal.SIGKILL)
         writer.join()
-    server = nursery.start()
+    server = Forked(nursery, folder, MODEL)
     lost += _missing(server, known)
     unended = _unended(server, known)
     failed = [job for job in known.jobs if not _ended_well(server.client.get(f"/api/jobs/{job}").json())]
@@ -93,7 +95,7 @@ def kills(folder: Path, count: int) -> list[Figure]:
         none_of(CHECK, "files that can't be read", _damaged(folder)),
         none_of(CHECK, f"jobs not ended within {LAST_S:g} s of the last start", unended),
         none_of(CHECK, "jobs that came to nothing by being cut off", failed),
-        none_of(CHECK, "tracebacks in the log", tracebacks(nursery.log)),
+        none_of(CHECK, "tracebacks in the log", tracebacks(server.log)),
     ]
 
 

@@ -1,6 +1,5 @@
 """A real server in a process of its own, watched from outside: its memory, threads, files and log."""
 
-import json
 import os
 import re
 import signal
@@ -8,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.nursery import Nursery
+
 ROOT = Path(__file__).parents[2]
 MODELS = ("demo-qwen2", "demo-gpt-oss-gguf")  # one for each engine
 # The real command line, with fewer places to steer tried, so that a job takes seconds.
-_PREPARE = """
+SERVE = """
 import sys
 from proxy.cli import main as cli
 from proxy.steering import gain, placement
@@ -30,23 +31,9 @@ def smaller(module, **sizes):
 
 smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
 smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
-serve = ["serve", "--port", "0", "--device", "cpu"]
+sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
 """
-SERVE = f"{_PREPARE}\nsys.exit(cli.main([*serve, *sys.argv[1:]]))\n"
-# Each line it reads is a list of the server's flags, its folders and its log; it prints the server's number.
-NURSERY = f"""{_PREPARE}
-import json, os, signal
-import proxy.engines.transformers.engine, proxy.server
-for line in sys.stdin:
-    flags, folders, out, log = json.loads(line)
-    number = os.fork()
-    if number == 0:
-        os.environ.update(folders)
-        for path, file in ((os.devnull, 0), (out, 1), (log, 2)):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), file)
-        os._exit(cli.main([*serve, *flags]))
-    print(number, flush=True)
-"""
+IMPORTS = ("proxy.engines.transformers.engine", "proxy.server")  # what a nursery of such servers imports
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 START_S = 120.0
 POLL_S = 0.02
@@ -75,18 +62,10 @@ class Server:
                 env={**ENVIRON, **folders},
                 cwd=ROOT,
             )
-        self.url = self._announced()
+        assert self.popen.stdout is not None
+        self.url = announced(self.popen.stdout, self.log)
         self.process = psutil.Process(self.popen.pid)
         self.client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
-
-    def _announced(self) -> str:
-        assert self.popen.stdout is not None
-        said = ""
-        for line in self.popen.stdout:
-            said += line
-            if "curl" in line and (found := re.search(r"http://[^\s/]+:\d+", said)):
-                return found[0]
-        raise RuntimeError(f"the server did not start: {said}{self.log.read_text()[-2000:]}")
 
     def until_ready(self) -> "Server":
         """Return once every model is loaded."""
@@ -136,55 +115,35 @@ class Server:
         return time.monotonic() - started
 
 
-class Nursery:
-    """Starts servers of one model in a second or two instead of ten: it has imported all that they import, and forks.
-    Each is a process of its own, which may be killed."""
-
-    def __init__(self, folder: Path, model: str) -> None:
-        self.log = folder / "log"
-        self._out = folder / "out"
-        self._asked = json.dumps([["--model", model], folders_below(folder), str(self._out), str(self.log)])
-        self._popen = subprocess.Popen(
-            [sys.executable, "-c", NURSERY],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=ENVIRON,
-            cwd=ROOT,
-        )
-
-    def start(self) -> "Forked":
-        """A server whose model is loaded."""
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        self._out.unlink(missing_ok=True)
-        print(self._asked, file=self._popen.stdin, flush=True)
-        process = psutil.Process(int(self._popen.stdout.readline()))
-        deadline = time.monotonic() + START_S
-        while "curl" not in (said := self._out.read_text() if self._out.exists() else ""):
-            if time.monotonic() > deadline or process.status() == psutil.STATUS_ZOMBIE:
-                raise RuntimeError(f"the server did not start: {said}{self.log.read_text()[-2000:]}")
-            time.sleep(POLL_S)
-        return Forked(process, re.findall(r"http://[^\s/]+:\d+", said)[0])
-
-    def close(self) -> None:
-        """End it, once its servers have ended."""
-        self._popen.communicate()
-
-
 class Forked:
-    """A server of a nursery."""
+    """A server of one model, which is loaded, forked from a nursery that has imported IMPORTS."""
 
-    def __init__(self, process: psutil.Process, url: str) -> None:
-        self.url = url
-        self.client = httpx.Client(base_url=url, timeout=120, trust_env=False)
-        self._process = process
+    def __init__(self, nursery: Nursery, folder: Path, model: str) -> None:
+        self.log = folder / "log"
+        environ = {**ENVIRON, **folders_below(folder)}
+        self._child = nursery.start(SERVE, "--model", model, environ=environ, log=self.log)
+        self.url = announced(self._child.stdout, self.log)
+        self.client = httpx.Client(base_url=self.url, timeout=START_S, trust_env=False)
 
-    def end(self, number: int) -> None:
-        """Send it a signal, and return when it has ended."""
+    def send_signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def end(self, number: int) -> int:
+        """Send it a signal, and return its exit code when it has ended."""
         self.client.close()
-        self._process.send_signal(number)
-        while self._process.status() != psutil.STATUS_ZOMBIE:  # nobody asks how it ended, until its nursery does
-            time.sleep(POLL_S)
+        self._child.send_signal(number)
+        code, _ = self._child.end()
+        return code
+
+
+def announced(output: Iterable[str], log: Path) -> str:
+    """The address that a server tells when its models are loaded."""
+    said = ""
+    for line in output:
+        said += line
+        if "curl" in line and (found := re.search(r"http://[^\s/]+:\d+", said)):
+            return found[0]
+    raise RuntimeError(f"the server did not start: {said}{log.read_text()[-2000:]}")
 
 
 def folders_below(folder: Path) -> dict[str, str]:

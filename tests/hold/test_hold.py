@@ -1,6 +1,6 @@
 """The checks of `make hold` that are quick in a short form, on one real server with both engines.
 
-Kills, shutdown and long traffic have tests of their own: jobs/test_killed.py, test_server.py and serving.
+Kills, shutdown and long traffic have tests of their own: test_real_server.py, test_server.py and serving.
 """
 
 from collections.abc import Iterator
