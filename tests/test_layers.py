@@ -11,6 +11,9 @@ WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat")
 # What nothing in a folder may import, at the top of a module or inside a function.
 FORBIDDEN = {
     "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
+    # A GGUF model is served without what takes seconds to import.
+    "proxy/engines/llama_cpp": ("torch", "proxy.engines.transformers"),
+    "proxy/engines/text": ("torch", "proxy.engines.transformers"),
     "proxy/steering": (
         *(*WEB, "proxy.demo", "proxy.jobs", "proxy.cli"),
         *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.registry"),

@@ -4,49 +4,42 @@ Of the model's own distribution, the log-softmax of its logits: temperature 1, b
 schemas, steered where the answer is steered. Knows nothing of models or answers.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from proxy.engines.base import Likelihood
-
-NUMBERS_AT_A_TIME = 2**26  # made from logits: 256 MiB of them
-
-
-def likelihoods(
-    logits: torch.Tensor, tokens: Sequence[int], n_top: Sequence[int | None], special: frozenset[int]
-) -> list[Likelihood | None]:
-    """Of the tokens drawn from the rows of [n_rows, vocabulary], each with the row's `n_top` likeliest that are not
-    `special`. None for a row whose `n_top` is None, which costs nothing, and where no token was drawn, -1."""
-    found: list[Likelihood | None] = [None] * len(tokens)
-    rows = [row for row, (token, n) in enumerate(zip(tokens, n_top, strict=True)) if n is not None and token >= 0]
-    if not rows:
-        return found
-    logs = logits[rows].float().log_softmax(dim=-1)
-    drawn = torch.tensor([tokens[row] for row in rows], device=logits.device)
-    own = logs.gather(1, drawn[:, None])[:, 0].tolist()
-    logs[:, _ids(special, logs.shape[-1], logits.device)] = -torch.inf
-    most = min(max(n_top[row] or 0 for row in rows), logs.shape[-1])
-    values, ids = (part.tolist() for part in logs.topk(most, dim=-1))
-    for at, row in enumerate(rows):
-        ranked = zip(ids[at], values[at], strict=True)
-        found[row] = Likelihood(own[at], tuple(ranked)[: n_top[row]])
-    return found
+from proxy.engines.base import FloatArray, Likelihood
 
 
-def text_likelihoods(logits: torch.Tensor, tokens: Sequence[int], n_top: int) -> list[Likelihood]:
-    """Of given tokens, in the rows of [n_rows, vocabulary], with the rows' likeliest, special ones too."""
-    found: list[Likelihood] = []
-    n_rows = max(NUMBERS_AT_A_TIME // logits.shape[1], 1)
-    for start in range(0, len(tokens), n_rows):
-        piece = slice(start, start + n_rows)
-        likely = likelihoods(logits[piece], tokens[piece], [n_top] * len(tokens[piece]), frozenset())
-        found += [each for each in likely if each is not None]
-    return found
+def likelihood(logits: FloatArray, token: int, n_top: int, special: frozenset[int] = frozenset()) -> Likelihood:
+    """Of the token drawn from float32[vocabulary], with the `n_top` likeliest that are not `special`, best first."""
+    logs = log_softmax(logits[None])[0]
+    own = float(logs[token])
+    logs[_ids(special, len(logs))] = -np.inf
+    n_top = min(n_top, len(logs))
+    top = np.argpartition(logs, len(logs) - n_top)[len(logs) - n_top :] if n_top else np.zeros(0, np.intp)
+    top = top[np.lexsort((top, -logs[top]))]
+    return Likelihood(own, tuple(zip(top.tolist(), logs[top].tolist(), strict=True)))
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Of each row of float32[n_rows, vocabulary]."""
+    return logits - logsumexp(logits)[:, None]
+
+
+def logsumexp(logits: FloatArray) -> FloatArray:
+    """Of each row of float32[n_rows, vocabulary]. Row by row, which a processor's cache has room for."""
+    return np.array([_logsumexp(row) for row in logits], np.float32)
+
+
+def _logsumexp(row: FloatArray) -> float:
+    highest = row.max()
+    total: float = highest + np.log(np.exp(row - highest).sum())
+    return total
 
 
 @lru_cache(16)
-def _ids(tokens: frozenset[int], vocabulary: int, device: torch.device) -> torch.Tensor:
+def _ids(tokens: frozenset[int], vocabulary: int) -> npt.NDArray[np.intp]:
     """The special tokens that the model has logits for: some tokenizers have more."""
-    return torch.tensor([token for token in tokens if token < vocabulary], dtype=torch.long, device=device)
+    return np.array([token for token in tokens if token < vocabulary], np.intp)

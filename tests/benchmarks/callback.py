@@ -79,7 +79,7 @@ def _all_different(model: LlamaModel, n_sequences: int) -> StepSteering:
         (TokenSlot(row, row), [Intervention(block, "response", "add", vector)])
         for row, (block, vector) in enumerate(zip(blocks, directions, strict=True))
     ]
-    return StepSteering(rows, model.hidden_size, model.trimmed_block)
+    return StepSteering(rows, model.trimmed_block)
 
 
 def measure(model: LlamaModel, n_sequences: int, n_rounds: int) -> dict[str, int | list[float]]:

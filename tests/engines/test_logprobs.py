@@ -11,7 +11,9 @@ import torch
 
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Plan, Rollout, Sampling, Token
 from proxy.engines.blocking import generate_all
-from proxy.engines.logprobs import likelihoods
+from proxy.engines.llama_cpp import batch as llama_cpp_batch
+from proxy.engines.logprobs import likelihood
+from proxy.engines.transformers import batch as transformers_batch
 from tests.engines.conftest import LoadEngine
 from tests.engines.llama_cpp.models import LoadLlama
 from tests.engines.test_constrained import HARMONY, ask, engine_for  # noqa: F401  # a fixture
@@ -90,17 +92,23 @@ def test_logprobs_when_only_some_ask_then_only_those_have_them_and_every_answer_
 
 
 def test_likeliest_tokens_when_special_ones_are_likelier_then_only_the_others_are_told() -> None:
-    logits = torch.tensor([[5.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    found, none = likelihoods(logits, [1, -1], [2, 2], frozenset({0, 9}))
-    expected = logits[0].log_softmax(-1).tolist()
-    assert found is not None and none is None
+    logits = np.array([5, 1, 3, 2], np.float32)
+    expected = torch.from_numpy(logits).log_softmax(-1).tolist()
+    found = likelihood(logits, 1, 2, frozenset({0, 9}))
     assert found.logprob == pytest.approx(expected[1])
     assert [id_ for id_, _ in found.top] == [2, 3]
     assert [logprob for _, logprob in found.top] == pytest.approx(expected[2:])
+    assert len(likelihood(logits, 1, 9).top) == 4 and likelihood(logits, 1, 0).top == ()
 
 
-def test_logprobs_when_nobody_asks_then_the_logits_are_not_looked_at() -> None:
-    assert likelihoods(None, [3, 4], [None, None], frozenset()) == [None, None]  # type: ignore[arg-type]
+def test_logprobs_when_nobody_asks_then_none_are_made(
+    engine_for: Callable[[str], Engine],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = engine_for("qwen2")
+    for batch in (transformers_batch, llama_cpp_batch):
+        monkeypatch.setattr(batch, "likelihood", None)
+    assert tokens_of(engine, ask(engine, "one", Sampling(4, seed=1, logit_bias={256: -100, 257: -100})))[0]
 
 
 def test_likeliest_tokens_when_a_schema_is_followed_then_are_still_the_model_s_own(

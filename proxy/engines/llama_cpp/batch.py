@@ -15,8 +15,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-import torch
-
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Failure, FloatArray, Intervention, Likelihood, Probe
 from proxy.engines.errors import ModelFailed
@@ -24,7 +22,7 @@ from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
 from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText, common_length
-from proxy.engines.logprobs import likelihoods
+from proxy.engines.logprobs import likelihood
 
 logger = logging.getLogger(__name__)
 
@@ -303,14 +301,14 @@ class LlamaBatch:
 
     def _reach(self, steered: _Steered, probed: _Probed) -> None:
         """Steer and read so in the next step."""
-        model = self._context.model
+        trimmed = self._context.model.trimmed_block
         if not _same(steered, self._steered):
             places = [(TokenSlot(row, output), interventions) for row, output, interventions in steered]
-            self._steering = StepSteering(places, model.hidden_size, model.trimmed_block) if places else None
+            self._steering = StepSteering(places, trimmed) if places else None
             self._steered = steered
         if not _same(probed, self._probed):
             read = [(TokenSlot(row, output), probes) for row, output, probes in probed]
-            self._probing = Probing(read, model.hidden_size, model.trimmed_block) if read else None
+            self._probing = Probing(read, trimmed) if read else None
             self._probed = probed
 
     def _pace(self, n_tokens: int, took_s: float) -> None:
@@ -359,9 +357,9 @@ class LlamaBatch:
             job.sampler = Sampler(rules, answer.prompt, len(logits), self._context_length, allowed)
         if rules.top_logprobs is None:
             return job.sampler.draw(self._context.handle, row, logits), None
-        before = torch.from_numpy(logits.copy())[None]
+        before = logits.copy()
         token = job.sampler.draw(self._context.handle, row, logits)
-        return token, likelihoods(before, [token], [rules.top_logprobs], answer.special)[0]
+        return token, None if token < 0 else likelihood(before, token, rules.top_logprobs, answer.special)
 
     def _leave(self, seat: _Seat) -> None:
         """The answer has ended. What was done to its tokens as to its prompt's may be of use to others."""

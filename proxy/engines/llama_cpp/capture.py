@@ -7,14 +7,13 @@ in between, and returns its result at the end.
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
-import torch
 
 from proxy.engines.answer import Steering
 from proxy.engines.base import AnswerReadings, FloatArray, Likelihood, Rollout, Span, SpanStats
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.reading import Step, Text, TextReader, TextSlice
-from proxy.engines.logprobs import text_likelihoods
-from proxy.engines.transformers.capture import bounds
+from proxy.engines.logprobs import likelihood, log_softmax, logsumexp
+from proxy.engines.spans import bounds
 
 Progress = Callable[[int], None] | None
 
@@ -27,8 +26,7 @@ def capture_steps(
     reader = TextReader(model, _texts(rollouts, spans, progress))
     for step in reader.steps:
 
-        def take(block: int, hidden: torch.Tensor, step: Step = step) -> None:
-            residuals = hidden.numpy()
+        def take(block: int, residuals: FloatArray, step: Step = step) -> None:
             norms = np.linalg.norm(residuals, axis=-1)
             for piece, results in _results(step):
                 for gatherer in gatherers.values():
@@ -76,11 +74,11 @@ def capture_token_steps(
     reader = TextReader(model, _texts(rollouts, [span], None))
     for step in reader.steps:
 
-        def take(block: int, hidden: torch.Tensor, step: Step = step) -> None:
+        def take(block: int, residuals: FloatArray, step: Step = step) -> None:
             for piece, results in _results(step):
                 begin, _ = spans[piece.text.member]
                 at = slice(piece.wanted.start - begin, piece.end - begin)
-                found[piece.text.member][at, blocks.index(block)] = hidden[results].numpy()
+                found[piece.text.member][at, blocks.index(block)] = residuals[results]
 
         reader.run(step, blocks, take)
         yield
@@ -109,10 +107,11 @@ def likelihood_steps(
     found: list[list[Likelihood]] = [[] for _ in rollouts]
     reader = TextReader(model, _scored(rollouts, steering))
     for step in reader.steps:
-        logits = torch.from_numpy(reader.run(step))
+        logits = reader.run(step)
         for piece, results in _results(step):
             targets = _response_at(piece, rollouts)
-            found[piece.text.member] += text_likelihoods(logits[results][: len(targets)], targets, n_top)
+            pairs = zip(logits[results], targets, strict=True)
+            found[piece.text.member] += [likelihood(row, target, n_top) for row, target in pairs]
         yield
     return found
 
@@ -142,8 +141,7 @@ def read_steps(
     reader = TextReader(model, texts)
     for step in reader.steps:
 
-        def take(block: int, hidden: torch.Tensor, step: Step = step) -> None:
-            residuals = hidden.numpy()
+        def take(block: int, residuals: FloatArray, step: Step = step) -> None:
             norms = np.zeros(len(residuals), np.float32)
             for piece, results in _results(step):
                 gatherer.add(piece, blocks.index(block), residuals[results], norms[results])
@@ -154,16 +152,15 @@ def read_steps(
     return AnswerReadings(gatherer.result().means, logprobs)
 
 
-def _take_logprobs(found: list[FloatArray], rollouts: Sequence[Rollout], step: Step, made: FloatArray) -> None:
-    """Put the log-probabilities of a step's response tokens where they belong. The logits `made` are of the wanted
+def _take_logprobs(found: list[FloatArray], rollouts: Sequence[Rollout], step: Step, logits: FloatArray) -> None:
+    """Put the log-probabilities of a step's response tokens where they belong. The logits are of the wanted
     tokens, float32[n_wanted, vocabulary], each about the token after it; after a text's last there is none."""
-    logits = torch.from_numpy(made)
     for piece, results in _results(step):
         begin = piece.wanted.start - piece.text.wanted
-        targets = torch.tensor(_response_at(piece, rollouts), dtype=torch.long)
+        targets = _response_at(piece, rollouts)
         mine = logits[results][: len(targets)]
-        logprobs = mine.gather(1, targets[:, None])[:, 0] - mine.logsumexp(dim=-1)
-        found[piece.text.member][begin : begin + len(targets)] = logprobs.numpy()
+        own = mine[np.arange(len(targets)), targets]
+        found[piece.text.member][begin : begin + len(targets)] = own - logsumexp(mine)
 
 
 def _response_at(piece: TextSlice, rollouts: Sequence[Rollout]) -> list[int]:
@@ -179,10 +176,10 @@ def next_token_steps(
     found = np.zeros((len(prompts), len(token_ids)), np.float32)
     reader = TextReader(model, [Text(member, prompt, len(prompt) - 1) for member, prompt in enumerate(prompts)])
     for step in reader.steps:
-        logits = torch.from_numpy(reader.run(step))
+        logits = reader.run(step)
         members = [piece.text.member for piece in step if piece.last]
         if members:
-            found[members] = logits.log_softmax(dim=-1)[:, list(token_ids)].numpy()
+            found[members] = log_softmax(logits)[:, list(token_ids)]
         yield
     return found
 

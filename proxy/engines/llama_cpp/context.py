@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from proxy.engines.base import FloatArray
 from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, TokenSlot
-from proxy.engines.llama_cpp.library import complaints, llama
+from proxy.engines.llama_cpp.library import complaints, llama, n_threads
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.errors import SetupError
 
@@ -55,7 +54,7 @@ class Context:
         # A step is one graph: tokens keep their order in it.
         parameters.n_batch = parameters.n_ubatch = n_batch
         parameters.n_outputs_max = n_outputs
-        parameters.n_threads = parameters.n_threads_batch = torch.get_num_threads()
+        parameters.n_threads = parameters.n_threads_batch = n_threads()
         # One memory for all: whoever needs room gets it, and a prompt's beginning is shared without a copy. Blocks that
         # look back over a window only have room for as much as the others, or hardly any beginning could be shared.
         parameters.kv_unified = parameters.swa_full = True

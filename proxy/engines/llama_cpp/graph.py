@@ -5,13 +5,15 @@ matters: a node that is asked for is computed on its own. Knows nothing of reque
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
-from proxy.engines.base import Intervention, Probe
+from proxy.engines.base import FloatArray, Intervention, Probe
 from proxy.engines.errors import ModelFailed
+from proxy.engines.interventions import by_block
 from proxy.engines.llama_cpp.library import (
     NodeCallback,
     read_tensor,
@@ -20,11 +22,11 @@ from proxy.engines.llama_cpp.library import (
     tensor_rows,
     write_tensor,
 )
-from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
+from proxy.engines.llama_cpp.steering import BlockProbes, BlockSteering
 
 logger = logging.getLogger(__name__)
 
-Take = Callable[[int, torch.Tensor], None]  # a block, and its output
+Take = Callable[[int, FloatArray], None]  # a block, and its output
 
 _FLOAT_BYTES = 4
 
@@ -44,21 +46,19 @@ class TokenSlot:
 class StepSteering:
     """What a step does at each block. Worth keeping while the same tokens are concerned.
 
-    `rows` are, by block, those of its output that are touched, ascending; `table` counts these in its columns.
+    `rows` are, by block, those of its output that are touched, ascending; `at` what is done to them.
     """
 
-    def __init__(
-        self, tokens: Sequence[tuple[TokenSlot, Sequence[Intervention]]], hidden_size: int, trimmed: int | None
-    ) -> None:
-        touched: dict[int, dict[int, list[Intervention]]] = {}
+    def __init__(self, tokens: Sequence[tuple[TokenSlot, Sequence[Intervention]]], trimmed: int | None) -> None:
+        touched: dict[int, dict[int, list[Intervention]]] = defaultdict(dict)
+        plans = {id(interventions): by_block(interventions) for _, interventions in tokens}  # shared by many tokens
         for place, interventions in tokens:
-            for item in interventions:
-                at = place.at(item.block, trimmed)
-                if at is not None:  # nothing would come of steering a token there that gets no logits
-                    touched.setdefault(item.block, {}).setdefault(at, []).append(item)
+            for block, items in plans[id(interventions)].items():
+                row = place.at(block, trimmed)
+                if row is not None:  # nothing would come of steering a token there that gets no logits
+                    touched[block][row] = items
         self.rows = {block: sorted(rows) for block, rows in touched.items()}
-        sites = [Site(0, column, touched[b][at]) for b, rows in self.rows.items() for column, at in enumerate(rows)]
-        self.table = SteeringTable.of_sites(sites, hidden_size, torch.device("cpu"))
+        self.at = {block: BlockSteering([touched[block][row] for row in rows]) for block, rows in self.rows.items()}
 
 
 class BlockRead:
@@ -85,22 +85,24 @@ class BlockRead:
 class Probing(BlockRead):
     """What probes read at some tokens whose logits are wanted, in a step that goes on to these."""
 
-    def __init__(
-        self, tokens: Sequence[tuple[TokenSlot, Sequence[Probe]]], hidden_size: int, trimmed: int | None
-    ) -> None:
-        self._probes = [probes for _, probes in tokens]
-        layout = layout_of((), self._probes)
-        rows: list[tuple[Intervention, ...]] = [()] * len(tokens)
-        self._table = SteeringTable.of_rows(rows, layout, hidden_size, torch.device("cpu"), self._probes)
-        super().__init__([place for place, _ in tokens], list(layout), self._gauge, trimmed, logits=True)
+    def __init__(self, tokens: Sequence[tuple[TokenSlot, Sequence[Probe]]], trimmed: int | None) -> None:
+        self._readings = [[0.0] * len(probes) for _, probes in tokens]
+        numbered = [list(enumerate(probes)) for _, probes in tokens]
+        blocks = sorted({probe.block for _, probes in tokens for probe in probes})
+        self._at = {
+            block: BlockProbes([[pair for pair in mine if pair[1].block == block] for mine in numbered])
+            for block in blocks
+        }
+        super().__init__([place for place, _ in tokens], blocks, self._gauge, trimmed, logits=True)
 
-    def _gauge(self, block: int, hidden: torch.Tensor) -> None:
-        for action in self._table.actions[block]:
-            action(hidden[:, None])
+    def _gauge(self, block: int, hidden: FloatArray) -> None:
+        probes = self._at[block]
+        for (token, number), value in zip(probes.read, probes.values(hidden), strict=True):
+            self._readings[token][number] = value
 
     def readings(self) -> list[tuple[float, ...]]:
         """Each token's, in the last step."""
-        return self._table.read(self._probes)
+        return [tuple(values) for values in self._readings]
 
 
 class GraphHook(dict[int, bool]):
@@ -117,7 +119,8 @@ class GraphHook(dict[int, bool]):
         self.seen: dict[int, int] = {}  # by block: how many rows its output had in the last step
         self._names = {f"l_out-{block}".encode(): block for block in range(n_layers)}
         self._row_bytes = hidden_size * _FLOAT_BYTES
-        self._buffer = torch.empty((n_batch, hidden_size))
+        self._buffer = np.empty((n_batch, hidden_size), np.float32)
+        self._address: int = self._buffer.ctypes.data
         self._shape = (0, 0)
         self._asked = 0  # the address of the node that is being computed for us
         self._block = 0  # whose output that is
@@ -170,16 +173,15 @@ class GraphHook(dict[int, bool]):
         if self._steering is not None and block in self._steering.rows:
             rows = self._steering.rows[block]
             hidden = self._copy(node, rows, n_rows, read_tensor)
-            for action in self._steering.table.actions[block]:
-                action(hidden[None])
+            self._steering.at[block].apply(hidden)
             self._copy(node, rows, n_rows, write_tensor)
         return self._reading is None or block != self._reading.last
 
-    def _copy(self, node: int, rows: Sequence[int], n_rows: int, copy: Callable[..., None]) -> torch.Tensor:
+    def _copy(self, node: int, rows: Sequence[int], n_rows: int, copy: Callable[..., None]) -> FloatArray:
         """Between rows of a block's output and as many of the buffer, which are returned."""
         if rows[-1] >= n_rows:
             raise IndexError(f"row {rows[-1]} of {n_rows}")
-        at = self._buffer.data_ptr()
+        at = self._address
         for first, length in runs(rows):
             copy(node, at, first * self._row_bytes, length * self._row_bytes)
             at += length * self._row_bytes

@@ -5,6 +5,7 @@ Knows nothing of models or requests. Importing it raises SetupError where llama-
 
 import ctypes
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -79,6 +80,17 @@ def complaints() -> Iterator[list[str]]:
         yield heard
     finally:
         _complaints.heard = None
+
+
+def n_threads() -> int:
+    """Threads that compute: OMP_NUM_THREADS, as for PyTorch, else as many as there are cores this process may use."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else n_cores()
+
+
+def n_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start() -> None:

@@ -104,7 +104,7 @@ class TextReader:
                 if piece.text.steering and piece.text.steering[position]:
                     steered.append((place, piece.text.steering[position]))
         trimmed = self._model.trimmed_block
-        steering = StepSteering(steered, self._model.hidden_size, trimmed) if steered else None
+        steering = StepSteering(steered, trimmed) if steered else None
         reading = None
         if take is not None and places and blocks:
             reading = BlockRead(places, blocks, take, trimmed, logits=logits)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from proxy.engines.base import FloatArray, Intervention, Probe
+from proxy.engines.interventions import held
 
 
 class Addition:
@@ -97,18 +98,6 @@ class Gauge:
 
 
 Action = Addition | RowAddition | Hold | Gauge
-
-
-def added(item: Intervention) -> FloatArray:
-    """What an addition adds."""
-    assert item.vector is not None
-    return item.vector
-
-
-def held(item: Intervention) -> tuple[FloatArray, FloatArray]:
-    """What a hold holds: its basis and levels."""
-    assert item.basis is not None and item.levels is not None
-    return item.basis, item.levels
 
 
 def _index(sites: Sequence[tuple[int, int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ import torch
 from proxy.engines.answer import RunningAnswer, Steering
 from proxy.engines.base import Failure, Likelihood, Probe
 from proxy.engines.errors import EngineError, MemoryFull, ModelFailed, PromptTooLarge
-from proxy.engines.logprobs import likelihoods
+from proxy.engines.logprobs import likelihood
 from proxy.engines.transformers.graphs import DecodeGraphs, cuda_graphs
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of
 from proxy.engines.transformers.kv_cache import KeyValues, RowCache
@@ -398,8 +398,12 @@ def _worth_waiting(answer: RunningAnswer, known: int, group: Sequence[RunningAns
 def _likelihoods(
     answers: Sequence[RunningAnswer], tokens: Sequence[int], logits: torch.Tensor
 ) -> list[Likelihood | None]:
-    n_top = [answer.generation.sampling.top_logprobs for answer in answers]
-    return likelihoods(logits, tokens, n_top, answers[0].special)
+    found: list[Likelihood | None] = [None] * len(answers)
+    for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
+        n_top = answer.generation.sampling.top_logprobs
+        if n_top is not None and token >= 0:
+            found[row] = likelihood(logits[row].float().cpu().numpy(), token, n_top, answer.special)
+    return found
 
 
 def _memory_error(alone: bool) -> EngineError:

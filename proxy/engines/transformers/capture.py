@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from proxy.engines.base import FloatArray, Rollout, Span, SpanStats
+from proxy.engines.spans import bounds
 from proxy.engines.transformers.chunks import Chunk, chunks
 from proxy.engines.transformers.runner import ModelRunner
 
@@ -97,12 +98,6 @@ def capture_token_steps(
         runner.read_chunk(chunk.rows, chunk.starts, chunk.cache, reader=read)
         yield
     return found
-
-
-def bounds(rollout: Rollout, span: Span) -> tuple[int, int]:
-    """The first token of a span, counted from the prompt's first, and the one after its last."""
-    begin = len(rollout.prompt)
-    return (begin - 1, begin) if span == "last_prompt" else (begin, begin + len(rollout.response))
 
 
 def _texts(rollouts: Sequence[Rollout]) -> list[list[int]]:

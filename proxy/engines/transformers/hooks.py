@@ -7,14 +7,15 @@ meaning or sampling.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
 from torch import nn
 
 from proxy.engines.base import Intervention, Probe
-from proxy.engines.transformers.actions import Action, Addition, Gauge, Hold, RowAddition, added, held
+from proxy.engines.interventions import added, by_block, held
+from proxy.engines.transformers.actions import Action, Addition, Gauge, Hold, RowAddition
 from proxy.errors import SetupError
 
 
@@ -47,7 +48,7 @@ def layout_of(rows: Sequence[Sequence[Intervention]], probes: Iterable[Sequence[
         for block, n_probes in Counter(probe.block for probe in row_probes).items():
             layout = widened(layout, {block: (Round(False, 0, n_probes),)})
     for row in rows:
-        for block, steps in _steps(row).items():
+        for block, steps in by_block(row).items():
             mine = {block: tuple(Round(s.mode == "add", 0 if s.mode == "add" else len(held(s)[0])) for s in steps)}
             layout = widened(layout, mine)
     return layout
@@ -65,18 +66,6 @@ def widened(layout: Layout, other: Layout) -> Layout:
     }
 
 
-def _steps(interventions: Sequence[Intervention]) -> dict[int, list[Intervention]]:
-    """By block, in order, with neighbouring additions made one."""
-    steps: dict[int, list[Intervention]] = defaultdict(list)
-    for item in interventions:
-        done = steps[item.block]
-        if done and done[-1].mode == item.mode == "add":
-            done[-1] = replace(item, vector=added(done[-1]) + added(item))
-        else:
-            done.append(item)
-    return steps
-
-
 class SteeringTable:
     """What one forward does at each block. Worth keeping while the same tokens are concerned."""
 
@@ -88,7 +77,7 @@ class SteeringTable:
         """For prompts: few of many tokens are touched."""
         rounds: dict[int, list[list[tuple[tuple[int, int], Intervention]]]] = defaultdict(list)
         for site in sites:
-            for block, steps in _steps(site.interventions).items():
+            for block, steps in by_block(site.interventions).items():
                 for order, item in enumerate(steps):
                     if order == len(rounds[block]):
                         rounds[block].append([])
@@ -111,7 +100,7 @@ class SteeringTable:
     ) -> "SteeringTable":
         """For steps of one token a row, with the first rows' probes. Tables of as many rows and the same layout have
         the same shapes throughout."""
-        steps = [_steps(row) for row in rows]
+        steps = [by_block(row) for row in rows]
         everyone = [(row, 0) for row in range(len(rows))]
         actions: dict[int, list[Action]] = defaultdict(list)
         for block, rounds in layout.items():

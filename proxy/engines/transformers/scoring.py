@@ -12,11 +12,13 @@ import torch
 
 from proxy.engines.answer import Steering
 from proxy.engines.base import AnswerReadings, FloatArray, Likelihood, Rollout
-from proxy.engines.logprobs import NUMBERS_AT_A_TIME, text_likelihoods
+from proxy.engines.logprobs import likelihood
 from proxy.engines.transformers.capture import SpanReader
 from proxy.engines.transformers.chunks import Chunk, chunks
 from proxy.engines.transformers.hooks import Site, SteeringTable
 from proxy.engines.transformers.runner import ModelRunner
+
+NUMBERS_AT_A_TIME = 2**26  # made from logits: 256 MiB of them
 
 Take = Callable[[Chunk, Sequence[tuple[int, int]], torch.Tensor | None], None]
 
@@ -43,8 +45,8 @@ def likelihood_steps(
         if logits is None:
             return
         members, _, targets = _targets(rollouts, chunk, wanted)
-        for member, likely in zip(members, text_likelihoods(logits, targets, n_top), strict=True):
-            found[member].append(likely)
+        for row, (member, target) in enumerate(zip(members, targets, strict=True)):
+            found[member].append(likelihood(logits[row].float().cpu().numpy(), target, n_top))
 
     yield from _steered_steps(runner, rollouts, steering, None, take)
     return found

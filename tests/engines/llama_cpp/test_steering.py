@@ -120,9 +120,7 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_are_those_of_a_co
 
     model.trimmed_block = Context(model, 64, 4, 32, 8).find_trimmed_block()
     items = PLANS[7].interventions
-    steering = StepSteering(
-        [(TokenSlot(3, 1), items), (TokenSlot(7, 3), items)], model.hidden_size, model.trimmed_block
-    )
+    steering = StepSteering([(TokenSlot(3, 1), items), (TokenSlot(7, 3), items)], model.trimmed_block)
     mixed = logits(steering)
     monkeypatch.setattr(contexts, "GraphHook", NoHook)
     untouched = logits(None)

@@ -1,0 +1,31 @@
+"""What interventions hold, and what they come to block by block: the engines' common reading of a plan."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from proxy.engines.base import FloatArray, Intervention
+
+
+def by_block(interventions: Sequence[Intervention]) -> dict[int, list[Intervention]]:
+    """By block, in order, with neighbouring additions made one."""
+    found: dict[int, list[Intervention]] = defaultdict(list)
+    for item in interventions:
+        done = found[item.block]
+        if done and done[-1].mode == item.mode == "add":
+            done[-1] = replace(item, vector=added(done[-1]) + added(item))
+        else:
+            done.append(item)
+    return found
+
+
+def added(item: Intervention) -> FloatArray:
+    """What an addition adds."""
+    assert item.vector is not None
+    return item.vector
+
+
+def held(item: Intervention) -> tuple[FloatArray, FloatArray]:
+    """What a hold holds: its basis and levels."""
+    assert item.basis is not None and item.levels is not None
+    return item.basis, item.levels
