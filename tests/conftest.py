@@ -5,6 +5,7 @@ The demo world is known to steering, as it is in the server and on the command l
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ import pytest
 
 from proxy import demo
 from proxy.settings import ENVIRONMENT_PREFIX, Settings
+from tests.contract import published
 
 TESTS = Path(__file__).parent
 
@@ -67,6 +69,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(ENVIRONMENT_PREFIX):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_as_published() -> Iterator[None]:
+    """Whatever a test's server answered was in OpenAI's shapes; see tests/contract/published.py."""
+    yield
+    found, published.FAULTS[:] = list(published.FAULTS), []
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ from proxy.engines.base import (
 from proxy.engines.errors import EngineClosed, Refusal
 from proxy.engines.registry import Registry
 from proxy.settings import ModelSettings, Settings
+from tests.contract.published import watched
 from vector_store import CONDITIONS, PersonaVector, PoleChoice, VectorStore
 
 N_LAYERS, HIDDEN = 4, 8
@@ -379,9 +380,9 @@ class PromptServer(uvicorn.Server):
 @contextlib.contextmanager
 def running(app: ASGIApp, **options: Any) -> Iterator[str]:
     """A real uvicorn on a free port, ended as a signal ends one; yields its URL without a path. `options` are
-    uvicorn.Config's."""
+    uvicorn.Config's. What it answers is held to OpenAI's schema."""
     AppStatus.should_exit = False
-    server = PromptServer(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=3, **options))
+    server = PromptServer(uvicorn.Config(watched(app), port=0, log_config=None, timeout_graceful_shutdown=3, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

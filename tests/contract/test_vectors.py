@@ -67,7 +67,7 @@ def test_an_upload_when_it_is_refused_then_nothing_keeps_it_until_the_next_colle
     gc.disable()
     try:
         assert upload(client, b"z" * 1000, model="fake", trait="silly").status_code == 400
-        wait_until(lambda: not [each for each in gc.get_objects() if isinstance(each, ImportRefused)])
+        wait_until(lambda: not [each for each in gc.get_objects() if type(each) is ImportRefused])
     finally:
         gc.enable()
 
