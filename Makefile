@@ -82,7 +82,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json tests/ui/axe/package.json
 	@echo "Installing what the tests need: some minutes the first time, llama.cpp is built from source ..."
 	@$(PIP) install 'pip>=25.1' # the one in .venv may be too old for --group
-	@$(PIP) install --editable '.[llama-cpp]' --group test
+	@$(PIP) install --editable '.[llama-cpp,opentelemetry]' --group test
 	@$(VENV)/bin/python -m tests.clients.node
 	@touch $@
 

@@ -28,13 +28,14 @@ from proxy.jobs.store import JobStore
 from proxy.judges import served_judges
 from proxy.routes import observe
 from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
-from proxy.routes.auth import admin_guard, client_guard
+from proxy.routes.auth import admin_guard, client_guard, metrics_guard
 from proxy.routes.body import json_guard
 from proxy.routes.chat import create_chat_completion
 from proxy.routes.completions import create_completion
 from proxy.routes.embeddings import refuse_embeddings
 from proxy.routes.errors import EXCEPTION_HANDLERS
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
+from proxy.routes.metrics import get_metrics
 from proxy.routes.models import get_model, health, list_models, ready
 from proxy.routes.monitor import get_monitor
 from proxy.routes.recent_errors import RecentErrors
@@ -70,6 +71,8 @@ from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.trait import Traits
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.tracing import Tracing
 from proxy.ui.page import get_asset, get_page, get_visualization
 from proxy.ui.schema.viewer import ViewerPlugin
 from vector_store import VectorStore
@@ -84,10 +87,12 @@ OPENAI = (
     get_model,
     refuse_embeddings,
 )
+ALIAS = {observe.PREFIX: "/v1"}  # counted with the paths that have it
 
 
-def create_app(settings: Settings, registry: Registry) -> Litestar:
-    """The app over a registry, which the caller starts and closes. SetupError for a bad trait file."""
+def create_app(settings: Settings, registry: Registry, tracing: Tracing | None = None) -> Litestar:
+    """The app over a registry, which the caller starts and closes; so it does with `tracing`. SetupError for a bad
+    trait file."""
     demo.register()
     cors = CORSConfig(
         allow_origins=settings.cors_origins,
@@ -97,7 +102,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
         route_handlers=[
             Router("/v1", route_handlers=OPENAI, guards=[client_guard], tags=["OpenAI"]),
             # For clients whose base URL lacks the /v1. The OpenAPI document has each path once.
-            Router("/", route_handlers=OPENAI, guards=[client_guard], include_in_schema=False),
+            Router("/", route_handlers=OPENAI, guards=[client_guard], include_in_schema=False, opt=ALIAS),
             Router(
                 "/api",
                 route_handlers=[
@@ -148,6 +153,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
                 tags=["Steering"],
                 request_max_body_size=settings.max_upload_bytes,
             ),
+            Router("/", route_handlers=[get_metrics], guards=[metrics_guard]),
             health,
             ready,
             get_page,
@@ -156,8 +162,8 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
         ],
         lifespan=[_jobs],
         guards=[json_guard],
-        middleware=[unpacked],
-        state=State({"services": _services(settings, registry)}),
+        middleware=[*([] if tracing is None else [tracing.middleware()]), unpacked],
+        state=State({"services": _services(settings, registry, tracing)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[observe.before_send],
         cors_config=cors if settings.cors_origins else None,
@@ -170,7 +176,7 @@ def create_app(settings: Settings, registry: Registry) -> Litestar:
     )
 
 
-def _services(settings: Settings, registry: Registry) -> Services:
+def _services(settings: Settings, registry: Registry, tracing: Tracing | None) -> Services:
     traits = Traits(settings.traits_dir)
     own_traits = TraitFolder(traits, settings.traits_dir, settings.max_traits)
     store = VectorStore(settings.vector_folders)
@@ -182,6 +188,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         parts_folder=settings.parts_dir,
         max_running=max(settings.max_batch // 2, 1),
     )
+    metrics = Metrics()
     jobs = JobQueue(
         JobStore(settings.jobs_dir),
         registry,
@@ -194,6 +201,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
             applying_kind(around, settings.transfers_dir),
             evaluating_kind(around, settings.transfers_dir),
         ],
+        on_end=lambda job: metrics.note_job(job.kind, job.status),
     )
     under_way = partial(jobs.under_way, EXTRACTION)
     available = Available(lambda: traits.poles, store, registry, settings.models, under_way)
@@ -212,6 +220,8 @@ def _services(settings: Settings, registry: Registry) -> Services:
         monitor=monitor,
         uploads=UploadPlaces(),
         errors=RecentErrors(),
+        metrics=metrics,
+        tracing=tracing,
         started=time.time(),
     )
 

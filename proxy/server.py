@@ -35,6 +35,8 @@ from proxy.serving.head import head_as_get
 from proxy.serving.shutdown import EndedInTime
 from proxy.settings import Settings, demo_models
 from proxy.steering.traits.trait import Poles, load_traits, poles
+from proxy.telemetry.logs import JsonLines
+from proxy.telemetry.tracing import Tracing
 from vector_store import StoreUnreachable, VectorStore
 
 # What answers under way get to end in. With the farewell of those that don't, it stays below the ten seconds after
@@ -44,8 +46,11 @@ LAST_S = 9.0  # from the signal: then the process ends, though a model has not l
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)s %(message)s"},
+        "json": {"()": JsonLines},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "text"}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {"proxy": {"level": "INFO"}},
 }
@@ -58,11 +63,13 @@ def serve(settings: Settings) -> None:
     """Serve until a signal comes. SetupError when the port can't be had or no model could be loaded."""
     listener = listen(settings.host, settings.port)
     registry = Registry(settings.models, settings.max_batch)
+    tracing: Tracing | None = None
     try:
+        tracing = None if settings.otlp_endpoint is None else Tracing(settings.otlp_endpoint)
         url = url_of(settings.host, listener.getsockname()[1])
         known = poles(load_traits(settings.traits_dir))
         check_default_personas(settings, known)
-        app = create_app(settings, registry)
+        app = create_app(settings, registry, tracing)
         check_vectors(services_of(app).store)
         ended = EndedInTime(head_as_get(app))
         allow_many_files()
@@ -70,7 +77,7 @@ def serve(settings: Settings) -> None:
         server = DrainingServer(
             uvicorn.Config(
                 ended,
-                log_config=LOGGING,
+                log_config=logging_as(settings.log_format),
                 access_log=False,  # the app writes its own line of each request
                 server_header=False,
                 timeout_graceful_shutdown=round(DRAIN_S + SHUTDOWN_GRACE_S + 1),
@@ -93,7 +100,14 @@ def serve(settings: Settings) -> None:
         print("Stopped.", flush=True)
     finally:
         listener.close()
+        if tracing is not None:
+            tracing.close()
         registry.close()
+
+
+def logging_as(form: str) -> dict[str, Any]:
+    """What logging is set up with, for lines of this form."""
+    return LOGGING | {"handlers": {"stderr": LOGGING["handlers"]["stderr"] | {"formatter": form}}}
 
 
 class EndAllTheSame:

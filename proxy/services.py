@@ -20,6 +20,8 @@ from proxy.settings import Settings
 from proxy.steering.monitor import Monitor
 from proxy.steering.traits.files import TraitFolder
 from proxy.steering.traits.trait import Poles, Trait, Traits
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.tracing import Tracing
 from vector_store import VectorStore
 
 
@@ -38,6 +40,8 @@ class Services:
     monitor: Monitor
     uploads: UploadPlaces
     errors: RecentErrors
+    metrics: Metrics
+    tracing: Tracing | None
     started: float  # in Unix seconds
 
     @property

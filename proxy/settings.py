@@ -147,6 +147,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="The key that opens `/api`; with none `/api` takes the `api_keys`"),
     ] = None
+    metrics_key: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="A key that opens `/metrics` and nothing else; the keys of `/api` open it too"),
+    ] = None
     cors_origins: Annotated[
         list[Annotated[str, Meta(min_length=1)]],
         Meta(description="Web origins whose pages may call the server, e.g. `https://chat.example`; `*` is any"),
@@ -204,6 +208,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfers_dir: Annotated[
         Path, Meta(description="Folder of the maps that carry vectors from one model to another")
     ] = msgspec.field(default_factory=lambda: data_folder("transfers"))
+
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="How the server writes its log: `text`, or one line of `json` each")
+    ] = "text"
+    otlp_endpoint: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://")] | None,
+        Meta(
+            description="Where spans are sent, as OTLP over HTTP, e.g. `http://127.0.0.1:4318`; with none there are no "
+            "spans. Needs the extra `opentelemetry`"
+        ),
+    ] = None
 
     @property
     def parts_dir(self) -> Path:
@@ -411,9 +426,11 @@ def _check_together(settings: Settings) -> None:
             fsspec.get_filesystem_class(settings.vectors_dir.partition("://")[0].rpartition("::")[2])
         except (ValueError, ImportError) as error:
             raise SetupError(f"vectors_dir: {settings.vectors_dir}: {error}") from None
-    for key in (*settings.api_keys, *([settings.admin_key] if settings.admin_key else [])):
+    for key in (*settings.api_keys, settings.admin_key or "", settings.metrics_key or ""):
         if key != key.strip() or not key.isprintable():
-            raise SetupError("api_keys, admin_key: a key begins or ends with a space, or holds a control character")
+            raise SetupError(
+                "api_keys, admin_key, metrics_key: a key begins or ends with a space, or holds a control character"
+            )
     if settings.api_keys and (strays := set(settings.key_personas) - set(settings.api_keys)):
         raise SetupError(f"key_personas: {len(strays)} of the keys are not among the api_keys, which alone are let in")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat")
+WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat", "proxy.telemetry")
 # What nothing in a folder may import, at the top of a module or inside a function.
 FORBIDDEN = {
     "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
@@ -20,7 +20,8 @@ FORBIDDEN = {
         *(*WEB, "proxy.demo", "proxy.jobs", "proxy.cli"),
         *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.registry"),
     ),
-    "proxy/chat": ("litestar", "proxy.routes", "proxy.services", "proxy.jobs"),
+    "proxy/chat": ("litestar", "proxy.routes", "proxy.services", "proxy.jobs", "proxy.telemetry"),
+    "proxy/telemetry": ("proxy.routes", "proxy.services", "proxy.jobs", "proxy.engines.registry"),
     "vector_store": ("proxy", "torch", "litestar"),
 }
 

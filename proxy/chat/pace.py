@@ -1,4 +1,4 @@
-"""How many tokens came of late. Knows nothing of models or answers."""
+"""How many tokens came, and how many of late. Knows nothing of models or answers."""
 
 import time
 from collections import deque
@@ -7,13 +7,16 @@ WINDOW_S = 60
 
 
 class Pace:
-    """Counts tokens by the second they came in, and forgets them after a minute. Lives on one event loop."""
+    """Counts tokens, `total` in all, and by the second they came in, which is forgotten after a minute. Lives on one
+    event loop."""
 
     def __init__(self) -> None:
+        self.total = 0
         self._seconds: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 1)  # which one, and how many tokens came in it
 
     def add(self) -> None:
         """A token came."""
+        self.total += 1
         now, count = int(time.monotonic()), 0
         if self._seconds and self._seconds[-1][0] == now:
             _, count = self._seconds.pop()

@@ -6,15 +6,25 @@ own queue in order; here it is only kept from growing beyond what the operator a
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from proxy.chat.pace import Pace
 from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
 from proxy.errors import InvalidRequest, Overloaded, ProxyError
 
 RETRY_AFTER_S = 2
+
+
+@dataclass
+class RunTimes:
+    """When a run's first and last token came, in seconds on time.perf_counter's clock; None before."""
+
+    first_s: float | None = None
+    last_s: float | None = None
 
 
 class Scheduler:
@@ -75,7 +85,7 @@ class Admission:
         self._runs: dict[int, Run] = {}
         self._live: set[int] = set()
         self._begun: set[int] = set()  # of those that are live
-        self._started = 0
+        self.times: list[RunTimes] = []  # of each run that was started
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._on_close = ExitStack()
         self._loop = asyncio.get_running_loop()
@@ -88,14 +98,14 @@ class Admission:
         """Start a generation in one of the places and return its index, counted from 0."""
         if self._unused < 1:
             raise RuntimeError("no place left in this admission")
-        index = self._started
+        index = len(self.times)
         self._live.add(index)
         try:
             self._runs[index] = engine.start(generation, lambda event: self._from_worker(index, event))
         except BaseException:
             self._live.discard(index)
             raise
-        self._started += 1
+        self.times.append(RunTimes())
         self._unused -= 1
         return index
 
@@ -146,7 +156,10 @@ class Admission:
 
     def _count(self, index: int) -> None:
         self._scheduler.pace(self.model).add()
-        if index not in self._begun:
+        times = self.times[index]
+        times.last_s = time.perf_counter()
+        if times.first_s is None:
+            times.first_s = times.last_s
             self._begun.add(index)
             self._scheduler.begun(self.model)
 

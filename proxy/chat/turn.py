@@ -19,6 +19,7 @@ from proxy.chat.prepare import Asked, Preparation, Prepared
 from proxy.chat.refusals import client_error
 from proxy.chat.scheduler import Admission, Scheduler
 from proxy.chat.stream import GrowingChoice
+from proxy.chat.summary import AnswerSummary, TurnSummary
 from proxy.engines.base import Engine, Failure, Finish, Likelihood, Together, Token
 from proxy.engines.registry import Registry
 from proxy.errors import ProxyError
@@ -59,6 +60,8 @@ class Turn:
         self._turns = turns
         self._admission = admission
         self._prepared: list[Prepared] = []  # of each choice
+        self._scored: list[Prepared] = []  # whose prompts alone were read
+        self._failed: set[int] = set()  # of the choices
         self._closed = False
 
     async def engine(self) -> Engine:
@@ -83,6 +86,7 @@ class Turn:
     ) -> T:
         """What `told` makes of how likely the tokens of the prompts are, in a thread; given up when the turn is
         closed. Refusal."""
+        self._scored += prepared
 
         def work() -> T:
             texts, plans = [each.prompt for each in prepared], [each.plan for each in prepared]
@@ -119,6 +123,7 @@ class Turn:
         that is finished then makes no more. Raises, in the client's words, what made one of them fail."""
         async for index, event in self._admission.events():
             if isinstance(event, Failure):
+                self._failed.add(index)
                 raise client_error(event.error)
             yield index, event
             if self.choices[index].finish_reason is not None:
@@ -161,6 +166,33 @@ class Turn:
                 coefficient = prepared.steered_to.get(watched.pole)
                 record = ProjectionRecord(now, means[watched.pole], choice.readings.n_tokens, coefficient)
                 self._turns.monitor.record(key, record)
+
+    def summary(self) -> TurnSummary:
+        """What it came to. Of a prompt that several choices are for, what was read before is that of its first one."""
+        read: dict[int, tuple[int, int]] = {id(each): (len(each.prompt), 0) for each in self._scored}
+        for choice, prepared, times in zip(self.choices, self._prepared, self._admission.times, strict=True):
+            if times.first_s is not None or choice.finish_reason is not None:
+                read.setdefault(id(prepared), (len(prepared.prompt), choice.cached))
+        return TurnSummary(
+            model=self.model,
+            sampling=self._prepared[0].sampling if self._prepared else None,
+            prompt_tokens=sum(tokens for tokens, _ in read.values()),
+            cached_tokens=sum(cached for _, cached in read.values()),
+            answers=[self._summary(index) for index in range(len(self.choices))],
+        )
+
+    def _summary(self, index: int) -> AnswerSummary:
+        choice, prepared, times = self.choices[index], self._prepared[index], self._admission.times[index]
+        report = prepared.report
+        return AnswerSummary(
+            finish_reason=choice.finish_reason or ("error" if index in self._failed else "abort"),
+            tokens=choice.tokens,
+            first_token_s=times.first_s,
+            last_token_s=times.last_s,
+            method=report.method,
+            personas={} if report.random_direction is not None else dict(prepared.steered_to),
+            relative_dose=report.relative_dose,
+        )
 
     def close(self) -> None:
         """More than once is harmless."""

@@ -28,6 +28,7 @@ from proxy.jobs.kinds.base import Done, Kind, Stopped
 from proxy.jobs.store import Job, JobStore, unknown
 from proxy.jobs.task import JobTask
 from proxy.protocol.jobs import JobPoint, JobStatus
+from proxy.telemetry.logs import fields
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,8 +78,16 @@ class _Live:
 class JobQueue:
     """The server's jobs. JobsUnavailable, in words, where their file can't be used; it is made with the first job."""
 
-    def __init__(self, store: JobStore, registry: Registry, kinds: Sequence[Kind]) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        registry: Registry,
+        kinds: Sequence[Kind],
+        on_end: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """`on_end` is told of each job that ends."""
         self._store = store
+        self._on_end = on_end
         self._registry = registry
         self._kinds = {kind.name: kind for kind in kinds}
         self._live: dict[str, _Live] = {}
@@ -202,6 +211,7 @@ class JobQueue:
         if live is not None and live.update(status="cancelled", ended=time.time(), left_s=None):
             live.stop()
             _log_end(live.job)
+            self._on_end(live.job)
             await self._keep_end(live)
         return await self.get(job_id)
 
@@ -292,6 +302,7 @@ class JobQueue:
         if not live.update(**changes, ended=time.time(), left_s=None):
             return False
         _log_end(live.job, unforeseen)
+        self._on_end(live.job)
         await self._keep_end(live)
         return live.kept
 
@@ -356,7 +367,8 @@ def _log_end(job: Job, unforeseen: Exception | None = None) -> None:
     level = logging.WARNING if job.status == "failed" else logging.INFO
     why = f": {job.error}" if job.error else ""
     line = f"job {job.id}, {job.kind} on {job.model}: {job.status} after {seconds:.1f} s{why}"
-    logger.log(level, "%s", line.replace("\n", " "), exc_info=unforeseen)
+    extra = fields(job=job.id, kind=job.kind, model=job.model, status=job.status, seconds=round(seconds, 1))
+    logger.log(level, "%s", line.replace("\n", " "), exc_info=unforeseen, extra=extra)
 
 
 async def _unless(halted: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:

@@ -20,12 +20,20 @@ from proxy.engines.base import Finish, Token
 from proxy.errors import EngineFailure, ProxyError
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone, note
+from proxy.services import services_of
 
 PING_INTERVAL_S = 10
 # For the farewell frame; shorter than the time a server waits for its connections when it shuts down.
 SHUTDOWN_GRACE_S = 2
 
 T = TypeVar("T")
+
+
+def admit(request: Request[Any, Any, Any], model: str, places: int, field: str = "n") -> Turn:
+    """A turn of this request, which is counted with it. Overloaded and InvalidRequest as in Turns.admit."""
+    turn = services_of(request).turns.admit(model, places, field)
+    observe.record_of(request.scope).turn = turn
+    return turn
 
 
 async def unless_gone(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
@@ -115,6 +123,7 @@ class StreamedAnswer:
             # The status line is long sent; the only place left for an error is the stream itself.
             told = client_error(error)
             note(request, told)
+            observe.record_of(request.scope).failed = True
             for last in self._sequence.failing(told):
                 yield self._frame(last)
         for end in self._end:

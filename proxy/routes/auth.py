@@ -1,8 +1,8 @@
 """API keys. The client keys open /v1, the admin key opens everything.
 
 /api takes the admin key; where no admin key is set it takes the client keys, and with no keys at all everything is
-open to everyone but foreign web pages. /health, /ready and /schema are always open: they tell nothing but that the
-server is there, and which models it has.
+open to everyone but foreign web pages. /metrics is as open as /api, and takes the metrics key besides. /health, /ready
+and /schema are always open: they tell nothing but that the server is there, and which models it has.
 """
 
 import hmac
@@ -57,6 +57,13 @@ def admin_guard(connection: Connection, _: BaseRouteHandler) -> None:
     if matching(presented_key(connection), settings.api_keys) not in (None, settings.admin_key):
         raise PermissionDenied("This key opens /v1; /api needs the admin key.")
     _require(connection, [settings.admin_key])
+
+
+def metrics_guard(connection: Connection, _: BaseRouteHandler) -> None:
+    """Guards /metrics: who reads the figures need not be one who may change anything."""
+    key = services_of(connection).settings.metrics_key
+    if key is None or matching(presented_key(connection), [key]) is None:
+        admin_guard(connection, _)
 
 
 def may_administer(connection: Connection) -> bool:

@@ -14,11 +14,10 @@ from proxy.chat.stream import ChunkSequence, completion
 from proxy.engines.base import Together
 from proxy.protocol.chat import ChatCompletion, ChatRequest
 from proxy.routes import observe
-from proxy.routes.answering import StreamedAnswer, unless_gone
+from proxy.routes.answering import StreamedAnswer, admit, unless_gone
 from proxy.routes.asking import answer_facts, asked_of, head_of
 from proxy.routes.body import OpenAIBody
 from proxy.routes.errors import declared
-from proxy.services import services_of
 
 
 @post(
@@ -37,7 +36,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
     model, asked = await asked_of(request, data)
     record = observe.record_of(request.scope)
     with ExitStack() as until_handed_on:
-        turn = until_handed_on.enter_context(services_of(request).turns.admit(model, data.n or 1))
+        turn = until_handed_on.enter_context(admit(request, model, data.n or 1))
         engine = await unless_gone(request, turn.engine())
         [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
         record.facts |= answer_facts(prepared.report)

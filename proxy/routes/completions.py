@@ -33,11 +33,10 @@ from proxy.errors import InvalidRequest
 from proxy.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest, TextCompletion
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
-from proxy.routes.answering import StreamedAnswer, unless_gone
+from proxy.routes.answering import StreamedAnswer, admit, unless_gone
 from proxy.routes.asking import answer_facts, head_of, steered_of
 from proxy.routes.body import OpenAIBody
 from proxy.routes.errors import declared
-from proxy.services import services_of
 
 
 class _CompletionBody(OpenAIBody[CompletionRequest]):
@@ -65,7 +64,7 @@ async def create_completion(request: Request[Any, Any, Any], data: Annotated[Com
     record = observe.record_of(request.scope)
     with ExitStack() as until_handed_on, told_as(FIELDS):
         field = "prompt" if len(asked) > 1 else "n"
-        turn = until_handed_on.enter_context(services_of(request).turns.admit(model, places, field))
+        turn = until_handed_on.enter_context(admit(request, model, places, field))
         engine = await unless_gone(request, turn.engine())
         prepared = await unless_gone(request, turn.prepare(engine, asked))
         head = _head(engine, prepared)

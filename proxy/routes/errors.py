@@ -32,8 +32,6 @@ from vector_store import BadVectorFile, ImportRefused, ReadOnlyVectors, VectorEx
 
 logger = logging.getLogger(__name__)
 
-STATUS_CLIENT_GONE = 499  # what proxies write in their logs for it; nobody receives it
-
 
 class ClientGone(Exception):
     """The client closed the connection before its answer was ready."""
@@ -120,7 +118,7 @@ def _vector_error(request: Request[Any, Any, Any], error: VectorStoreError) -> R
 
 
 def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
-    return Response(None, status_code=STATUS_CLIENT_GONE)
+    return Response(None, status_code=observe.STATUS_CLIENT_GONE)
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:

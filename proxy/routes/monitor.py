@@ -38,9 +38,7 @@ async def get_monitor(
 
 def _series(key: SeriesKey, series: Series, window: int) -> MonitoredSeries:
     readings = list(series.readings)
-    values = [reading.projection for reading in readings]
-    recent, earlier = mean_of(values[-window:]), mean_of(values[:-window])
-    assert recent is not None
+    recent, earlier = recent_and_earlier(series, window)
     return MonitoredSeries(
         model=key.model,
         persona=key.persona,
@@ -62,6 +60,14 @@ def _series(key: SeriesKey, series: Series, window: int) -> MonitoredSeries:
             for reading in readings[-window:]
         ],
     )
+
+
+def recent_and_earlier(series: Series, window: int) -> tuple[Mean, Mean | None]:
+    """The means of the last `window` answers of a series, and of those before, where there are any."""
+    values = [reading.projection for reading in series.readings]
+    recent = mean_of(values[-window:])
+    assert recent is not None
+    return recent, mean_of(values[:-window])
 
 
 def _mean(mean: Mean) -> MeanProjection:

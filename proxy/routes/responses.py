@@ -19,11 +19,10 @@ from proxy.chat.unsupported import UNSUPPORTED_IN_RESPONSES
 from proxy.errors import NotFound
 from proxy.protocol.responses import ResponseObject, ResponseRequest
 from proxy.routes import observe
-from proxy.routes.answering import StreamedAnswer, unless_gone
+from proxy.routes.answering import StreamedAnswer, admit, unless_gone
 from proxy.routes.asking import answer_facts, asked_of, head_of
 from proxy.routes.body import OpenAIBody
 from proxy.routes.errors import declared
-from proxy.services import services_of
 
 
 class _ResponseBody(OpenAIBody[ResponseRequest]):
@@ -48,7 +47,7 @@ async def create_response(request: Request[Any, Any, Any], data: Annotated[Respo
     record = observe.record_of(request.scope)
     with told_as(names), ExitStack() as until_handed_on:
         model, asked = await asked_of(request, chat)
-        turn = until_handed_on.enter_context(services_of(request).turns.admit(model, 1))
+        turn = until_handed_on.enter_context(admit(request, model, 1))
         engine = await unless_gone(request, turn.engine())
         [prepared] = await unless_gone(request, turn.prepare(engine, [asked]))
         record.facts |= answer_facts(prepared.report)

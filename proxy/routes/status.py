@@ -30,7 +30,7 @@ async def get_status(request: Request[Any, Any, Any]) -> ServerStatus:
         memory=_memory(),
         max_batch=services.settings.max_batch,
         max_queue=services.settings.max_queue,
-        models=[_activity(services, state) for state in services.registry.models()],
+        models=[activity(services, state) for state in services.registry.models()],
         errors=[
             RecentError(
                 status=kind.status,
@@ -46,7 +46,8 @@ async def get_status(request: Request[Any, Any, Any]) -> ServerStatus:
     )
 
 
-def _activity(services: Services, state: ModelState) -> ModelActivity:
+def activity(services: Services, state: ModelState) -> ModelActivity:
+    """What one model does now."""
     scheduler = services.scheduler
     cached_bytes = services.registry.cached_bytes(state.id)
     weights_bytes = None if cached_bytes is None or state.info is None else state.info.weights_bytes

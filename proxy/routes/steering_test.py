@@ -22,7 +22,7 @@ from proxy.errors import InvalidRequest
 from proxy.protocol.api import SteeringTestRequest, SteeringTestResult
 from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
-from proxy.routes.answering import StreamedAnswer, unless_gone
+from proxy.routes.answering import StreamedAnswer, admit, unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.services import services_of
@@ -56,7 +56,7 @@ async def try_steering(request: Request[Any, Any, Any], data: Annotated[Steering
     record, strengths_text = observe.record_of(request.scope), ",".join(f"{strength:g}" for strength in strengths)
     record.facts |= {"model": model, "persona": data.persona, "coefficient": strengths_text}
     with ExitStack() as until_handed_on:
-        turn = until_handed_on.enter_context(services.turns.admit(model, len(asked), "coefficients"))
+        turn = until_handed_on.enter_context(admit(request, model, len(asked), "coefficients"))
         engine = await unless_gone(request, turn.engine())
         prepared = await unless_gone(request, turn.prepare(engine, asked))
         record.facts["method"] = prepared[-1].report.method

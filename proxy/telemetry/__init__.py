@@ -1,0 +1,1 @@
+"""What operators' own tools read: metrics for Prometheus, spans for OpenTelemetry, log lines as JSON."""
