@@ -4,7 +4,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from proxy.protocol.jobs import Seed
-from proxy.steering.traits.trait import InstructionPair, QuestionSet, Source
+from proxy.steering.traits.trait import Demonstration, InstructionPair, QuestionSet, Source
 
 
 class TraitSummary(msgspec.Struct, kw_only=True):
@@ -27,13 +27,15 @@ class TraitList(msgspec.Struct):
 
 
 class TraitDetails(TraitSummary, kw_only=True):
-    """All of a trait. `question_sets`, by the name of a world: questions for models that know nothing else. `vectors`
-    are the ids of its stored vectors, for whatever model, newest first."""
+    """All of a trait. `question_sets`, by the name of a world: questions for models that know nothing else.
+    `demonstrations`: questions, answered in the manner of either pole. `vectors` are the ids of its stored vectors, for
+    whatever model, newest first."""
 
     instructions: list[InstructionPair]
     questions: QuestionSet
     rubric: str
     question_sets: dict[str, QuestionSet]
+    demonstrations: list[Demonstration]
     vectors: list[str]
 
 
@@ -52,8 +54,8 @@ class DeletedTrait(msgspec.Struct, kw_only=True):
 
 
 class NewTrait(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A trait written by hand: five instruction pairs, twice twenty questions, and a rubric. Names are lower-case
-    letters and digits, words joined by single hyphens."""
+    """A trait written by hand: five instruction pairs, twice twenty questions, and a rubric; six demonstrations, or
+    none. Names are lower-case letters and digits, words joined by single hyphens."""
 
     id: str
     positive: str
@@ -63,6 +65,7 @@ class NewTrait(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     questions: QuestionSet
     rubric: str
     question_sets: dict[str, QuestionSet] = {}
+    demonstrations: list[Demonstration] = []
 
 
 class TraitChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +76,7 @@ class TraitChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     questions: QuestionSet | UnsetType = UNSET
     rubric: str | UnsetType = UNSET
     question_sets: dict[str, QuestionSet] | UnsetType = UNSET
+    demonstrations: list[Demonstration] | UnsetType = UNSET
 
 
 class TraitRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -231,6 +231,7 @@ def _details(services: Services, trait: Trait) -> TraitDetails:
         questions=trait.questions,
         rubric=trait.rubric,
         question_sets=trait.question_sets,
+        demonstrations=trait.demonstrations,
         vectors=_vectors(services, trait),
     )
 

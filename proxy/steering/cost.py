@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from proxy.engines.base import Engine, Generation, Rollout, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.steering import gain, limited, placement
-from proxy.steering.asking import MAX_TOKENS, messages
+from proxy.steering.asking import MAX_TOKENS, messages, under
 from proxy.steering.budget import Budget
 from proxy.steering.judge import JudgeKind
 from proxy.steering.judge.linear import READ_TOKENS
@@ -65,7 +65,7 @@ def measure_speed(engine: Engine, trait: Trait) -> Speed:
     """By a few answers to the trait's questions, made and read again. Blocks for seconds."""
     questions = trait.questions_for(engine.info.world).extract[: TRIED // 4]
     prompts = [engine.render(messages(None, question)) for question in questions]
-    asked = [engine.render(messages(trait.instructions[0].positive, question)) for question in questions]
+    asked = [engine.render(under("positive", trait, 0, question, engine.info.world)) for question in questions]
     wanted = [
         Generation(prompts[number % len(prompts)], Sampling(TRIED_TOKENS, temperature=TEMPERATURE, seed=number))
         for number in range(TRIED)

@@ -18,7 +18,7 @@ import proxy
 from proxy.engines.base import Engine, FloatArray, Generation, Rollout, Sampling, SpanStats
 from proxy.engines.blocking import Completion
 from proxy.errors import SetupError
-from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, under
 from proxy.steering.judge import SCORES, Answer, Judge, Score, check_judged
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.statistics import auroc, cosine
@@ -226,8 +226,7 @@ def roll_out(
 
     @cache
     def prompt(condition: Condition, instruction: int, question: int) -> list[int]:
-        system = None if condition == "neutral" else trait.instructions[instruction].side(condition)
-        return engine.render(messages(system, questions[question]))
+        return engine.render(under(condition, trait, instruction, questions[question], engine.info.world))
 
     # Rollouts of one prompt share a number, and differ by their sample.
     numbers = {asked[:3]: number for number, asked in enumerate(dict.fromkeys(one[:3] for one in wanted))}

@@ -15,7 +15,7 @@ import numpy as np
 
 from proxy.engines.base import Engine, FloatArray, Generation, Plan, Rollout, Sampling
 from proxy.errors import SetupError
-from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, under
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import Place, Trials, label_of
@@ -64,13 +64,8 @@ def make_texts(
     """The model's own answers to the first extract questions, the instruction pairs taken in turn."""
     prompts: list[Mapping[Condition, list[int]]] = []
     for number, question in enumerate(trait.questions_for(engine.info.world).extract[:n_texts]):
-        pair = trait.instructions[number % len(trait.instructions)]
-        systems: Mapping[Condition, str | None] = {
-            "positive": pair.positive,
-            "negative": pair.negative,
-            "neutral": None,
-        }
-        prompts.append({condition: engine.render(messages(system, question)) for condition, system in systems.items()})
+        pair = number % len(trait.instructions)
+        prompts.append({c: engine.render(under(c, trait, pair, question, engine.info.world)) for c in CONDITIONS})
     generations = [
         Generation(
             prompt,

@@ -76,10 +76,11 @@ def test_create_then_it_is_listed_shown_and_its_personas_are_known_at_once(
     assert created.status_code == 200, created.text
     trait = created.json()
     more: dict[str, Any] = {"source": "written", "source_model": None, "built_in": False, "models": [], "vectors": []}
-    assert trait == {**WRITTEN, "question_sets": {}, **more}
+    assert trait == {**WRITTEN, "question_sets": {}, "demonstrations": [], **more}
     assert client.get("/api/traits/mood").json() == trait
     summaries = {each["id"]: each for each in client.get("/api/traits").json()["data"]}
-    assert set(summaries["mood"]) == set(trait) - {"instructions", "questions", "rubric", "question_sets", "vectors"}
+    parts = {"instructions", "questions", "rubric", "question_sets", "demonstrations", "vectors"}
+    assert set(summaries["mood"]) == set(trait) - parts
     assert summaries["silly"]["built_in"]
     assert persona(client, "grumpy").json()["error"]["code"] == "vector_unavailable"
     assert load_traits(settings.traits_dir)["mood"].rubric == "Count the sighs."

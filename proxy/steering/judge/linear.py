@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from proxy.engines.base import Engine, FloatArray, Rollout
 from proxy.steering.asking import messages
@@ -106,16 +107,25 @@ def find_directions(states: FloatArray, conditions: Sequence[Condition]) -> Cont
     centre: FloatArray = states.mean(axis=0)
     scale: FloatArray = np.maximum(states.std(axis=0), 1e-6).astype(np.float32)
     features = ((states - centre) / scale).astype(np.float64)
-    axes = []
-    for one, other in CONTRASTS:
-        member = (asked == one) | (asked == other)
-        mine = features[member] - features[member].mean(axis=0)
-        target = np.where(asked[member] == one, 1.0, -1.0)
-        target = target - target.mean()
-        likeness = mine @ mine.T
-        drawn_in = RIDGE * np.trace(likeness) / len(mine) * np.eye(len(mine))
-        axes.append((mine.T @ np.linalg.solve(likeness + drawn_in, target)).astype(np.float32))
+    axes = [_axis(features[asked == one], features[asked == other]) for one, other in CONTRASTS]
     return Contrasts(np.stack(axes), centre, scale)
+
+
+def _axis(members: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> FloatArray:
+    """float32[k]: the ridge regression of which of two classes it is on features, float64[n, k] each; zeros, which tell
+    nothing apart, where a class is missing or no feature differs."""
+    features = np.concatenate([members, others])
+    if not (len(members) and len(others)):
+        return np.zeros(features.shape[1], np.float32)
+    features = features - features.mean(axis=0)
+    target = np.repeat([1.0, -1.0], [len(members), len(others)])
+    target -= target.mean()
+    likeness = features @ features.T
+    drawn_in = RIDGE * np.trace(likeness) / len(features)
+    if drawn_in == 0:
+        return np.zeros(features.shape[1], np.float32)
+    solved = np.linalg.solve(likeness + drawn_in * np.eye(len(features)), target)
+    return (features.T @ solved).astype(np.float32)
 
 
 def side_values(along: FloatArray, side: Side) -> FloatArray:

@@ -1,6 +1,7 @@
 """Answers to calibrate and to validate judges with: a model's own, under a trait's instructions and under none.
 
-Answers to validate with are held out: other questions, under other instructions than a judge may be calibrated with.
+Answers to validate with are held out: other questions, under other instructions and behind other demonstrations than a
+judge may be calibrated with.
 """
 
 import itertools
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.engines.base import Engine, Generation, Sampling
-from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.asking import MAX_TOKENS, answer_tokens, under
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import N_INSTRUCTIONS, N_QUESTIONS, Trait
 from proxy.steering.work import Work
@@ -97,8 +98,8 @@ def _samples(
     """The answers to what is wanted, each a condition, an instruction pair and a question."""
     generations = []
     for number, (condition, pair, question) in enumerate(wanted):
-        instruction = None if condition == "neutral" else trait.instructions[pair].side(condition)
-        prompt = engine.render(messages(instruction, question))
+        held_out = purpose == Purpose.VALIDATING_JUDGES
+        prompt = engine.render(under(condition, trait, pair, question, engine.info.world, held_out=held_out))
         sampling = Sampling(
             answer_tokens(engine, prompt, asking.max_tokens),
             temperature=asking.temperature,

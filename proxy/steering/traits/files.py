@@ -26,7 +26,7 @@ HEADER = (
 NAMES = re.compile(r"""^(?:id|positive|negative)\s*=\s*["']([^"']*)""", re.MULTILINE)
 FIELDS = (
     *("id", "positive", "negative", "source", "source_model", "description", "rubric"),
-    *("instructions", "questions", "question_sets"),  # tables come last in TOML
+    *("instructions", "questions", "question_sets", "demonstrations"),  # tables come last in TOML
 )
 
 

@@ -14,7 +14,15 @@ from proxy.errors import InvalidRequest, NotFound, ProxyError, TraitConflict, Tr
 from proxy.steering.traits import files as trait_files
 from proxy.steering.traits.files import TraitFolder, edited, encode
 from proxy.steering.traits.parts import Brief, from_templates
-from proxy.steering.traits.trait import InstructionPair, QuestionSet, Trait, Traits, decode_trait, load_traits
+from proxy.steering.traits.trait import (
+    Demonstration,
+    InstructionPair,
+    QuestionSet,
+    Trait,
+    Traits,
+    decode_trait,
+    load_traits,
+)
 from vector_store.whole import write_new
 
 GRUMPY = from_templates(Brief("mood", "grumpy", "cheerful", "grumpy", "cheerful"))
@@ -33,6 +41,7 @@ def traits(draw: st.DrawFn) -> Trait:
         questions=draw(questions),
         rubric=draw(TEXTS),
         question_sets=draw(st.dictionaries(TEXTS, questions, max_size=2)),
+        demonstrations=draw(st.lists(st.builds(Demonstration, TEXTS, TEXTS, TEXTS), max_size=2)),
         source=draw(st.sampled_from(["written", "generated", "template"])),
         source_model=draw(st.none() | TEXTS),
     )

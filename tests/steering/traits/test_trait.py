@@ -39,6 +39,11 @@ def trait_file(**changes: Any) -> str:
     return "\n".join(lines)
 
 
+def demonstrations(count: int) -> str:
+    shown = ("[[demonstrations]]", 'question = "How is {0}?"', 'positive = "Arr {0}!"', 'negative = "It is {0}."')
+    return "\n".join(line.format(number) for number in range(count) for line in shown)
+
+
 def write(folder: Path, name: str = "pirate.toml", **changes: Any) -> Path:
     path = folder / name
     path.write_text(trait_file(**changes))
@@ -88,6 +93,18 @@ def test_questions_of_a_world_are_used_there_and_only_there(tmp_path: Path) -> N
     assert trait.questions_for(None) == trait.questions_for("mars") == trait.questions
 
 
+def test_shown_to_when_half_is_held_out_then_no_demonstration_is_in_both_halves(tmp_path: Path) -> None:
+    write(tmp_path, more=demonstrations(6))
+    trait = load_traits(tmp_path)["pirate"]
+    shown = [[one.side("positive") for one in trait.shown_to(None, held_out=held_out)] for held_out in (False, True)]
+    assert shown == [["Arr 0!", "Arr 1!", "Arr 2!"], ["Arr 3!", "Arr 4!", "Arr 5!"]]
+
+
+def test_shown_to_when_the_model_knows_only_a_small_world_then_nothing(tmp_path: Path) -> None:
+    write(tmp_path, more=demonstrations(6))
+    assert not load_traits(tmp_path)["pirate"].shown_to("demo")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -106,6 +123,9 @@ def test_questions_of_a_world_are_used_there_and_only_there(tmp_path: Path) -> N
         ({"more": "[colour]"}, "there is no 'colour' in a trait"),
         ({"more": "[instruction]"}, "there is no 'instruction' in a trait; did you mean 'instructions'?"),
         ({"more": "= ="}, "pirate.toml: is not valid TOML: "),
+        ({"more": demonstrations(5)}, "needs 6 [[demonstrations]] or none, has 5"),
+        ({"more": demonstrations(6).replace("Arr 1!", "Arr 0!")}, "demonstrations, positive: 'Arr 0!' is there twice"),
+        ({"more": demonstrations(6).replace("How is 2?", "why is 2?")}, "'why is 2?' is one of the questions too"),
         ({"extract": [3] * 20}, "questions.extract[0]: must be text, not a whole number"),
     ],
 )
