@@ -148,6 +148,30 @@ def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_
     engine.close()
 
 
+def test_what_is_read_when_several_join_together_with_one_beginning_then_it_is_read_once(
+    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    from proxy.engines.llama_cpp.context import Context, StepToken
+
+    read: list[int] = []
+    run = Context.run
+
+    def counting(self: Context, tokens: Sequence[StepToken], *more: object) -> object:
+        read.append(len(tokens))
+        return run(self, tokens, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Context, "run", counting)
+    prompts = [[*SYSTEM[:200], *text(30 + n, 20)] for n in range(4)]
+    alone = [told(engine, [greedy(prompt)]) for prompt in prompts]
+    read.clear()
+    together = Together(len(prompts), most=4)
+    answers = told(engine, [replace(greedy(prompt), together=together) for prompt in prompts])
+    assert sum(read) < 200 + 4 * (20 + 11) + 64  # a piece may have been begun before the others could go on from it
+    assert [len(answer) for answer in answers] == [len(one) for (one,) in alone]
+    engine.close()
+
+
 def test_many_at_once_when_the_server_was_used_then_all_are_answered_the_same(fresh: Engine) -> None:
     rules = Sampling(9, seed=3, logit_bias=NO_END)
     lengths = [5, 250, 90, 30, 131, 64, 280, 12, 100]

@@ -261,9 +261,28 @@ class LlamaBatch:
         left = min(self._fixed_piece if self._repeating else self._piece, self._context.n_batch - len(pieces))
         for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
             if len(tokens) > 1 and left:
+                if self._borrow(seat):
+                    tokens = seat.pending
                 pieces.append((seat, tokens[:left]))
                 left -= len(pieces[-1][1])
         return pieces
+
+    def _borrow(self, seat: _Seat) -> bool:
+        """Let a seat begin where another has come to meanwhile with a prompt that begins alike; whether that is
+        further. Answers that join together find nothing read yet, but are read one after the other."""
+        assert seat.job is not None
+        if seat.tokens:
+            return False
+        wanted = seat.job.answer.prompt[:-1]
+        alike = {other: self._usable(other, wanted) for other in self._seats if other.key == seat.key}
+        source = max(alike, key=alike.__getitem__)
+        length = alike[source]
+        if length < _WORTH_COPYING:
+            return False
+        self._context.share(source.number, seat.number, length)
+        seat.tokens, seat.settled = source.tokens[:length], min(source.settled, length)
+        seat.job.answer.cached = length
+        return True
 
     @property
     def _repeating(self) -> bool:

@@ -124,8 +124,10 @@ def _axis(members: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> 
     drawn_in = RIDGE * np.trace(likeness) / len(features)
     if drawn_in == 0:
         return np.zeros(features.shape[1], np.float32)
-    solved = np.linalg.solve(likeness + drawn_in * np.eye(len(features)), target)
-    return (features.T @ solved).astype(np.float32)
+    axis: FloatArray = (features.T @ np.linalg.solve(likeness + drawn_in * np.eye(len(features)), target)).astype(
+        np.float32
+    )
+    return axis
 
 
 def side_values(along: FloatArray, side: Side) -> FloatArray:
