@@ -1,18 +1,19 @@
 """Many texts through a context of their own, to read from them: a small batch at a time, and long ones in pieces.
 
-Texts that begin alike, such as answers to one question, have their common beginning read once. Knows nothing of what is
-read.
+Texts that begin alike, such as answers to one question or behind one system prompt, have their common beginning read
+once. Knows nothing of what is read.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from proxy.engines.base import FloatArray, Intervention
 from proxy.engines.llama_cpp.context import Context, StepToken
 from proxy.engines.llama_cpp.graph import BlockRead, StepSteering, Take, TokenSlot
 from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.engines.llama_cpp.shelf import common_length
 
 TOKENS_A_STEP = 512
 TEXTS_A_STEP = 32
@@ -23,19 +24,25 @@ LEAST_SHARED = 8  # tokens: a shorter beginning is not worth a step of its own
 @dataclass(frozen=True)
 class Text:
     """A text to read: `member` tells whose it is; something is read at its tokens from `wanted` on, at one at least.
-    `steering`, where there is any, is what is done to each token."""
+    `steering`, where there is any, is what is done to each token. `shared`: how many of the first tokens are read once
+    for all that have them."""
 
     member: int
     tokens: Sequence[int]
     wanted: int
     steering: Sequence[Sequence[Intervention]] = ()
+    shared: int = 0
+
+    @cached_property
+    def plain(self) -> tuple[int, ...]:
+        """The first tokens, as far as nothing is read at them and nothing done to them."""
+        steered = next((at for at, done in enumerate(self.steering) if done), len(self.tokens))
+        return tuple(self.tokens[: min(self.wanted, steered)])
 
     @cached_property
     def beginning(self) -> tuple[int, ...]:
-        """The first tokens, as far as nothing is read at them and nothing done to them; none where they are few."""
-        steered = next((at for at, done in enumerate(self.steering) if done), len(self.tokens))
-        length = min(self.wanted, steered)
-        return tuple(self.tokens[:length]) if length >= LEAST_SHARED else ()
+        """The tokens that are shared."""
+        return self.plain[: self.shared]
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ def _steps(texts: Sequence[Text], most_wanted: int) -> Iterator[Step]:
     """Every token of every text once, each text's in order, common beginnings once for all: as many texts together as
     fit, and one that does not fit alone in several steps. A step that starts anew has a text's beginning first."""
     together: list[Text] = []
+    texts = _compared(texts)
     # Those that begin alike stand side by side; among these, and among all others, the shortest come first.
     for text in sorted(texts, key=lambda text: (len(text.beginning), text.beginning, len(text.tokens))):
         if together and not _fit([*together, text], most_wanted):
@@ -130,6 +138,20 @@ def _steps(texts: Sequence[Text], most_wanted: int) -> Iterator[Step]:
             start = end
     if together:
         yield from _round(together)
+
+
+def _compared(texts: Sequence[Text]) -> list[Text]:
+    """The texts, each with how much of it is to be shared: neighbours in the order of their tokens are taken together
+    for as long as that saves more than leaving the next one out."""
+    groups: list[tuple[list[Text], int]] = []
+    for text in sorted(texts, key=lambda text: text.plain):
+        group, length = groups[-1] if groups else ([], 0)
+        common = common_length(group[0].plain[:length], text.plain) if group else 0
+        if common >= LEAST_SHARED and len(group) * common > (len(group) - 1) * length:
+            groups[-1] = ([*group, text], common)
+        else:
+            groups.append(([text], len(text.plain)))
+    return [replace(text, shared=length if len(group) > 1 else 0) for group, length in groups for text in group]
 
 
 def _round(texts: Sequence[Text]) -> Iterator[Step]:

@@ -131,6 +131,16 @@ def test_steps_when_texts_begin_alike_then_the_beginning_is_read_once() -> None:
     assert n_read == 19 + 5 * 3 + 3
 
 
+def test_steps_when_prompts_differ_behind_one_beginning_then_that_is_read_once_and_so_is_each_shared_prompt() -> None:
+    prompts = [[*range(12), *[100 + n // 3] * 17] for n in range(9)]  # three questions, each answered three times
+    texts = [reading.Text(n, [*prompt, n, n], 28) for n, prompt in enumerate(prompts)]
+    n_read = sum(piece.end - piece.start for step in reading._steps(texts, 512) for piece in step)
+    assert n_read == 3 * 28 + 9 * 3  # each question's prompt once: more than their beginning alone would save
+    lone = [reading.Text(n, [*range(20), *[100 + n] * 9, n], 28) for n in range(9)]
+    n_read = sum(piece.end - piece.start for step in reading._steps(lone, 512) for piece in step)
+    assert n_read == 20 + 9 * 10
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_read_when_asked_for_blocks_then_equals_what_capture_and_score_find(family: str, llama_of: LoadLlama) -> None:
     engine = llama_of(family)
