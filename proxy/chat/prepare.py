@@ -19,7 +19,10 @@ from proxy.chat.output import check_schema, speller
 from proxy.chat.personas import Wanted, coefficients, strengths
 from proxy.chat.projections import Readings
 from proxy.chat.report import activation_report, prompt_report, sampling_report, sampling_use
+from proxy.chat.told_schema import ToldSchema
+from proxy.chat.told_tools import with_system
 from proxy.engines.base import CallRules, Engine, Generation, Message, ModelInfo, Plan, Sampling
+from proxy.engines.errors import PromptTooLong
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
 from proxy.steering.options import PlanOptions
@@ -34,9 +37,9 @@ from vector_store import PersonaVector, Side, VectorHeader
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What is asked for, with every name looked up. `projected`: the poles whose projections are to be read, None for
-    those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema.
-    `template_options` are what else the chat template gets to see. `raw`, a text or token ids, is the whole prompt in
-    place of a conversation."""
+    those steered to. `begun`: what the answer goes on with. `schema_field` is where the request has its schema, of
+    which the model is told `told_schema`. `template_options` are what else the chat template gets to see. `raw`, a text
+    or token ids, is the whole prompt in place of a conversation."""
 
     messages: Sequence[Message] = ()
     raw: str | Sequence[int] | None = None
@@ -47,6 +50,7 @@ class Asked:
     sampling: AskedSampling = AskedSampling()
     max_tokens: int | None = None
     schema_field: str = "response_format"
+    told_schema: ToldSchema | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     calling: Calling = NO_CALLS
 
@@ -103,7 +107,7 @@ class Preparation:
         """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field, and what the
         engine refuses."""
         steering = self._steer(asked.personas, asked.steering, engine.info)
-        prompt, begun = _prompt(engine, asked, steering.instruction)
+        prompt, begun = _fitting_prompt(engine, asked, steering.instruction)
         free = room(len(prompt), engine.info.context_length, least=0 if asked.max_tokens == 0 else 1)
         cut = asked.max_tokens is not None and asked.max_tokens > free
         limit = free if asked.max_tokens is None or cut else asked.max_tokens
@@ -191,6 +195,22 @@ class Preparation:
         return tuple(found)
 
 
+def _fitting_prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list[int], int]:
+    """As `_prompt`. The schema is told where that leaves the answer at least half of the room that it would have
+    without: the answer follows it in any case."""
+    if asked.told_schema is None:
+        return _prompt(engine, asked, instruction)
+    untold, context = dataclasses.replace(asked, told_schema=None), engine.info.context_length
+    try:
+        told = _prompt(engine, asked, instruction)
+    except PromptTooLong:
+        return _prompt(engine, untold, instruction)
+    if len(told[0]) * 2 <= context:
+        return told
+    plain = _prompt(engine, untold, instruction)
+    return told if (context - len(told[0])) * 2 >= context - len(plain[0]) else plain
+
+
 def _prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list[int], int]:
     """The prompt, and how many of its last tokens are the answer's own text. InvalidRequest and Refusal."""
     if asked.raw is not None:
@@ -203,6 +223,8 @@ def _prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list
             raise InvalidRequest("prompt: it has no tokens; possible: one or more", param="prompt")
         return tokens, 0
     messages = asked.messages if instruction is None else with_instruction(asked.messages, instruction)
+    if asked.told_schema is not None:
+        messages = with_system(messages, asked.told_schema.words(harmony=is_gpt_oss(engine.info)))
     prompt = render(engine, messages, asked.calling.tools, asked.template_options)
     headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
     return prompt + headers + begun, len(begun)

@@ -108,7 +108,8 @@ class RequestMetadata(msgspec.Struct):
 
 
 class ChatRequest(msgspec.Struct):
-    """`model` may be `model:persona` or `model:persona@coefficient`. A field that is null counts as left out."""
+    """`model` may be `model:persona` or `model:persona@coefficient`. A field that is null counts as left out.
+    `include_schema_in_prompt` false has the schema of `response_format` not be told to the model."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     model: str | None = None
@@ -137,6 +138,7 @@ class ChatRequest(msgspec.Struct):
     functions: list[Function] | None = None
     function_call: Any = None
     response_format: ResponseFormat | None = None
+    include_schema_in_prompt: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     continue_final_message: bool | None = None

@@ -92,7 +92,8 @@ class ReasoningOptions(msgspec.Struct):
 
 class ResponseRequest(msgspec.Struct):
     """`model` may be `model:persona` or `model:persona@coefficient`. A field that is null counts as left out.
-    `store` is accepted, and nothing is stored."""
+    `store` is accepted, and nothing is stored. `include_schema_in_prompt` false has the schema of `text.format` not be
+    told to the model."""
 
     input: str | list[InputItem] | None = None
     model: str | None = None
@@ -128,6 +129,7 @@ class ResponseRequest(msgspec.Struct):
     chat_template_kwargs: dict[str, bool | int | float | str | None] | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
+    include_schema_in_prompt: bool | None = None
     # What this server adds
     persona: str | dict[str, Coefficient] | None = None
     coefficient: Coefficient | None = None

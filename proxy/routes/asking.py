@@ -17,6 +17,7 @@ from proxy.chat.output import asked_sampling, place_of_schema
 from proxy.chat.personas import PersonaSource, Wanted, coefficients, parse, parse_coefficient, projected, resolve
 from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import Head
+from proxy.chat.told_schema import told_schema
 from proxy.engines.base import Engine
 from proxy.errors import InvalidRequest
 from proxy.protocol.chat import ChatRequest, RequestMetadata
@@ -91,6 +92,7 @@ def _asked(data: ChatRequest, steered: Asked) -> Asked:
         sampling=asked_sampling(data),
         max_tokens=data.max_completion_tokens or data.max_tokens,
         schema_field=place_of_schema(data.response_format)[0],
+        told_schema=told_schema(data),
         template_options=template_options(data.reasoning_effort, data.chat_template_kwargs or {}),
         calling=asked_calls(data),
     )

@@ -34,6 +34,33 @@ def test_last_message_when_continued_then_the_sdk_gets_what_follows_streamed_too
     assert whole.choices[0].message.content == text == "hello "
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_functions_in_the_older_form_then_the_sdk_gets_their_call_streamed_too(client: openai.OpenAI) -> None:
+    fields: Any = {
+        "model": "fake",
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": None, "function_call": {"name": "find", "arguments": "{}"}},
+            {"role": "function", "name": "find", "content": "42"},
+            {"role": "user", "content": "!tool"},
+        ],
+        "functions": [{"name": "find", "parameters": {"type": "object", "properties": {}}}],
+        "function_call": "auto",
+    }
+    [choice] = client.chat.completions.create(**fields).choices
+    assert choice.finish_reason == "function_call" and choice.message.tool_calls is None
+    assert choice.message.function_call is not None and choice.message.function_call.name == "find"
+    written, finished = "", None
+    for chunk in client.chat.completions.create(**fields, stream=True):
+        for each in chunk.choices:
+            assert each.delta.tool_calls is None
+            if (call := each.delta.function_call) is not None:
+                written += (call.name or "") + (call.arguments or "")
+            finished = each.finish_reason or finished
+    assert written.startswith("find") and finished == "function_call"
+    assert written.startswith("find" + choice.message.function_call.arguments)
+
+
 def streamed(client: openai.OpenAI, model: str = "fake", **options: Any) -> tuple[str, Any]:
     """The text of a stream and its last chunk."""
     text, last = "", None

@@ -56,6 +56,14 @@ def text(response: Any) -> str:
     return "".join(part["text"] for item in response["output"] for part in item["content"] if item["type"] == "message")
 
 
+def test_a_schema_then_the_model_is_told_of_it_unless_that_is_off(client: httpx.Client, engine: FakeEngine) -> None:
+    text = {"format": {"type": "json_schema", "name": "count", "schema": {"type": "integer"}}}
+    ask(client, "hello", text=text)
+    assert b'follows this schema:\n{"type":"integer"}\0' in bytes(engine.generations[-1].prompt)
+    ask(client, "hello", text=text, include_schema_in_prompt=False)
+    assert b"schema" not in bytes(engine.generations[-1].prompt)
+
+
 def test_plain_request_then_a_whole_response_that_is_not_stored(client: httpx.Client) -> None:
     answer = ask(
         client, store=True, instructions="Be brief.", metadata={"a": "b"}, temperature=0.5, max_output_tokens=50

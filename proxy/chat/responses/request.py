@@ -33,7 +33,8 @@ from proxy.protocol.responses import (
 _SAME = (
     *("model", "stream", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "seed"),
     *("repetition_penalty", "logit_bias", "stop", "user", "chat_template_kwargs", "parallel_tool_calls"),
-    *("continue_final_message", "add_generation_prompt", "persona", "coefficient", "steering"),
+    *("continue_final_message", "add_generation_prompt", "include_schema_in_prompt"),
+    *("persona", "coefficient", "steering"),
 )
 _NAMES = {
     "messages": "input",

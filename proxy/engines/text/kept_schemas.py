@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from proxy.engines.errors import Refusal
+from proxy.engines.text.schema_bounds import too_large
 
 T = TypeVar("T")
 
-MAX_SCHEMA_BYTES = 64 * 1024  # of JSON: the worst of that size takes about half a second and 50 MB to compile
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 # Measured of llguidance: constants take most for each byte, and the smallest schema about 0.15 MB.
 _PER_BYTE = 600
@@ -35,9 +35,8 @@ class KeptSchemas(Generic[T]):
             if schema in self._kept:
                 self._kept.move_to_end(schema)
                 return self._kept[schema]
-        size = len(schema.encode())
-        if size > MAX_SCHEMA_BYTES:
-            raise Refusal(f"it is {size} bytes long as JSON; possible: up to {MAX_SCHEMA_BYTES}", "json_schema")
+        if (beyond := too_large(schema)) is not None:
+            raise Refusal(beyond, "json_schema")
         compiled = self._compile(schema)
         with self._lock:
             if schema not in self._kept:

@@ -22,7 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 # Between the parts of a JSON value: nothing, a space, or a new line and its indentation. Were there no limit, a model
 # that does not know how to go on could write blanks for ever.
 _BLANKS = r"\n {0,20}| "
-_LIMITS = LLParserLimits(verbose_errors=False)  # else every message carries the whole grammar
+# Verbose errors carry the whole grammar. With the usual fuel of 1,000,000 a short pattern takes 2 s and 260 MB.
+_LIMITS = LLParserLimits(verbose_errors=False, initial_lexer_fuel=200_000)
 _KEPT_CALLS = 16  # compiled
 _MOST_CALLS = 256 * 1024  # characters of all functions' parameters together
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.engines.errors import Refusal
-from proxy.engines.text.kept_schemas import MAX_KEPT_BYTES, MAX_SCHEMA_BYTES, KeptSchemas
+from proxy.engines.text.kept_schemas import MAX_KEPT_BYTES, KeptSchemas
+from proxy.engines.text.schema_bounds import MAX_MULTIPLES, MAX_PROPERTIES, MAX_SCHEMA_BYTES, too_large
 from tests.engines.test_constrained import PLAIN, lexicon_of
 
 MAX_MB = 200
@@ -62,13 +63,18 @@ def grown(part: Any, number: int) -> Any:
 HEAVY: dict[str, Any] = {
     "one constant": {"const": "a" * (MAX_SCHEMA_BYTES - 50)},
     "many values": grown(lambda numbers: {"enum": [f"{each:x}" for each in numbers]}, 9000),
-    "many fields": grown(lambda ns: {"type": "object", "properties": {f"p{n}": TEXT for n in ns}}, 2500),
+    "many fields": grown(lambda ns: {"type": "object", "properties": {f"p{n}": TEXT for n in ns}}, MAX_PROPERTIES),
     "many shapes": grown(
         lambda ns: {"anyOf": [{"type": "object", "properties": {f"q{n}": TEXT}, "required": [f"q{n}"]} for n in ns]},
         900,
     ),
     "many formats": grown(lambda ns: {"anyOf": [{"type": "string", "format": "date-time"} for _ in ns]}, 1400),
     "many patterns": grown(lambda ns: {"anyOf": [{"type": "string", "pattern": f"a{n}.*b{{{n}}}"} for n in ns]}, 1400),
+    "counted repeats of repeats": {"type": "string", "pattern": "^(((a{50}){50}){50}){50}$"},
+    "a long repeat": {"type": "string", "pattern": "^a{1000000}$"},
+    "multiples": {"type": "object", "properties": {f"p{n}": {"multipleOf": 7919 + n} for n in range(5)}},
+    "too many multiples": {"type": "object", "properties": {f"p{n}": {"multipleOf": 7919 + n} for n in range(99)}},
+    "short names": {"type": "object", "properties": {f"{n:x}": {} for n in range(5000)}},
     "references to references": {
         "$defs": {
             **{f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"$ref": f"#/$defs/d{n + 1}"}]} for n in range(400)},
@@ -106,3 +112,23 @@ def test_a_schema_when_it_is_as_heavy_as_may_be_then_compiled_or_refused_in_time
     seconds, megabytes = here.recv()
     process.join()
     assert seconds < MAX_S and megabytes < MAX_MB
+
+
+@pytest.mark.parametrize(
+    ("schema", "beyond"),
+    [
+        ({"items": {"properties": {f"p{n}": {} for n in range(MAX_PROPERTIES)}}}, None),
+        ({"items": {"properties": {f"p{n}": {} for n in range(MAX_PROPERTIES + 1)}}}, "2001 properties"),
+        ({"anyOf": [{"multipleOf": MAX_MULTIPLES}, {"multipleOf": 100_000_000}]}, None),
+        ({"anyOf": [{"multipleOf": MAX_MULTIPLES - 1}] * 3}, None),
+        ({"anyOf": [{"multipleOf": MAX_MULTIPLES - 1}, {"multipleOf": 0.002}]}, "multipleOf"),
+        ({"properties": {"multipleOf": {"const": "x"}, "properties": {"type": "null"}}, "multipleOf": "x"}, None),
+    ],
+)
+def test_a_schema_when_it_is_beyond_a_bound_then_that_is_named(schema: Any, beyond: str | None) -> None:
+    told = too_large(json.dumps(schema))
+    assert (told is None) == (beyond is None) and (beyond or "") in (told or "")
+
+
+def test_a_bound_when_a_schema_is_no_json_then_it_says_nothing_of_it() -> None:
+    assert too_large("{") is None and too_large('{"items":' * 5000 + "{}" + "}" * 5000) is None
