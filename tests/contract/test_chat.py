@@ -642,7 +642,7 @@ def test_a_schema_when_it_would_take_more_than_half_of_the_room_then_it_is_not_t
         ask(client, response_format={"type": "json_schema", "schema": {"description": "x" * length}})
         assert bool(told(engine)) == is_told
     # What counts is the room beside the conversation.
-    fields = {"response_format": {"type": "json_object", "schema": {"type": "object"}}}
+    fields: dict[str, Any] = {"response_format": {"type": "json_object", "schema": {"type": "object"}}}
     for length, is_told in ((context // 2, True), (context - 100, False)):
         ask(client, messages=[{"role": "user", "content": "y" * length}], **fields)
         assert bool(told(engine)) == is_told

@@ -3,10 +3,11 @@
 The grammar of a schema is llguidance's. Knows nothing of models, batches or channels.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from proxy.engines.base import CallableFunction, CallRules, Channel
 from proxy.engines.errors import Refusal
 from proxy.engines.text.call_grammar import call_grammar
 from proxy.engines.text.kept_schemas import KeptSchemas
+from proxy.engines.text.unique_items import UniqueItems, without_unique_items
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -91,12 +93,21 @@ class Lexicon:
     def constraint(self, schema: str, begun: Sequence[int] = ()) -> "Constraint":
         """For one answer that follows `schema`, JSON as text, and has begun with some tokens; quick for a schema that
         was asked for before. Refusal for one that is none or too large, or that no answer of this model can follow."""
-        compiled = self._compiled(schema)
+        unique = _unique_items(schema)
+        if unique is not None and not unique.enforceable():
+            possible = "strings, numbers, booleans and null"
+            raise Refusal(
+                f"uniqueItems can't be enforced of arrays and objects; possible: items that are {possible}",
+                "json_schema",
+            )
+        compiled = self._compiled(schema if unique is None else _without_unique_items(schema))
         with self._lock:
             matcher = compiled.deep_copy()
         if matcher.try_consume_tokens(list(begun)) < len(begun):
             raise Refusal("what the answer begins with does not follow it", "json_schema")
-        return Constraint(matcher, self)
+        if unique is not None:
+            unique.take(b"".join(self.spelt[token] for token in begun))
+        return Constraint(matcher, self, unique=unique)
 
     def calls(self, rules: CallRules, answer: str | None, begun: Sequence[int] = ()) -> "Constraint":
         """For one answer that may call functions, and else follows the schema `answer`, or none. Refusal as for
@@ -121,6 +132,8 @@ class Lexicon:
         return matcher
 
     def _enforceable(self, function: CallableFunction) -> CallableFunction:
+        if not function.strict and _unique_items(function.parameters) is not None:
+            function = replace(function, parameters=_without_unique_items(function.parameters))
         try:
             self._compiled(function.parameters)
         except Refusal as error:
@@ -128,6 +141,29 @@ class Lexicon:
                 raise Refusal(f"the parameters of {function.name}: {error.message}", "calls") from None
             return replace(function, parameters='{"type": "object"}')
         return function
+
+    @cached_property
+    def spelt(self) -> list[bytes]:
+        """What each token spells."""
+        return [self._known().decode_bytes([token]) for token in range(self.n_tokens)]
+
+    @cached_property
+    def quoting(self) -> BoolArray:
+        """bool[n_tokens]: which tokens may end a string."""
+        return np.array([b'"' in text for text in self.spelt])
+
+    @cached_property
+    def spelling(self) -> dict[bytes, list[int]]:
+        """The tokens that spell a text."""
+        tokens: dict[bytes, list[int]] = {}
+        for token, text in enumerate(self.spelt):
+            tokens.setdefault(text, []).append(token)
+        return tokens
+
+    @cached_property
+    def opening(self) -> BoolArray:
+        """bool[n_tokens]: which tokens may open an array and have several items in it."""
+        return np.array([b"[" in text and b"," in text for text in self.spelt])
 
     @property
     def known(self) -> bool:
@@ -168,6 +204,7 @@ class Constraint:
         *,
         with_calls: bool = False,
         optional: bool = False,
+        unique: UniqueItems | None = None,
     ) -> None:
         self.failed = False
         self.channels = channels
@@ -175,6 +212,7 @@ class Constraint:
         self.optional = optional
         self._matcher = matcher
         self._lexicon = lexicon
+        self._unique = unique
 
     def allowed(self) -> BoolArray:
         """bool[n_tokens]: which tokens may come next; end tokens are among them where the value is complete."""
@@ -182,10 +220,31 @@ class Constraint:
         mask[self._lexicon.unspoken_in_calls if self.with_calls else self._lexicon.unspoken] = (
             False  # llguidance takes some of them for ordinary text
         )
+        if self._unique is not None:
+            self._forbid_repetitions(mask, self._unique)
         self.failed = self._matcher.is_error() or not mask.any()
         if self.failed:
             mask[:] = False
         return mask
+
+    def _forbid_repetitions(self, mask: BoolArray, items: UniqueItems) -> None:
+        tried = mask.copy()
+        tried[self._lexicon.stops] = False
+        if not items.inside:
+            tried &= self._lexicon.opening
+        elif items.in_free_text:
+            tried &= self._lexicon.quoting
+        for token in tried.nonzero()[0].tolist():
+            mask[token] = not items.forbids(self._lexicon.spelt[token])
+        for token in (each for text in items.almost() for each in self._lexicon.spelling.get(text, ())):
+            mask[token] = mask[token] and self._can_go_on(token, items.copy())
+
+    def _can_go_on(self, token: int, items: UniqueItems) -> bool:
+        """Whether anything but a repetition may follow a token."""
+        items.take(self._lexicon.spelt[token])
+        next_ = Constraint(self._matcher.deep_copy(), self._lexicon)
+        next_.take(token)
+        return any(not items.forbids(self._lexicon.spelt[each]) for each in next_.allowed().nonzero()[0].tolist())
 
     def unended(self) -> BoolArray:
         """bool[n_tokens]: what may come next outside of the value, where the answer can't end yet."""
@@ -196,6 +255,22 @@ class Constraint:
     def take(self, token: int) -> None:
         """The value goes on with an allowed `token`."""
         self._matcher.consume_token(token)
+        if self._unique is not None:
+            self._unique.take(self._lexicon.spelt[token])
+
+
+def _unique_items(schema: str) -> UniqueItems | None:
+    """For a schema, as JSON text, that may want items to differ."""
+    if '"uniqueItems"' not in schema:
+        return None
+    try:
+        return UniqueItems(json.loads(schema))
+    except (ValueError, RecursionError):
+        return None  # what is wrong with it is told when it is compiled
+
+
+def _without_unique_items(schema: str) -> str:
+    return json.dumps(without_unique_items(json.loads(schema)))
 
 
 def _below(n_tokens: int, ids: Set[int]) -> npt.NDArray[np.int64]:
