@@ -188,19 +188,20 @@ def _services(settings: Settings, registry: Registry, tracing: Tracing | None) -
         parts_folder=settings.parts_dir,
         max_running=max(settings.max_batch // 2, 1),
     )
-    metrics = Metrics()
+    kinds = [
+        extraction(around),
+        measuring_kind(around),
+        sweeping_kind(around),
+        trait_writing_kind(own_traits, around.parts_folder, around.max_running),
+        transferring_kind(around, settings.transfers_dir),
+        applying_kind(around, settings.transfers_dir),
+        evaluating_kind(around, settings.transfers_dir),
+    ]
+    metrics = Metrics(kind.name for kind in kinds)
     jobs = JobQueue(
         JobStore(settings.jobs_dir),
         registry,
-        [
-            extraction(around),
-            measuring_kind(around),
-            sweeping_kind(around),
-            trait_writing_kind(own_traits, around.parts_folder, around.max_running),
-            transferring_kind(around, settings.transfers_dir),
-            applying_kind(around, settings.transfers_dir),
-            evaluating_kind(around, settings.transfers_dir),
-        ],
+        kinds,
         on_end=lambda job: metrics.note_job(job.kind, job.status),
     )
     under_way = partial(jobs.under_way, EXTRACTION)

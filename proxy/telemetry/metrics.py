@@ -7,7 +7,7 @@ answer is made. What ends requests and what asks live on one event loop; only `r
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,8 +19,10 @@ from proxy.chat.summary import AnswerSummary, TurnSummary
 from proxy.protocol.status import ModelActivity
 
 Outcome = Literal["ok", "refused", "overloaded", "failed", "cancelled"]
+OUTCOMES = get_args(Outcome)
 PREFIX = "persona_proxy_"
 STATUSES = ("unloaded", "loading", "ready", "failed")
+JOB_ENDS = ("done", "failed", "cancelled")
 UNSTEERED = "none"  # as method and as persona
 
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -69,7 +71,8 @@ class Moment:
 class Metrics:
     """One server's metrics, from its start on."""
 
-    def __init__(self) -> None:
+    def __init__(self, job_kinds: Iterable[str] = ()) -> None:
+        """`job_kinds`: which jobs there may be."""
         disable_created_metrics()  # a second series for each, which says when it began
         self._registry = CollectorRegistry()
         self._moment = _MomentCollector()
@@ -96,6 +99,9 @@ class Metrics:
             "relative_dose", "What was added over the median residual norm, by answer", DOSE, "model", "persona"
         )
         self._jobs = self._counter("jobs_ended", "Jobs that have ended", "kind", "state")
+        for kind in job_kinds:
+            for state in JOB_ENDS:
+                self._jobs.labels(kind, state)
         self._by_persona: tuple[Counter | Histogram, ...] = (self._steered, self._dose)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -106,9 +112,11 @@ class Metrics:
 
     def note(self, request: EndedRequest) -> None:
         """Count a request that has ended, with its answers."""
-        self._requests.labels(request.endpoint, request.model, request.outcome).inc()
         if request.model:
+            for outcome in OUTCOMES:  # with those that have not been: the first failure is a rise then
+                self._requests.labels(request.endpoint, request.model, outcome)
             self._duration.labels(request.endpoint, request.model).observe(request.seconds)
+        self._requests.labels(request.endpoint, request.model, request.outcome).inc()
         if request.turn is not None:
             self._prompt.labels(request.turn.model).inc(request.turn.prompt_tokens)
             self._hits.labels(request.turn.model).inc(request.turn.cached_tokens)

@@ -74,6 +74,7 @@ def test_metrics_when_nothing_was_asked_then_what_is_there_is_told_and_nothing_i
     memory = found.of("process_resident_memory_bytes")
     assert memory is None or memory > 10_000_000
     assert found.of("requests_total", endpoint=CHAT) is None
+    assert found.of("jobs_ended_total", kind="extraction", state="failed") == 0
     assert not [sample.name for sample in found.samples if sample.name.endswith("_created")]
 
 
@@ -87,6 +88,7 @@ def test_metrics_when_answers_were_given_then_their_tokens_times_and_steering_ar
     wait_until(lambda: scrape(client).of("answers_total", model="fake", finish_reason="stop") == 4)
     found = scrape(client)
     assert found.of("requests_total", endpoint=CHAT, model="fake", outcome="ok") == 3
+    assert found.of("requests_total", endpoint=CHAT, model="fake", outcome="failed") == 0
     assert found.of("request_duration_seconds_count", endpoint=CHAT, model="fake") == 3
     assert found.of("time_to_first_token_seconds_count", model="fake") == 4
     assert found.of("time_per_output_token_seconds_count", model="fake") == 4

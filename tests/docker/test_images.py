@@ -1,0 +1,108 @@
+"""The image, the compose files and the manifests: valid by their own rules, and true to the server."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import compose_spec
+import kubernetes_validate
+import pytest
+import yaml
+
+from proxy.server import LAST_S
+from proxy.settings import load_settings
+from tests.docs.blocks import ROOT
+
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
+COMPOSE = sorted(DOCKER.glob("compose*.yaml"))
+MANIFESTS = [
+    manifest
+    for path in sorted((DOCKER / "kubernetes").glob("*.yaml"))
+    if path.name != "kustomization.yaml"
+    for manifest in yaml.safe_load_all(path.read_text("utf-8"))
+]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    [found] = [each for each in MANIFESTS if each["kind"] == kind]
+    return dict(found)
+
+
+def test_the_dockerfile_then_its_linter_has_nothing_to_say() -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint is not None
+    command = [hadolint, "--no-color", "--config", str(DOCKER / ".hadolint.yaml"), str(DOCKER / "Dockerfile")]
+    linted = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_dockerfile_then_it_asks_for_what_the_package_asks_for() -> None:
+    [torch] = re.findall(r"'(torch[^']+)'", DOCKERFILE)
+    assert torch in PROJECT["dependencies"]
+    extras = set(re.findall(r"EXTRAS=([\w,-]+)", DOCKERFILE + (DOCKER / "compose.cuda.yaml").read_text("utf-8")))
+    assert {extra for each in extras for extra in each.split(",")} == set(PROJECT["optional-dependencies"])
+    for path in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        assert all((ROOT / each).exists() for each in path.split())
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
+def test_a_compose_file_then_it_follows_the_specification_and_what_it_mounts_is_there(path: Path) -> None:
+    text = path.read_text("utf-8")
+    found = compose_spec.PyCompose.from_yaml(text)
+    # A file that only adds to another's services leaves their volumes to that one.
+    found.validate_volumes()
+    raw = yaml.safe_load(text)
+    for name, service in raw["services"].items():
+        assert name == "proxy" or re.search(r":v?\d", service["image"]), "an image of others has a version"
+        for volume in service.get("volumes", []):
+            place = volume.partition(":")[0]
+            assert (DOCKER / place).is_file() if place.startswith(".") else place in raw["volumes"]
+
+
+def test_the_server_in_compose_then_it_has_no_rights_and_time_to_end() -> None:
+    server = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))["services"]["proxy"]
+    assert server["read_only"] and server["cap_drop"] == ["ALL"]
+    assert int(server["stop_grace_period"].removesuffix("s")) > LAST_S
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: f"{each['kind']} {each['metadata']['name']}")
+def test_a_manifest_then_it_follows_kubernetes_schema(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, "1.34", strict=True)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("folder", ["kubernetes", "kubernetes-cuda"])
+def test_the_manifests_when_kustomize_puts_them_together_then_they_are_valid(folder: str) -> None:
+    built = subprocess.run(["kubectl", "kustomize", str(DOCKER / folder)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    for each in yaml.safe_load_all(built.stdout):
+        kubernetes_validate.validate(each, "1.34", strict=True)
+
+
+def test_the_servers_in_kubernetes_then_they_drain_in_time_and_run_as_the_images_user() -> None:
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    drain_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > drain_s + LAST_S
+    [user] = re.findall(r"^USER (\d+):\1$", DOCKERFILE, re.MULTILINE)
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == int(user)
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    # Every selector finds the servers, and nothing else.
+    labels = manifest("StatefulSet")["spec"]["template"]["metadata"]["labels"]
+    assert manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
+    assert [each["spec"]["selector"] for each in MANIFESTS if each["kind"] == "Service"] == [labels, labels]
+
+
+def test_the_servers_settings_in_kubernetes_then_the_server_takes_them_and_what_is_shared_is_mounted() -> None:
+    settings = load_settings(DOCKER / "kubernetes" / "proxy.toml", environ={})
+    [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(Path(settings.vectors_dir).parent) in mounts and str(settings.traits_dir.parent) in mounts
+    names = {each["name"].removeprefix("PERSONA_PROXY_").lower() for each in container["env"]}
+    assert names <= set(settings.__struct_fields__)
