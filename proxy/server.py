@@ -43,6 +43,7 @@ from vector_store import StoreUnreachable, VectorStore
 # which `docker stop` kills.
 DRAIN_S = 5.0
 LAST_S = 9.0  # from the signal: then the process ends, though a model has not let go
+SYSTEM_S = 0.9  # more: then the system ends it, though no Python runs any more
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -112,9 +113,14 @@ def logging_as(form: str) -> dict[str, Any]:
 
 class EndAllTheSame:
     """Ends the process some time after `begin`, where it has not ended by itself: a model in the middle of a long step
-    can't be waited for. Everybody has an answer by then, and what is kept of jobs is written whole."""
+    can't be waited for. Everybody has an answer by then, and what is kept of jobs is written whole.
+
+    A thread does it, with a good exit code. While the interpreter is taken apart, which may take seconds where torch is
+    loaded and the machine is busy, and while something holds its lock, no thread of ours runs: then the system's alarm
+    does it, where there is one."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
 
@@ -122,6 +128,9 @@ class EndAllTheSame:
         """Count from now. More calls change nothing."""
         if not self._timer.is_alive():
             self._timer.start()
+            if hasattr(signal, "setitimer"):
+                # Nobody handles it, so it ends the process.
+                signal.setitimer(signal.ITIMER_REAL, self._seconds + SYSTEM_S)
 
     def _end(self) -> None:
         logging.getLogger(__name__).warning("a model did not let go in time; the server ends all the same")

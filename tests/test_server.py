@@ -181,6 +181,14 @@ def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same() ->
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
 
 
+def test_a_process_when_no_thread_of_it_can_run_then_the_system_ends_it() -> None:
+    code = (
+        "import re; from proxy.server import EndAllTheSame; EndAllTheSame(0.2).begin()\n"
+        "re.match('(a+)+$', 'a' * 60 + 'b')"  # which never lets another thread run, and takes years
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == -signal.SIGALRM
+
+
 def test_serve_when_one_model_fails_then_the_other_is_served(start: Start) -> None:
     process = start("--port", "0", "--model", "broken=a/b", "--model", "fake=a/b", "--api-key", "alpha")
     output = process.read_until("curl ")
