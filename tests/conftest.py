@@ -5,6 +5,7 @@ The demo world is known to steering, as it is in the server and on the command l
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tests.contract import published
 
 TESTS = Path(__file__).parent
 
+# Whatever the environment says: many tests start Pythons of their own, which should not compile all our modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second thread costs more than it brings
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import agents
 import openai
 import pydantic
 import pytest
@@ -84,6 +83,8 @@ def test_what_is_not_stored_then_the_sdks_own_kinds(client: openai.OpenAI) -> No
 async def test_agent_by_its_default_path_then_it_calls_its_functions_and_ends_with_the_answer(
     url: str, streamed: bool
 ) -> None:
+    import agents  # here: it takes as long to import as all else that the tests import
+
     called = []
 
     @agents.function_tool

@@ -24,6 +24,7 @@ from proxy.steering.traits.trait import load_traits, poles
 from vector_store import PersonaVector, VectorStore
 
 MODELS = [model.id for model in demo_models()]
+TRAINED = [model.id for model in demo_models() if model.engine == "transformers"]  # the GGUF has the weights of one
 TRAITS = load_traits()
 POLES = poles(TRAITS)
 # Share of answers that must show the pole; lying is what the smaller model is worst at, as the README says.
@@ -91,7 +92,9 @@ def conversations(engine: Engine) -> dict[tuple[str, str], Turns]:
             return converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
         return converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
 
-    wanted = [*(("asked for", pole) for pole in ASKED_FOR), *(("steered", pole) for pole in LASTING)]
+    wanted = [("steered", pole) for pole in LASTING]
+    if engine.info.id in TRAINED:
+        wanted += [("asked for", pole) for pole in ASKED_FOR]
     with ThreadPoolExecutor(len(wanted)) as threads:
         return dict(zip(wanted, threads.map(lambda each: held(*each), wanted), strict=True))
 
@@ -112,6 +115,7 @@ def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
     assert max(share(pole, texts) for pole in styles.POLES) <= 0.25
 
 
+@pytest.mark.parametrize("engine", TRAINED, indirect=True)  # whether a prompt is followed lies in the weights
 @pytest.mark.parametrize("pole", ASKED_FOR)
 def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
     conversations: dict[tuple[str, str], Turns], pole: str

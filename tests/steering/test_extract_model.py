@@ -12,7 +12,6 @@ from proxy.engines.base import Engine
 from proxy.engines.transformers.engine import load
 from proxy.settings import ModelSettings
 from proxy.steering import extract as extraction
-from proxy.steering import trials
 from proxy.steering.extract import extract
 from proxy.steering.judge import Answer, Score
 from proxy.steering.traits.trait import Trait
@@ -50,8 +49,9 @@ def engine(folder: Path) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def _short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "MAX_TOKENS", TOKENS)
-    monkeypatch.setattr(trials, "MAX_TOKENS", TOKENS)
+    defaults = extraction.roll_out.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "max_tokens", TOKENS)
 
 
 def make_vector(engine: Engine, trait: Trait) -> PersonaVector:
@@ -83,7 +83,7 @@ def test_trials_steer_and_the_unsteered_one_does_not(engine: Engine, trait: Trai
     vector = make_vector(engine, trait)
     judge = PretendJudge()
     questions = trait.questions.evaluate[:10]
-    search = Trials(engine, trait, vector, judge, "negative", questions, 1, WORK)
+    search = Trials(engine, trait, vector, judge, "negative", questions, 1, WORK, TOKENS)
     choice = PoleChoice(block=1, span="response", positions="response", relative_dose=4.0)
     search.measure([Trial(None), Trial(choice), Trial(choice, random=0), Trial(None), Trial(choice, 0.0)], 1, "trying")
 

@@ -20,7 +20,8 @@ from proxy.settings import Settings
 from tests.clients import node
 from tests.fakes import running
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The shell draws the same pages in two thirds of the processor time.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SERIOUS = ("serious", "critical")
 OF_A_THEME = ("color-contrast", "link-in-text-block")  # the rules of axe that another theme can break
 

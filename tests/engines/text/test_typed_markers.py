@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
@@ -71,6 +71,7 @@ KNOWN = [
 MARKERS = [Markers(known) for known in KNOWN]
 TYPED = sorted({*KNOWN[0], *KNOWN[1]})
 STUBBORN = any_of(TAGS)
+EACH = settings(max_examples=30)  # of the fourteen ways to render that a promise is tried on
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -94,6 +95,7 @@ def rendered(which: int, template: str, texts: list[str]) -> tuple[list[int], li
 def test_a_conversation_when_nothing_special_is_typed_then_the_ids_are_the_ordinary_ones(
     which: int, template: str
 ) -> None:
+    @EACH
     @given(st.lists(TEXTS.filter(lambda text: MARKERS[which].pattern.search(text) is None), min_size=1, max_size=4))
     def check(texts: list[str]) -> None:
         ours, ordinary = rendered(which, template, texts)
@@ -109,6 +111,7 @@ def test_markers_when_typed_then_the_special_ids_are_those_without_them_and_the_
 ) -> None:
     special = {marker.id for marker in KNOWN[which].values()}
 
+    @EACH
     @given(st.lists(st.lists(TEXTS | st.sampled_from(TYPED), max_size=5).map("".join), min_size=1, max_size=3))
     def check(texts: list[str]) -> None:
         texts = [STUBBORN.sub("", text) if at % 2 else text for at, text in enumerate(texts)]  # an assistant's count
