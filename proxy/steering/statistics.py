@@ -7,6 +7,7 @@ Knows nothing of what was scored.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -55,9 +56,17 @@ def redrawn(scores: Scores) -> Scores:
     Questions are drawn alike for every table of as many questions, so that tables compare draw by draw.
     """
     sums, counts = np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1)
-    drawn = np.random.default_rng(0).integers(0, len(scores), (N_DRAWS, len(scores)))
+    drawn = _drawn(len(scores))
     means: Scores = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return means
+
+
+@lru_cache(maxsize=8)
+def _drawn(n_questions: int) -> npt.NDArray[np.int64]:
+    """int64[N_DRAWS, n_questions]: the questions of each draw."""
+    drawn = np.random.default_rng(0).integers(0, n_questions, (N_DRAWS, n_questions))
+    drawn.setflags(write=False)
+    return drawn
 
 
 def measured(scores: Scores) -> Measured | None:

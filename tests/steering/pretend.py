@@ -8,6 +8,7 @@ span, and too much of it turns words to gibberish.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -214,10 +215,13 @@ def judged_by(judge: Judge) -> Validated:
     return Validated(judge, "counting", 1.0, 80)
 
 
+@cache
 def hidden_direction() -> FloatArray:
     """float32[HIDDEN], unit."""
     direction = np.random.default_rng(7).standard_normal(HIDDEN)
-    return (direction / np.linalg.norm(direction)).astype(np.float32)
+    unit = (direction / np.linalg.norm(direction)).astype(np.float32)
+    unit.setflags(write=False)
+    return unit
 
 
 def question_set(name: str) -> QuestionSet:

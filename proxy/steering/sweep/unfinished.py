@@ -17,10 +17,14 @@ def unfinished(completion: Completion) -> bool:
 def loops(token_ids: list[int]) -> bool:
     """Whether some run of tokens is repeated without a break, `TIMES` times and over `MIN_TOKENS` tokens at least."""
     ids = np.array(token_ids)
-    return any(
-        _longest(ids[period:] == ids[:-period]) + period >= max(TIMES * period, MIN_TOKENS)
-        for period in range(1, len(ids) // TIMES + 1)
-    )
+    return any(_repeats(ids, period) for period in range(1, len(ids) // TIMES + 1))
+
+
+def _repeats(ids: npt.NDArray[np.int64], period: int) -> bool:
+    """Whether a run of so many tokens is repeated often enough."""
+    same = ids[period:] == ids[:-period]
+    needed = max(TIMES * period, MIN_TOKENS) - period
+    return bool(np.count_nonzero(same) >= needed and _longest(same) >= needed)  # most answers are done with by counting
 
 
 def _longest(same: npt.NDArray[np.bool_]) -> int:
