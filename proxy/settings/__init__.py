@@ -1,0 +1,31 @@
+"""What an operator can set, and where from: defaults < a TOML file < PERSONA_PROXY_* < the command line's flags.
+
+It knows nothing of engines, traits or HTTP.
+"""
+
+from proxy.settings.models import (
+    DEMO_FOLDER,
+    ModelSettings,
+    data_folder,
+    demo_models,
+    models_folder,
+    place_of,
+)
+from proxy.settings.reading import load_settings, model_settings, override_models
+from proxy.settings.settings import ENVIRONMENT_PREFIX, Settings, fields_of, variable_of
+
+__all__ = [
+    "DEMO_FOLDER",
+    "ENVIRONMENT_PREFIX",
+    "ModelSettings",
+    "Settings",
+    "data_folder",
+    "demo_models",
+    "fields_of",
+    "load_settings",
+    "model_settings",
+    "models_folder",
+    "override_models",
+    "place_of",
+    "variable_of",
+]
