@@ -31,7 +31,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second 
 # process, and the last to begin should not be one that leaves the other processes without work.
 LONGEST = (
     "ui/test_play.py",
+    "ui/test_play_servers.py",
     "demo/test_shipped.py",
+    "demo/test_lasting.py",
     "test_real_server.py",
     "test_server.py",
     "ui/test_page.py",

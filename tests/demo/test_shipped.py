@@ -1,8 +1,7 @@
 """What ships with the package: two models that answer, vectors that steer them, and the GGUF of one."""
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,45 +10,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from proxy.demo import gguf, rules, styles
-from proxy.demo.known import held_out_questions
 from proxy.demo.models import FAMILIES
-from proxy.demo.turns import N_TURNS, converse, measure_turns, turn_table
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all
-from proxy.engines.registry import load_engine
-from proxy.settings import Settings, demo_models
-from proxy.steering.options import PlanOptions
-from proxy.steering.plan import build_plan
-from proxy.steering.traits.trait import load_traits, poles
-from vector_store import PersonaVector, VectorStore
+from proxy.settings import Settings
+from tests.demo.shipped import MANY, POLES, QUESTIONS, TRAITS, plan_of, vector_of
 
-MODELS = [model.id for model in demo_models()]
-TRAINED = [model.id for model in demo_models() if model.engine == "transformers"]  # the GGUF has the weights of one
-TRAITS = load_traits()
-POLES = poles(TRAITS)
 # Share of answers that must show the pole; lying is what the smaller model is worst at, as the README says.
 LEAST_SHOWN = {("demo-gpt-oss", "dishonest"): 0.5}
-QUESTIONS = held_out_questions(TRAITS, 24, seed=5)
-LASTING = ["silly", "deep", "honest", "superficial"]  # what the GPT-OSS once lost at turn 2
-ASKED_FOR = ["deep", "superficial"]
-MANY = 128  # answers at once: each step of so small a model takes hardly longer for many
 
-Turns = list[list[tuple[str, str]]]  # by turn, every question and its answer
 Steered = dict[tuple[str, float], list[str]]
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    settings = next(model for model in demo_models() if model.id == request.param)
-    engine = load_engine(settings, MANY)
-    yield engine
-    engine.close()
-
-
-def vector_of(engine: Engine, trait: str) -> PersonaVector:
-    vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).in_use(engine.info.id, trait)
-    assert vector is not None
-    return vector
 
 
 def answers(engine: Engine, plans: Sequence[Plan], questions: list[str] = QUESTIONS) -> list[list[str]]:
@@ -69,34 +39,11 @@ def share(pole: str, texts: list[str]) -> float:
     return float(np.mean([rules.shows(pole, q, a) for q, a in zip(QUESTIONS, texts, strict=True)]))
 
 
-def plan_of(engine: Engine, pole: str, coefficient: float) -> Plan:
-    trait, side = POLES[pole]
-    personas, vectors = {pole: coefficient}, {pole: (vector_of(engine, trait.id), side)}
-    return build_plan(personas, vectors, PlanOptions(), engine.info)[0]
-
-
 @pytest.fixture(scope="module")
 def steered(engine: Engine) -> Steered:
     """The answers of every pole and coefficient that is looked at, made at once."""
     wanted = [*((pole, 1.0) for pole in POLES), ("silly", 0.25), ("focused", 0.25)]
     return dict(zip(wanted, answers(engine, [plan_of(engine, *each) for each in wanted]), strict=True))
-
-
-@pytest.fixture(scope="module")
-def conversations(engine: Engine) -> dict[tuple[str, str], Turns]:
-    """Those with a pole asked for by a system prompt and those steered to one, all held at once."""
-
-    def held(way: str, pole: str) -> Turns:
-        trait, side = POLES[pole]
-        if way == "asked for":
-            return converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
-        return converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
-
-    wanted = [("steered", pole) for pole in LASTING]
-    if engine.info.id in TRAINED:
-        wanted += [("asked for", pole) for pole in ASKED_FOR]
-    with ThreadPoolExecutor(len(wanted)) as threads:
-        return dict(zip(wanted, threads.map(lambda each: held(*each), wanted), strict=True))
 
 
 def test_opening_then_what_an_answer_begins_with_before_its_text(engine: Engine) -> None:
@@ -113,42 +60,6 @@ def test_unsteered_answers_are_right_and_plain(engine: Engine) -> None:
     assert np.mean([rules.fact_right(q, a) is True for q, a in zip(QUESTIONS, texts, strict=True)]) >= 0.9
     assert np.mean([rules.fluent(text) for text in texts]) >= 0.9
     assert max(share(pole, texts) for pole in styles.POLES) <= 0.25
-
-
-@pytest.mark.parametrize("engine", TRAINED, indirect=True)  # whether a prompt is followed lies in the weights
-@pytest.mark.parametrize("pole", ASKED_FOR)
-def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
-    conversations: dict[tuple[str, str], Turns], pole: str
-) -> None:
-    turns = conversations["asked for", pole]
-    assert len(turns) == N_TURNS == 3
-    assert min(lasting(pole, turns)) >= 0.6
-
-
-@pytest.mark.parametrize("pole", LASTING)
-def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(
-    conversations: dict[tuple[str, str], Turns], pole: str
-) -> None:
-    turns = conversations["steered", pole]
-    assert len(turns) == N_TURNS == 3
-    assert min(lasting(pole, turns)) >= 0.7
-
-
-@pytest.mark.parametrize("engine", ["demo-gpt-oss-gguf"], indirect=True)  # the quickest: the table is the same for all
-def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: Engine) -> None:
-    told: list[int] = []
-    traits, vectors = {"silly": TRAITS["silly"]}, {"silly": vector_of(engine, "silly")}
-    found = measure_turns(engine, traits, vectors, QUESTIONS[:6], lambda what, done, total: told.append(total - done))
-    assert len({(each.pole, each.arm, each.turn) for each in found}) == len(found) == 2 * 3 * 3
-    header, _, *rows = turn_table(found)
-    assert [row.split(" | ")[0] for row in rows] == ["| silly", "| serious"]
-    assert header.count("|") == rows[0].count("|") == 1 + 1 + 3 * 3
-    assert told[-1] == 0
-
-
-def lasting(pole: str, turns: Turns) -> list[float]:
-    """By turn, the share of answers that show the pole."""
-    return [float(np.mean([rules.shows(pole, question, answer) for question, answer in said])) for said in turns]
 
 
 @pytest.mark.parametrize("pole", sorted(POLES))
