@@ -3,7 +3,9 @@
 # make coverage   the tests, and how much of our code they run: apart, since on 3.11 they take half longer so
 # make docs    the manual, as a site in site/
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
+# make bench-surface   what servers cost beside their model, into the same place: five minutes (QUICK=1 to try it)
 # make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
+# make test-clients   seven clients call functions on two real models, which are fetched first: 590 MB
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
@@ -14,6 +16,7 @@ VENV := .venv
 DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
 HOLD_VENV := .venv-hold
+CLIENTS_VENV := .venv-clients
 SHOWN_PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 PIP := $(SHOWN_PIP) --quiet
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -24,7 +27,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Many tests start Pythons of their own, which should not compile all our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test coverage test-all-pythons lint docs bench hold
+.PHONY: serve test coverage test-all-pythons lint docs bench bench-surface hold test-clients
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -64,8 +67,16 @@ docs: $(DOCS_VENV)/.installed
 bench: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 	@$(VENV)/bin/python -m tests.benchmarks speed $(if $(QUICK),--quick)
 
+bench-surface: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
+	@$(VENV)/bin/python -m tests.benchmarks surface $(if $(QUICK),--quick)
+
 hold: $(VENV)/.installed-for-tests $(HOLD_VENV)/.installed
 	@HOLD_SCHEMATHESIS=$(HOLD_VENV)/bin/schemathesis $(VENV)/bin/python -m tests.hold
+
+test-clients: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
+	@$(VENV)/bin/persona-proxy pull smollm2-135m-instruct
+	@$(VENV)/bin/persona-proxy pull qwen2.5-coder-0.5b-instruct
+	@$(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout tests/clients/test_tools_on_real_models.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -100,6 +111,14 @@ $(HOLD_VENV)/.installed: pyproject.toml
 	@test -x $(HOLD_VENV)/bin/python || $(PYTHON) -m venv $(HOLD_VENV)
 	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
 	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group hold
+	@touch $@
+
+# Apart from what is ours: they want other versions of what we use too.
+$(CLIENTS_VENV)/.installed: pyproject.toml
+	@echo "Installing clients into $(CLIENTS_VENV): a minute or two the first time ..."
+	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
+	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group clients
 	@touch $@
 
 # What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.
