@@ -18,6 +18,16 @@ ODD: list[Any] = [
     None, True, -1, 0, 2**63, -(2**63), 2**64, 1e308, 5e-324, "", "\0", "é" * 300, "../../etc/passwd", "a/b/c",
     [], {}, [[]], [None], {"": None}, "x" * 20000, "\ud800", ["a"] * 500, {"$ref": "#"},
 ]  # fmt: skip
+# What clients of OpenAI's find, with /v1 and without; the document leaves some of it out.
+OPENAI = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/chat/completions",
+    "/completions",
+    "/responses",
+)
 BASES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {
         "model": "demo-qwen2",
@@ -63,15 +73,24 @@ BASES: dict[str, dict[str, Any]] = {
         "steering": {"positions": "all"},
         "stop": ["x"],
     },
+    "/v1/embeddings": {"model": "demo-qwen2", "input": ["Hello."], "encoding_format": "float"},
     "/api/steering/test": {"model": "demo-qwen2", "prompt": "Hi", "persona": "silly", "max_tokens": 2},
 }
 ANY = {"model": "none-such", "trait": "silly", "name": "odd", "rollouts": 1, "questions": 1, "coefficients": [0, 1]}
 
 
 def malformed(server: Server, count: int) -> list[Figure]:
-    """Send `count`, and look for what should not be."""
+    """Send `count` over all that the document has, and as many over what clients of OpenAI's find; look for what should
+    not be."""
     rng = Random(2)
-    operations = _operations(server)
+    return [
+        *_sent(server, rng, count, _operations(server)),
+        *_sent(server, rng, count, [("POST", path) for path in OPENAI]),
+        none_of(CHECK, "tracebacks in the log", server.tracebacks()),
+    ]
+
+
+def _sent(server: Server, rng: Random, count: int, operations: list[tuple[str, str]]) -> list[Figure]:
     statuses: list[int] = []
     faults: list[str] = []
     for number in range(count):
@@ -88,8 +107,7 @@ def malformed(server: Server, count: int) -> list[Figure]:
         elif response.status_code >= 400 and "error" not in response.json():
             faults.append(f"{method} {url[:80]}: no error object in {response.text[:200]}")
     return [
-        none_of(CHECK, f"faults in answers to {count} over {len(operations)} operations ({told(statuses)})", faults),
-        none_of(CHECK, "tracebacks in the log", server.tracebacks()),
+        none_of(CHECK, f"faults in answers to {count} over {len(operations)} operations ({told(statuses)})", faults)
     ]
 
 
@@ -110,7 +128,7 @@ def _request(rng: Random, path: str) -> tuple[str, bytes, dict[bytes, bytes]]:
         url += "?" + rng.choice(
             ("limit=-1", "limit=x", "model=%ff", "format=zip", "last=99999999999999999999", "a&&==")
         )
-    content = _content(rng, BASES.get(path, ANY))
+    content = _content(rng, BASES.get(path, BASES.get(f"/v1{path}", ANY)))
     kind = b"application/json" if rng.random() < 0.9 else rng.choice((b"text/plain", b"", b"x/xml", b"\xc3\xa9"))
     headers = {b"content-type": kind}
     if rng.random() < 0.1:
