@@ -17,7 +17,9 @@ from tests.benchmarks.contenders import NAMES, ours
 from tests.benchmarks.models import DEMO, MODELS, usual
 from tests.benchmarks.run import Effort, measure_model
 from tests.benchmarks.soak import flat, soak
-from tests.benchmarks.tables import misses, render
+from tests.benchmarks.surface import CONTENDERS as SURFACES
+from tests.benchmarks.surface import QUICK, Amount, measure_surface
+from tests.benchmarks.tables import misses, render, surface_misses
 
 EXAMPLES = """examples:
   python -m tests.benchmarks speed                          all of it: about 40 minutes on two cores
@@ -25,6 +27,7 @@ EXAMPLES = """examples:
   python -m tests.benchmarks speed --model demo-qwen2 --server ours --server saklas
   python -m tests.benchmarks speed --model demo-gpt-oss-gguf --server llama-cpp-python
   python -m tests.benchmarks soak                           10,000 requests, and what memory does meanwhile
+  python -m tests.benchmarks surface                        what servers cost beside their model: five minutes
   python -m tests.benchmarks tables                         what docs/results/SPEED.md shows between its markers
 
 Leave the machine alone meanwhile: anything else that computes shows in the figures.
@@ -70,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     endurance.add_argument("--requests", type=int, default=10000, help="how many (10000)")
     _add_common(endurance)
     endurance.set_defaults(run=_soak)
+    surface = commands.add_parser("surface", help="what a server costs beside its model, which answers at once")
+    surface.add_argument("--quick", action="store_true", help="one short round, for trying things; keeps nothing")
+    surface.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
+    surface.set_defaults(run=_surface)
     tables = commands.add_parser("tables", help="print the results that are kept, as Markdown")
     tables.set_defaults(run=_tables)
     return root
@@ -120,6 +127,20 @@ def _soak(args: argparse.Namespace) -> int:
     if not flat(result):
         print("benchmarks: memory grows", file=sys.stderr)
         return 1
+    return 0
+
+
+def _surface(args: argparse.Namespace) -> int:
+    _, machine = _place("cpu")
+    path = args.out or records.FOLDER / f"{machine.name}.json"
+    with ProgressBar(sys.stderr) as progress:
+        result = asyncio.run(measure_surface(list(SURFACES), QUICK if args.quick else Amount(), progress))
+    if not args.quick or args.out:
+        kept = records.read(path, machine)
+        kept.surface = result
+        records.write(path, kept)
+    print(render([records.Results(machine, surface=result)]))
+    print(*(f"missed: {line}" for line in surface_misses(result)), sep="\n")
     return 0
 
 

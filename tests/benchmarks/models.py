@@ -216,6 +216,24 @@ HALF_BILLION_Q8_0 = replace(
     dtype="Q8_0",
     prepare=made_of(HALF_BILLION_F16, gguf_files.quantise),
 )
+# Not measured by itself: for what servers cost beside their model.
+TINY = replace(
+    DEMO,
+    id="tiny",
+    about="9 blocks of width 64 with random weights",
+    toy=False,
+    prepare=random_shape(
+        vocab_size=4096,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=9,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    ),
+)
+TINY_GGUF = replace(TINY, id="tiny-gguf", dtype="float16", prepare=made_of(TINY, gguf_files.export), engine="llama_cpp")
 MODELS = {
     model.id: model for model in (DEMO, HALF_BILLION, SEVEN_BILLION, GGUF_DEMO, HALF_BILLION_F16, HALF_BILLION_Q8_0)
 }

@@ -120,12 +120,35 @@ class SoakResult(msgspec.Struct, frozen=True, kw_only=True):
     slope_mb: float
 
 
+class SurfaceServer(msgspec.Struct, frozen=True):
+    """What one server costs beside a model that answers at once, of each round: whole answers per second, and
+    milliseconds for each token of 32 streams. None of both, and why, where it could not be measured."""
+
+    name: str
+    requests_per_s: list[float] = msgspec.field(default_factory=list)
+    ms_per_token: list[float] = msgspec.field(default_factory=list)
+    failure: str | None = None
+
+
+class SurfaceResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The surfaces of several servers, measured in turns. `at_once`: requests at a time. `whole_tokens` and
+    `stream_tokens`: of each answer."""
+
+    date: str
+    versions: dict[str, str]
+    at_once: int
+    whole_tokens: int
+    stream_tokens: int
+    servers: list[SurfaceServer]
+
+
 class Results(msgspec.Struct):
     """One machine's file."""
 
     machine: Machine
     models: list[ModelResult] = []
     soaks: list[SoakResult] = []
+    surface: SurfaceResult | None = None
 
     def put(self, result: ModelResult | SoakResult) -> None:
         """Add a model's result, or put it in the place of its older one."""

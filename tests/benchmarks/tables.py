@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tests.benchmarks.records import Load, ModelResult, Results, ServerResult, StepCost
+from tests.benchmarks.records import Load, ModelResult, Results, ServerResult, StepCost, SurfaceResult, SurfaceServer
 
 CONDITIONS = {"unsteered": "unsteered", "one": "one persona", "mixed": "all different"}
 OTHERS = {
@@ -14,6 +14,8 @@ OTHERS = {
     "llama-cpp-python": "`llama_cpp.server`",
 }
 ALONE = {"transformers": "`generate` with a hook", "llama_cpp": "A `Llama`, unsteered"}
+SURFACE_TIMES = 5  # our whole answers per second to any other's: wanted
+SURFACE_MS = 1.0  # for a token of a stream: wanted
 NEVER_BELOW = ("transformers", "transformers-batching")
 
 
@@ -35,6 +37,45 @@ def _machine(results: Results) -> Iterator[str]:
             f"per 1,000 requests)."
         )
         yield ""
+    if results.surface is not None:
+        yield from _surface(results.surface, place)
+
+
+def _surface(surface: SurfaceResult, place: str) -> Iterator[str]:
+    yield (
+        f"What servers cost beside a model that answers at once, {surface.at_once} requests at a time, on {place}, "
+        f"{surface.date}; whole answers of {surface.whole_tokens} tokens, streams of {surface.stream_tokens}:"
+    )
+    yield ""
+    yield _row("server", "whole answers per second", "ours : it", "ms per token of streams", "it : ours")
+    yield "|---" * 5 + "|"
+    ours = surface.servers[0]
+    for server in surface.servers:
+        name = "ours" if server is ours else OTHERS[server.name]
+        if server.failure is not None:
+            yield _row(name, f"not measured: {server.failure.splitlines()[0]}", "", "", "")
+            continue
+        answers, tokens = (float(np.median(each)) for each in (server.requests_per_s, server.ms_per_token))
+        ratios = [_spread(each) for each in surface_ratios(ours, server)] if server is not ours else ["", ""]
+        yield _row(name, _number(answers), ratios[0], f"{tokens:.3f}", ratios[1])
+    yield ""
+
+
+def surface_ratios(ours: SurfaceServer, other: SurfaceServer) -> tuple[list[float], list[float]]:
+    """Of each round: our whole answers per second over the other's, and its milliseconds a token over ours."""
+    answers = zip(ours.requests_per_s, other.requests_per_s, strict=True)
+    tokens = zip(other.ms_per_token, ours.ms_per_token, strict=True)
+    return [a / b for a, b in answers], [a / b for a, b in tokens]
+
+
+def surface_misses(surface: SurfaceResult) -> Iterator[str]:
+    """What was wanted of our surface and is not there, in words."""
+    ours, *others = surface.servers
+    if (ms := float(np.median(ours.ms_per_token))) >= SURFACE_MS:
+        yield f"a token of a stream costs {ms:.3f} ms, not below {SURFACE_MS:g}"
+    for other in others:
+        if other.failure is None and (times := float(np.median(surface_ratios(ours, other)[0]))) < SURFACE_TIMES:
+            yield f"whole answers per second are {times:.1f} times those of {OTHERS[other.name]}, not {SURFACE_TIMES}"
 
 
 def _model(model: ModelResult, place: str) -> Iterator[str]:
