@@ -18,6 +18,7 @@ from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.library import complaints, llama, n_threads
 from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.engines.llama_cpp.turns import in_turn
 from proxy.errors import SetupError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -96,13 +97,17 @@ class Context:
 
     def _run(self, n_tokens: int, n_wanted: int, steering: StepSteering | None, reading: BlockRead | None) -> bool:
         self._hook.prepare((n_tokens, n_wanted), steering, reading)
-        with complaints() as heard:
-            status = llama.llama_decode(self.handle, self._batch.native)
+        status, heard = in_turn(self._decode) if self.model.device == "cpu" else self._decode()
         if status == _NO_ROOM:
             raise NoRoom
         if status != _OK:
             raise ModelFailed(f"llama.cpp failed while it ran ({heard[0][:200] if heard else status})")
         return self._hook.complete()
+
+    def _decode(self) -> tuple[int, list[str]]:
+        """What it came to, and what llama.cpp complained of."""
+        with complaints() as heard:
+            return llama.llama_decode(self.handle, self._batch.native), heard
 
     def cut(self, sequence: int, length: int) -> None:
         """Keep only the first `length` tokens of a sequence."""

@@ -1,0 +1,46 @@
+"""However many models there are, llama.cpp computes on one thread, where its helpers stay awake."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.engines.base import Generation, Plan, Rollout, Sampling
+from proxy.engines.blocking import generate_all
+from tests.engines.llama_cpp.models import LoadLlama, export_tiny, load_tiny
+
+pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
+
+from proxy.engines.llama_cpp.library import llama  # noqa: E402
+from proxy.engines.llama_cpp.turns import in_turn  # noqa: E402
+
+
+def test_models_when_loaded_read_and_answering_then_all_compute_on_one_thread(
+    models_folder: Path, llama_of: LoadLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    decode = llama.llama_decode
+
+    def note(*args: Any) -> Any:
+        threads.add(threading.get_ident())
+        return decode(*args)
+
+    monkeypatch.setattr(llama, "llama_decode", note)
+    other = load_tiny(export_tiny("gpt-oss", models_folder / "gpt-oss", tmp_path / "tiny.gguf"))
+    try:
+        for engine in (llama_of("qwen2"), other):
+            assert generate_all(engine, [Generation([65, 66], Sampling(3))])
+            engine.score([Rollout([65], [66, 67])], [Plan()])
+    finally:
+        other.close()
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_a_turn_when_its_work_fails_then_the_asker_alone_is_told() -> None:
+    def fail() -> None:
+        raise ValueError("of its own")
+
+    with pytest.raises(ValueError, match="of its own"):
+        in_turn(fail)
+    assert in_turn(lambda: 7) == 7
