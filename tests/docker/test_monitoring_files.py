@@ -1,6 +1,7 @@
 """The dashboard and the alerts name what there is."""
 
 import json
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -45,6 +46,12 @@ def test_the_dashboard_then_every_metric_of_ours_is_on_it() -> None:
     ours = {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in METRICS}
     missing = {name for name in ours if name.startswith("persona_proxy_") and name not in queries}
     assert missing == {"persona_proxy_build_info"}  # which is what the choices are made of
+
+
+def test_the_manual_then_it_has_every_metric_of_ours() -> None:
+    page = (ROOT / "docs" / "guide" / "operations.md").read_text("utf-8")
+    ours = {re.sub("_(bucket|count|sum)$", "", name) for name in METRICS if name.startswith("persona_proxy_")}
+    assert [name for name in sorted(ours) if f"`{name.removeprefix('persona_proxy_')}`" not in page] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
