@@ -145,8 +145,9 @@ def test_harmony_when_a_call_is_needed_behind_begun_thoughts_then_it_goes_on_wit
     events = answer(engine, rules, seed=1, most=1000, begun=(headers, begun))
     assert thought(events) and len(calls(events)) == 1 and said(events) == ""
     headers, begun = engine.begin(engine.render(TALK), "No, I", "")
-    with pytest.raises(Refusal, match="begins with"):
+    with pytest.raises(Refusal, match="begins with something else") as caught:
         answer(engine, rules, begun=(headers, begun))
+    assert caught.value.part == "calls"
 
 
 def test_harmony_when_calls_or_a_schema_are_asked_for_then_is_one_of_them(engine_for: Callable[[str], Engine]) -> None:

@@ -115,6 +115,8 @@ class Lexicon:
         with self._lock:
             matcher = self._kept_calls(rules, answer).deep_copy()
         if matcher.try_consume_tokens(list(begun)) < len(begun):
+            if rules.needed:
+                raise Refusal("one must be called, and the answer begins with something else", "calls")
             raise Refusal("what the answer begins with does not follow it", "json_schema")
         optional = answer is None and not rules.needed
         return Constraint(matcher, self, self._form.channels, with_calls=True, optional=optional)

@@ -195,7 +195,7 @@ class UniqueItems:
             if not isinstance(schema, Mapping) or id(schema) in known:
                 continue
             known.add(id(schema))
-            inner = [each for name in _CHOICES for each in schema.get(name, ()) if isinstance(each, Mapping)]
+            inner = [each for name in _CHOICES for each in _list(schema.get(name)) if isinstance(each, Mapping)]
             if isinstance(reference := schema.get("$ref"), str):
                 inner.append(self._referred(reference))
             waiting += inner
@@ -224,10 +224,20 @@ def _objects(value: Any) -> Iterator[Schema]:
 
 def _is_simple(schema: Schema) -> bool:
     if "enum" in schema or "const" in schema:
-        values = schema["enum"] if "enum" in schema else [schema["const"]]
+        values = _list(schema["enum"]) if "enum" in schema else [schema["const"]]
         return not any(isinstance(value, list | dict) for value in values)
     kinds = schema.get("type")
-    return kinds in _SIMPLE if isinstance(kinds, str) else bool(kinds) and _SIMPLE.issuperset(kinds or ())
+    given = [kinds] if isinstance(kinds, str) else _list(kinds)
+    return bool(given) and all(kind in _SIMPLE for kind in map(str, given))
+
+
+def _list(value: Any) -> list[Any]:
+    """The list; an empty one where a schema that is not valid has something else."""
+    return value if isinstance(value, list) else []
+
+
+def _names(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _of_value(parent: _Frame) -> Iterator[Any]:
@@ -236,16 +246,16 @@ def _of_value(parent: _Frame) -> Iterator[Any]:
         if parent.array:
             yield from _items(schema, parent.index)
             continue
-        named = schema.get("properties", {})
-        if parent.key in named:
+        named = _names(schema.get("properties"))
+        if parent.key is not None and parent.key in named:
             yield named[parent.key]
-        yield from schema.get("patternProperties", {}).values()
+        yield from _names(schema.get("patternProperties")).values()
         yield schema.get("additionalProperties")
 
 
 def _items(schema: Schema, index: int | None = None) -> Iterator[Any]:
     """The schemas of its items, or of the one at a place."""
-    first = schema.get("prefixItems", [])
+    first = _list(schema.get("prefixItems"))
     yield from first if index is None else first[index : index + 1]
     if index is None or index >= len(first):
         yield schema.get("items", True)
@@ -259,7 +269,7 @@ def _listed(schemas: Sequence[Schema]) -> frozenset[str] | None:
     for schema in schemas:
         least, most = schema.get("minimum"), schema.get("maximum")
         if "enum" in schema:
-            values += schema["enum"]
+            values += _list(schema["enum"])
         elif "const" in schema:
             values.append(schema["const"])
         elif schema.get("type") in ("boolean", "null"):

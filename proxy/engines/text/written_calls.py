@@ -18,7 +18,6 @@ class CallReader:
     """One call, from behind its opening tag on. `behind` is what follows its closing tag, once that is there."""
 
     def __init__(self) -> None:
-        self.written = ""
         self.behind: str | None = None
         self.opened = False
         self._unread = ""
@@ -27,7 +26,6 @@ class CallReader:
 
     def keep(self, text: str) -> None:
         """Text to be read with what comes next."""
-        self.written += text
         self._unread += text
 
     def feed(self, text: str) -> tuple[str | None, str]:
@@ -118,7 +116,7 @@ class WrittenSpeech:
         """What was held back, once nothing follows."""
         call, self._call = self._call, None
         if call is not None:
-            return None if call.opened else Token(self._last, OPEN + call.written)
+            return None  # what was cut off was no text, but for its function's name not yet a call
         held, self._held = self._held, ""
         return self._said(self._last, held) if held else None
 

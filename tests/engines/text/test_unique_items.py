@@ -1,5 +1,6 @@
 """Items that must differ do, and an answer does not end up where it could only repeat one."""
 
+import contextlib
 import enum
 import json
 from typing import Any, Literal
@@ -128,6 +129,27 @@ def test_unique_items_when_no_schema_of_a_value_says_so_then_it_may_repeat() -> 
 def test_items_when_they_must_differ_and_may_be_arrays_or_objects_then_a_refusal(items: Any) -> None:
     with pytest.raises(Refusal, match="uniqueItems can't be enforced of arrays and objects"):
         LEXICON.constraint(json.dumps({"properties": {"a": {"anyOf": [{"items": items, "uniqueItems": True}]}}}))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"prefixItems": 5, "items": {"type": "string"}},
+        {"anyOf": 5, "items": {"anyOf": {"a": 1}}},
+        {"items": {"enum": 5}},
+        {"items": {"type": [{}]}},
+        {"items": {"type": {"a": 1}}},
+        {"items": {"$ref": 5}},
+        {"items": {"$ref": "#/$defs/none/0"}, "$defs": {"none": []}},
+        {"items": {"type": "string"}, "properties": 5, "patternProperties": [1]},
+    ],
+)
+def test_a_schema_when_it_is_not_valid_then_no_more_than_a_refusal(odd: dict[str, Any]) -> None:
+    with contextlib.suppress(Refusal):
+        LEXICON.constraint(json.dumps({"type": "array", "uniqueItems": True, **odd}))
+    items = UniqueItems({"uniqueItems": True, **odd})
+    items.take(b'["a",{"b":[1')
+    assert {items.enforceable(), items.forbids(b"2]")} <= {True, False}
 
 
 def test_parameters_when_items_must_differ_then_refused_where_strict_and_else_not_enforced() -> None:

@@ -73,7 +73,7 @@ def test_calls_when_cut_anywhere_then_name_and_arguments_are_as_written(data: st
     ("text", "said", "called"),
     [
         ("plain <tool", "plain <tool", []),
-        ('<tool_call>\n{"name": "f", "argu', '<tool_call>\n{"name": "f", "argu', []),
+        ('Yes.<tool_call>\n{"name": "f", "argu', "Yes.", []),
         ('<tool_call>\n{"name": "f", "arguments": {"a": "}', "", [("f", '{"a": "}')]),
     ],
 )
