@@ -6,6 +6,7 @@
 # make bench-surface   what servers cost beside their model, into the same place: five minutes (QUICK=1 to try it)
 # make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
 # make test-clients   seven clients call functions on two real models, which are fetched first: 590 MB
+# make test-frontends   Open WebUI from its package in headless Chromium, in front of a server (7 GB the first time)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
 
@@ -17,6 +18,7 @@ DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
 HOLD_VENV := .venv-hold
 CLIENTS_VENV := .venv-clients
+FRONTENDS_VENV := .venv-frontends
 SHOWN_PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 PIP := $(SHOWN_PIP) --quiet
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -27,7 +29,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Many tests start Pythons of their own, which should not compile all our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test coverage test-all-pythons lint docs bench bench-surface hold test-clients
+.PHONY: serve test test-frontends coverage test-all-pythons lint docs bench bench-surface hold test-clients
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -78,6 +80,12 @@ test-clients: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
 	@$(VENV)/bin/persona-proxy pull qwen2.5-coder-0.5b-instruct
 	@$(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout tests/clients/test_tools_on_real_models.py
 
+# The browser is looked for before anything large is installed.
+test-frontends: $(VENV)/.installed-for-tests
+	@$(VENV)/bin/python -m tests.ui.chromium
+	@$(MAKE) --no-print-directory $(FRONTENDS_VENV)/.installed
+	@$(VENV)/bin/python -m tests.frontends
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not that; try PYTHON=python3.12 make serve" >&2; exit 1; }
@@ -119,6 +127,14 @@ $(CLIENTS_VENV)/.installed: pyproject.toml
 	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
 	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
 	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group clients
+	@touch $@
+
+# Apart from what is ours: it pins hundreds of packages. Not quiet: this takes many minutes.
+$(FRONTENDS_VENV)/.installed: pyproject.toml
+	@echo "Installing Open WebUI into $(FRONTENDS_VENV): 7 GB with CUDA's libraries, many minutes the first time ..."
+	@test -x $(FRONTENDS_VENV)/bin/python || $(PYTHON) -m venv $(FRONTENDS_VENV)
+	@$(FRONTENDS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(FRONTENDS_VENV)/bin/python -m pip --disable-pip-version-check install --group frontends
 	@touch $@
 
 # What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.

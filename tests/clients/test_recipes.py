@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,7 +23,7 @@ SCRIPTS = {"agent.py": "agents", "langchain_chat.py": "langchain_openai", "litel
 
 def read(name: str) -> Any:
     path = CLIENTS / name
-    readers = {".json": json.loads, ".toml": tomllib.loads, ".yaml": yaml.safe_load}
+    readers: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads, ".yaml": yaml.safe_load}
     return readers[path.suffix](path.read_text("utf-8"))
 
 

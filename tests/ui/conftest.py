@@ -5,7 +5,6 @@ policy, no request to anywhere but the server. Tests are skipped, with the reaso
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,8 @@ from proxy.engines.registry import Registry
 from proxy.settings import Settings
 from tests.clients import node
 from tests.fakes import running
+from tests.ui.chromium import MISSING, chromium
 
-# The shell draws the same pages in two thirds of the processor time.
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SERIOUS = ("serious", "critical")
 OF_A_THEME = ("color-contrast", "link-in-text-block")  # the rules of axe that another theme can break
 
@@ -31,9 +29,9 @@ OF_A_THEME = ("color-contrast", "link-in-text-block")  # the rules of axe that a
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium; CHROMIUM names another than the one on the path."""
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    path = chromium()
     if path is None:
-        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
+        pytest.skip(MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
