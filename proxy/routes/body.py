@@ -7,7 +7,7 @@ import gc
 import json
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -178,7 +178,7 @@ def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
         raise UnsupportedMediaType(f"The body's type is {given}; possible: application/json")
 
 
-def check_fields(body: bytes, type_: type, unsupported: Mapping[str, Field]) -> None:
+def check_fields(body: bytes, known: Collection[str], unsupported: Mapping[str, Field]) -> None:
     """InvalidRequest for a field that others have and that is not supported, for one that OpenAI has not and that is
     nearly one of ours, and for the SDK's `extra_body`. Others that nobody knows are ignored; so is a body that is no
     object, of which `decode` says more."""
@@ -186,7 +186,6 @@ def check_fields(body: bytes, type_: type, unsupported: Mapping[str, Field]) -> 
         given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
-    known = {field.encode_name for field in msgspec.structs.fields(type_)}
     unknown = {name: value for name, value in given.items() if name not in known}
     refuse_unsupported(unknown, unsupported)
     for name in sorted(unknown):
@@ -231,5 +230,7 @@ class OpenAIBody(StrictBody[T]):
     unsupported: ClassVar[Mapping[str, Field]] = UNSUPPORTED
 
     def decode_bytes(self, value: bytes) -> Any:
-        check_fields(value, self.model_type, self.unsupported)
+        # Not msgspec's `fields`, which works out every type anew.
+        known: tuple[str, ...] = getattr(self.model_type, "__struct_encode_fields__")  # noqa: B009
+        check_fields(value, known, self.unsupported)
         return super().decode_bytes(value)
