@@ -5,6 +5,7 @@ It knows nothing of engines, traits or HTTP.
 
 from proxy.settings.models import (
     DEMO_FOLDER,
+    KNOWN_FOLDER,
     ModelSettings,
     data_folder,
     demo_models,
@@ -17,6 +18,7 @@ from proxy.settings.settings import ENVIRONMENT_PREFIX, Settings, fields_of, var
 __all__ = [
     "DEMO_FOLDER",
     "ENVIRONMENT_PREFIX",
+    "KNOWN_FOLDER",
     "ModelSettings",
     "Settings",
     "data_folder",

@@ -14,6 +14,7 @@ from proxy.catalogue.known import KNOWN
 
 GGUF = ".gguf"
 DEMO_FOLDER = Path(str(importlib.resources.files("proxy"))) / "demo"
+KNOWN_FOLDER = DEMO_FOLDER.with_name("catalogue")
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from proxy.judge_settings import JudgeSettings
-from proxy.settings.models import DEMO_FOLDER, ModelSettings, data_folder, demo_models
+from proxy.settings.models import DEMO_FOLDER, KNOWN_FOLDER, ModelSettings, data_folder, demo_models
 
 ENVIRONMENT_PREFIX = "PERSONA_PROXY_"
 
@@ -110,9 +110,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.jobs_dir / "parts"
 
     @property
-    def vector_folders(self) -> tuple[str, Path]:
-        """Where persona vectors are looked for: the operator's place, then the folder that came with the package."""
-        return self.vectors_dir, DEMO_FOLDER / "vectors"
+    def vector_folders(self) -> tuple[str, Path, Path]:
+        """Where persona vectors are looked for: the operator's place, then the folders that came with the package."""
+        return self.vectors_dir, DEMO_FOLDER / "vectors", KNOWN_FOLDER / "vectors"
 
 
 def variable_of(name: str) -> str:

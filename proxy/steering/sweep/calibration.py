@@ -2,10 +2,11 @@
 
 The rule. A coefficient *holds* unless it is certain that the answers got worse: coherence, and facts right where facts
 are known and the pole does not itself ask for falsehood, are compared with 95 % of the unsteered answers' to the same
-questions, and only a 95 % interval that lies below ends it. The range that holds is what holds without a gap from 0 up.
-Within it, the dose that is *enough* brings 95 % of the most trait that steering adds there, read off the straight
-lines between the coefficients tried. Coefficient 1 becomes a quarter more than that, or, where that is nearer, the
-middle (by ratio) between enough and the end of the range.
+questions, and only a 95 % interval that lies below ends it, or a mean below 90 %: of few answers nothing is certain.
+The range that holds is what holds without a gap from 0 up. Within it, the dose that is *enough* brings 95 % of the
+most trait that steering adds there, read off the straight lines between the coefficients tried. Coefficient 1 becomes
+a quarter more than that, or, where that is nearer, the middle (by ratio) between enough and the end of the range.
+Where nothing shows for certain, it is at most that end.
 
 So a trait that rises until answers fall apart gets the strongest dose that keeps them, all but a little, and one that
 is saturated long before gets the dose that saturates it, not the edge of collapse. A share of the effect, and not the
@@ -28,6 +29,7 @@ from proxy.steering.judge.base import MIN_SCORED
 from proxy.steering.statistics import Scores, difference, mean
 
 KEPT = 0.95  # of the unsteered answers' coherence, and of their facts: what holds
+LEAST = 0.9  # of them: a mean below it does not hold, be it certain or not
 ENOUGH = 0.95  # of what steering adds to the trait
 ON_TOP = 1.25  # times the dose that is enough
 AS_IT_IS = 0.1  # a change of strength by less is none
@@ -71,7 +73,10 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool, *, keep: bool
     # The best of many levels lies high by chance, so that it must be above no steering by a wider interval.
     gain = None if best is None else difference(best.trait, base.trait, best_of=len(scored))
     if best is None or gain is None or gain[0] <= 0:
-        return None, f"up to {reached:g}, where answers hold together, steering shows no more of it than no steering"
+        why = f"up to {reached:g}, where answers hold together, steering shows no more of it than no steering"
+        if collapse is None or reached >= 1 or keep:
+            return None, why
+        return reached, f"what was {reached:.2f} is 1 now, the last before answers fall apart; {why} for certain"
     start = mean(base.trait)
     wanted = start + ENOUGH * (mean(best.trait) - start)
     enough = _first_at(wanted, [(0.0, start), *((level.coefficient, mean(level.trait)) for level in scored)])
@@ -99,12 +104,18 @@ def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:
 
 def _holds(level: Level, base: Level, truthful: bool) -> bool:
     coherence = difference(level.coherence, base.coherence, KEPT)
-    # Only a level that is worse for certain ends the range: a mean below the limit may be a few answers' bad luck.
-    if coherence is None or not _scored(level.coherence) or coherence[1] < 0:
+    if coherence is None or not _scored(level.coherence) or not _kept(coherence, level.coherence, base.coherence):
         return False
     # Where no fact is known there is no difference, and nothing to hold.
     correct = difference(level.correct, base.correct, KEPT) if truthful else None
-    return correct is None or correct[1] >= 0
+    return correct is None or _kept(correct, level.correct, base.correct)
+
+
+def _kept(above: tuple[float, float], scores: Scores, base: Scores) -> bool:
+    """Whether scores may be as good as the unsteered ones. A mean a little below may be a few answers' bad luck, one
+    far below is not to be hoped away because the answers are too few to be certain. `above`: the interval of how far
+    they lie above what has to be kept."""
+    return above[1] >= 0 and mean(scores) >= LEAST * mean(base)
 
 
 def _scored(scores: Scores) -> bool:

@@ -108,6 +108,13 @@ def test_strength_when_steering_shows_nothing_then_it_can_not_be_said() -> None:
     assert strength([level(1, 20)], level(0, 80), truthful=True)[0] is None
 
 
+def test_strength_when_nothing_shows_before_answers_fall_apart_then_1_is_no_more_than_the_last_that_holds() -> None:
+    levels = [level(0.6, 0), level(1.2, 90, coherence=50)]
+    found, said = strength(levels, BASE, truthful=True)
+    assert found == 0.6 and "no more of it than no steering" in said
+    assert strength(levels, BASE, truthful=True, keep=True)[0] is None
+
+
 @pytest.mark.parametrize(
     ("coherences", "expected"),
     [
@@ -132,6 +139,14 @@ def test_reach_when_a_few_answers_are_worse_by_chance_then_it_goes_on() -> None:
     scattered = table(100)
     scattered[[1, 4, 7], [0, 2, 3]] = 0  # 3 of 40: below 95 %, but not for certain
     assert reach([Level(1, table(50), scattered, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (1, None)
+
+
+def test_reach_when_answers_are_much_worse_but_too_few_to_be_certain_then_it_ends() -> None:
+    few = table(100)[:5, :1].copy()
+    few[[0, 2]] = 40  # 76 on average, and by its interval up to 100
+    unknown = np.full((5, 1), np.nan)
+    base = Level(0, few * 0, few * 0 + 100, unknown, unknown)
+    assert reach([Level(1, few, few, unknown, unknown)], base, truthful=True) == (0, 1)
 
 
 def test_reach_when_the_judge_could_hardly_score_then_it_ends() -> None:
