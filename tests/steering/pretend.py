@@ -63,7 +63,7 @@ class PretendEngine:
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            "org/pretend", "pretend", N_LAYERS, HIDDEN, 500, "f" * 16, "transformers", "cpu", "float32", self.world
+            "org/pretend", "pretend", N_LAYERS, HIDDEN, 2000, "f" * 16, "transformers", "cpu", "float32", self.world
         )
 
     @property

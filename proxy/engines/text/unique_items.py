@@ -188,7 +188,7 @@ class UniqueItems:
         return _Frame(schemas, True, True, _listed(list(self._leaves(items))))
 
     def _leaves(self, schemas: Sequence[Any]) -> Iterator[Schema]:
-        """Those that schemas come to, without references and choices."""
+        """The schemas that these come to, without references and choices."""
         waiting, known = list(schemas), set[int]()
         while waiting:
             schema = waiting.pop()
