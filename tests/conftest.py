@@ -89,8 +89,9 @@ def _answers_are_as_published() -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Default settings whose folders are empty ones of this test."""
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Default settings whose folders are empty ones of this test. Vectors of real models are not there."""
+    monkeypatch.setattr("proxy.settings.settings.KNOWN_FOLDER", tmp_path / "known")
     return Settings(
         vectors_dir=str(tmp_path / "vectors"),
         traits_dir=tmp_path / "traits",
