@@ -92,10 +92,11 @@ ALLOWED = {"tools": [NAMED], "mode": "required"}
     [
         ({}, ["find", "look"], False, True, "tool_calls"),
         ({"tool_choice": "auto", "parallel_tool_calls": False}, ["find", "look"], False, False, "tool_calls"),
-        ({"tool_choice": "required"}, ["find", "look"], True, True, "tool_calls"),
+        ({"tool_choice": "required"}, ["find", "look"], True, False, "tool_calls"),
+        ({"tool_choice": "required", "parallel_tool_calls": True}, ["find", "look"], True, True, "tool_calls"),
         ({"tool_choice": NAMED}, ["look"], True, False, "stop"),
         ({"tool_choice": {"type": "function", "name": "look"}}, ["look"], True, False, "stop"),
-        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": ALLOWED}}, ["look"], True, True, "tool_calls"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": ALLOWED}}, ["look"], True, False, "tool_calls"),
         ({"response_format": as_schema({"type": "null"})}, ["find", "look"], False, True, "tool_calls"),
     ],
 )
