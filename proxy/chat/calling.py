@@ -75,9 +75,9 @@ def asked_calls(data: ChatRequest) -> Calling:
         if wanted.needed:
             raise InvalidRequest(f"{field}: there are no tools to call; possible: none, auto", param=field)
         return Calling()
-    several = not (wanted.named or legacy) and data.parallel_tool_calls is not False
-    if wanted.needed and data.parallel_tool_calls is None:
-        several = False  # a small model that may call on writes the same call again and again
+    # A small model that has to call, and may call on, writes the same call again and again.
+    asked = not wanted.needed if data.parallel_tool_calls is None else data.parallel_tool_calls
+    several = asked and not (wanted.named or legacy)
     ending: FinishReason = "stop" if wanted.named else "function_call" if legacy else "tool_calls"
     tools = to_tools(offers)  # names what is nested too deeply to go through
     return Calling(tools, CallRules(tuple(map(_callable, offers)), wanted.needed, several), ending, legacy)

@@ -41,20 +41,22 @@ def test_tools_calls_and_their_results_then_the_template_gets_them(client: httpx
     assert bytes(engine.generations[-1].prompt) == b"\0" + b"42\0find\0find"
 
 
+CALLED: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+]
+
+
 def test_tools_when_the_template_has_no_place_for_them_then_it_gets_them_in_words(settings: Settings) -> None:
     engine = FakeEngine(knows_tools=False)
     with serving(settings, engine) as url, httpx.Client(base_url=url) as client:
-        messages = [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "hello"},
-            {"role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"role": "tool", "tool_call_id": "call_1", "content": "42"},
-        ]
-        ask(client, messages=messages, tools=TOOLS)
+        ask(client, messages=CALLED, tools=TOOLS)
         system, last, *_ = bytes(engine.generations[-1].prompt).decode().split("\0")
         assert system.startswith("Be brief.\n\nYou can call functions.") and '{"name": "find", "desc' in system
         assert last == "<tool_response>\n42\n</tool_response>"
-        ask(client, messages=messages)
+        ask(client, messages=CALLED)
         assert bytes(engine.generations[-1].prompt).decode().split("\0")[:2] == ["Be brief.", last]
         ask(client, tools=TOOLS, tool_choice="none")
         assert b"find" not in bytes(engine.generations[-1].prompt)
@@ -65,13 +67,7 @@ def test_tools_when_gpt_oss_s_template_has_no_place_for_them_then_it_gets_them_i
 ) -> None:
     engine = FakeEngine(knows_tools=False, family="gpt_oss")
     with serving(settings, engine) as url, httpx.Client(base_url=url) as client:
-        messages = [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "hello"},
-            {"role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"role": "tool", "tool_call_id": "call_1", "content": "42"},
-        ]
-        ask(client, messages=messages, tools=TOOLS)
+        ask(client, messages=CALLED, tools=TOOLS)
         system, last, *_ = bytes(engine.generations[-1].prompt).decode().split("\0")
         assert system.startswith("Be brief.\n\n# Tools") and "\ntype find = (_: {" in system
         assert last == (

@@ -118,10 +118,8 @@ def test_a_conversation_when_others_take_turns_with_it_then_every_answer_is_the_
         assert told(fresh, [greedy(turn)]) == expected[number]
 
 
-def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_is_new(
-    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each step from now on reads."""
     from proxy.engines.llama_cpp.context import Context, StepToken
 
     read: list[int] = []
@@ -132,6 +130,14 @@ def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_
         return run(self, tokens, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Context, "run", counting)
+    return read
+
+
+def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_is_new(
+    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    read = counted(monkeypatch)
 
     def n_read(asked: Generation) -> int:
         read.clear()
@@ -152,16 +158,7 @@ def test_what_is_read_when_several_join_together_with_one_beginning_then_it_is_r
     qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
-    from proxy.engines.llama_cpp.context import Context, StepToken
-
-    read: list[int] = []
-    run = Context.run
-
-    def counting(self: Context, tokens: Sequence[StepToken], *more: object) -> object:
-        read.append(len(tokens))
-        return run(self, tokens, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Context, "run", counting)
+    read = counted(monkeypatch)
     prompts = [[*SYSTEM[:200], *text(30 + n, 20)] for n in range(4)]
     alone = [told(engine, [greedy(prompt)]) for prompt in prompts]
     read.clear()

@@ -51,7 +51,8 @@ class StepSteering:
 
     def __init__(self, tokens: Sequence[tuple[TokenSlot, Sequence[Intervention]]], trimmed: int | None) -> None:
         touched: dict[int, dict[int, list[Intervention]]] = defaultdict(dict)
-        plans = {id(interventions): by_block(interventions) for _, interventions in tokens}  # shared by many tokens
+        distinct = {id(interventions): interventions for _, interventions in tokens}  # many tokens share theirs
+        plans = {key: by_block(interventions) for key, interventions in distinct.items()}
         for place, interventions in tokens:
             for block, items in plans[id(interventions)].items():
                 row = place.at(block, trimmed)

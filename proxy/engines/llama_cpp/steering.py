@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxy.engines.base import FloatArray, Intervention, Probe
-from proxy.engines.interventions import added, held
+from proxy.engines.interventions import added, held, padded
 
 Rows = slice | npt.NDArray[np.intp]
 
@@ -53,8 +53,9 @@ class _Hold:
     def __init__(self, items: Sequence[tuple[int, Intervention]], n_tokens: int) -> None:
         self._rows = _rows([row for row, _ in items], n_tokens)
         size = max(len(held(item)[0]) for _, item in items)
-        padded = {id(item): _padded(item, size) for _, item in items}  # many tokens share an intervention
-        basis, inverse, levels = zip(*(padded[id(item)] for _, item in items), strict=True)
+        distinct = {id(item): item for _, item in items}  # many tokens share an intervention
+        parts = {key: padded(item, size) for key, item in distinct.items()}
+        basis, inverse, levels = zip(*(parts[id(item)] for _, item in items), strict=True)
         self._basis, self._inverse, self._levels = np.stack(basis), np.stack(inverse), np.stack(levels)
         self._caps = np.array([item.mode == "cap" for _, item in items])[:, None, None]
 
@@ -63,17 +64,6 @@ class _Hold:
         deficit = self._levels - self._basis @ states
         deficit = np.where(self._caps, np.minimum(deficit, 0), deficit)
         hidden[self._rows] = (states + self._inverse @ deficit)[:, :, 0]
-
-
-def _padded(item: Intervention, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A hold's basis float32[size, hidden], its pseudo-inverse float32[hidden, size] and levels float32[size, 1]."""
-    rows, wanted = held(item)
-    basis = np.zeros((size, rows.shape[1]), np.float32)
-    inverse = np.zeros((rows.shape[1], size), np.float32)
-    levels = np.zeros((size, 1), np.float32)
-    basis[: len(rows)], levels[: len(rows), 0] = rows, wanted
-    inverse[:, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
-    return basis, inverse, levels
 
 
 class BlockProbes:

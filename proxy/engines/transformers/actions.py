@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from proxy.engines.base import FloatArray, Intervention, Probe
-from proxy.engines.interventions import held
+from proxy.engines.interventions import padded
 
 
 class Addition:
@@ -62,10 +62,7 @@ class Hold:
         levels = np.zeros((len(items), size, 1), np.float32)
         for row, item in enumerate(items):
             if item is not None:
-                rows, wanted = held(item)
-                basis[row, : len(rows)] = rows
-                inverse[row, :, : len(rows)] = np.linalg.pinv(rows.astype(np.float64))
-                levels[row, : len(rows), 0] = wanted
+                basis[row], inverse[row], levels[row] = padded(item, size)
         caps = np.array([item is not None and item.mode == "cap" for item in items])[:, None, None]
         self._at = _index(sites, device)
         self.buffers = [torch.from_numpy(array).to(device) for array in (basis, inverse, levels, caps)]
