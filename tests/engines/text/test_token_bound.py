@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine
 from proxy.engines.errors import PromptTooLong, Refusal
-from proxy.engines.in_process import without_system
-from proxy.engines.transformers.engine import _bound
+from proxy.engines.speaking import without_system
+from proxy.engines.transformers.text import _bound
 from tests.engines.conftest import LoadEngine
 from tests.engines.llama_cpp.models import LoadLlama
 

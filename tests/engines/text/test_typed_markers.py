@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from proxy.engines.in_process import hidden
+from proxy.engines.speaking import hidden
 from proxy.engines.text.typed_markers import Marker, Markers, any_of, apart, is_tag
 from tests.engines.tiny_models import CHAT_TEMPLATE, HARMONY_TEMPLATE, byte_tokenizer
 
