@@ -9,6 +9,7 @@ from vector_store.errors import (
     VectorNotFound,
     VectorStoreError,
 )
+from vector_store.evaluation import Agreement, AskedBy, CostArm, EvaluatedArm, KeptAnswer, PoleEvaluation, Verdict
 from vector_store.judged import JudgedBy
 from vector_store.store import VectorStore
 from vector_store.sweep import Measured, Sweep, SweepKind, SweepPoint
@@ -39,19 +40,25 @@ __all__ = [
     "SIDES",
     "SPANS",
     "Against",
+    "Agreement",
+    "AskedBy",
     "BadVectorFile",
     "Condition",
+    "CostArm",
     "Count",
     "CurvePoint",
+    "EvaluatedArm",
     "Filters",
     "FloatArray",
     "ImportRefused",
     "JudgedBy",
+    "KeptAnswer",
     "Measured",
     "Origin",
     "PersonaVector",
     "PlaceGain",
     "PoleChoice",
+    "PoleEvaluation",
     "Positions",
     "ReadOnlyVectors",
     "Side",
@@ -67,5 +74,6 @@ __all__ = [
     "VectorNotFound",
     "VectorStore",
     "VectorStoreError",
+    "Verdict",
     "opposite",
 ]

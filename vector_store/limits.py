@@ -5,6 +5,7 @@ Far wider than anything that is ever measured, and narrow enough that no figure 
 
 from collections.abc import Iterator
 
+from vector_store.evaluation import PoleEvaluation
 from vector_store.sweep import Measured, Sweep, SweepPoint
 from vector_store.vector import VectorHeader
 
@@ -17,6 +18,9 @@ MAX_POINTS = 256  # of one sweep; 64 coefficients, each with two controls, are t
 MAX_COEFFICIENT = 1000.0
 MAX_DOSE = 1000.0  # the addition's norm over the residual's
 MAX_FIGURE = 1000.0  # scores are from 0 to 100
+MAX_WORDS = 100_000.0  # of an answer: the largest figure of an evaluation
+MAX_ANSWERS = 100  # that are kept of one pole's evaluation
+MAX_TEXT = 20_000  # characters of one of them, of a question, and of a reason
 
 
 def check(header: VectorHeader) -> None:
@@ -32,6 +36,8 @@ def check(header: VectorHeader) -> None:
             _within(end, -MAX_COEFFICIENT, MAX_COEFFICIENT, f"measured range of the {side} pole")
     for sweep in header.sweeps.values():
         _check_sweep(sweep)
+    for evaluation in header.evaluations.values():
+        _check_evaluation(evaluation)
 
 
 def _check_sweep(sweep: Sweep) -> None:
@@ -51,6 +57,25 @@ def _check_sweep(sweep: Sweep) -> None:
         raise ValueError("a sweep of it has no coefficient besides 0")
     for end in (sweep.coherent_to, sweep.collapse):
         _within(end or 0.0, 0, MAX_COEFFICIENT, "coefficient of a sweep")
+
+
+def _check_evaluation(found: PoleEvaluation) -> None:
+    names = (found.judge.name, found.budget, found.created, *found.wrong_traits)
+    if len(names) > MAX_POINTS or any(len(name) > MAX_NAME for name in names):
+        raise ValueError("the names in an evaluation of it are too many, or too long")
+    if max(len(found.arms), len(found.costs)) > MAX_POINTS or len(found.answers) > MAX_ANSWERS:
+        raise ValueError("an evaluation of it has more figures or answers than are ever made")
+    if any(
+        len(text) > MAX_TEXT
+        for text in (found.reason, *(text for one in found.answers for text in (one.question, one.text)))
+    ):
+        raise ValueError(f"a text in an evaluation of it is longer than {MAX_TEXT} characters")
+    for arm in (*found.arms, *found.costs):
+        _within(arm.coefficient, -MAX_COEFFICIENT, MAX_COEFFICIENT, "coefficient of an evaluation")
+        for figure in vars(arm).values():
+            if isinstance(figure, Measured):
+                for value in (figure.mean, figure.low, figure.high):
+                    _within(value, -MAX_WORDS, MAX_WORDS, "figure of an evaluation")
 
 
 def _figures(point: SweepPoint) -> Iterator[float]:

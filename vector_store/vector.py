@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from vector_store.evaluation import PoleEvaluation
 from vector_store.judged import JudgedBy
 from vector_store.sweep import Sweep
 from vector_store.transfer import Transferred
@@ -121,7 +122,8 @@ class VectorHeader:
     empty until the place to steer has been chosen: `gains` are of all places that were compared for it, `curve` is what
     was tried by generating. `created` is UTC, ISO 8601. `parent` is the id of the vector this one was made from,
     `filters` is None where nothing was filtered or nobody knows. `id` is empty until the vector is saved. `sweeps` are
-    of the poles that were measured over a range of coefficients.
+    of the poles that were measured over a range of coefficients, `evaluations` of those that were evaluated as they
+    steer now.
     """
 
     model_id: str
@@ -142,6 +144,7 @@ class VectorHeader:
     gains: list[PlaceGain] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     sweeps: Mapping[Side, Sweep] = field(default_factory=dict)
+    evaluations: Mapping[Side, PoleEvaluation] = field(default_factory=dict)
     id: str = ""
     filters: Filters | None = None
     judge: JudgedBy | None = None  # of the filters, the poles and the curve; None where nobody was validated

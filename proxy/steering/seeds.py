@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     TRANSFER_TEXT = 8
     TRANSFER_ACTIVATIONS = 9
     TRANSFER_EVALUATION = 10
+    EVALUATING = 11
+    EVALUATING_SECOND_TURNS = 12
 
 
 def seed_of(run: int, purpose: Purpose, number: int, sample: int = 0) -> int:

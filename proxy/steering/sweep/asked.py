@@ -93,14 +93,7 @@ def generations(
     def prompt(instruction: str | None, question: int) -> list[int]:
         return engine.render(messages(instruction, questions[question]))
 
-    @cache
-    def plan(arm: Arm, number: int) -> Plan:
-        if arm.kind == "random" and arm.side:
-            return _plan(arm, with_random_direction(vector, arm.side, options.seed, number), engine.info)
-        if arm.kind == "wrong_trait" and arm.side:
-            return _plan(arm, with_other(vector, arm.side, others, number), engine.info)
-        return _plan(arm, vector, engine.info)
-
+    plans = Plans(engine.info, vector, others, options.seed, options.samples)
     made = []
     for arm, question, sample in asked:
         tokens = prompt(_instruction(trait, arm, question + sample), question)
@@ -109,16 +102,41 @@ def generations(
             temperature=TEMPERATURE,
             seed=seed_of(options.seed, Purpose.SWEEPING, question, sample),
         )
-        made.append(Generation(tokens, sampling, plan(arm, _number(arm, question, sample, options))))
+        made.append(Generation(tokens, sampling, plans.of(arm, question, sample)))
     return made
 
 
-def _number(arm: Arm, question: int, sample: int, options: SweepOptions) -> int:
-    """Which of an arm's directions an answer is steered by: a single one may land on something by luck, so that random
-    ones are others for every sample of either pole, and those of other traits take turns from question to question."""
-    if arm.kind == "random":
-        return sample + options.samples * (arm.side == "negative")
-    return question if arm.kind == "wrong_trait" else 0
+class Plans:
+    """What answers are steered by. `others` are vectors of other traits that can stand in the place of this one,
+    `samples` the answers to each question."""
+
+    def __init__(
+        self, info: ModelInfo, vector: PersonaVector, others: Sequence[PersonaVector], seed: int, samples: int
+    ) -> None:
+        self._info, self._vector, self._others, self._seed, self._samples = info, vector, others, seed, samples
+        self._made: dict[tuple[Arm, int], Plan] = {}
+
+    def of(self, arm: Arm, question: int, sample: int) -> Plan:
+        """What an arm's answer is steered by. A single direction may land on something by luck, so that random ones are
+        others for every sample of either pole, and those of other traits take turns from question to question."""
+        number = 0
+        if arm.kind == "random":
+            number = sample + self._samples * (arm.side == "negative")
+        elif arm.kind == "wrong_trait":
+            number = question
+        if (arm, number) not in self._made:
+            self._made[arm, number] = self._plan(arm, number)
+        return self._made[arm, number]
+
+    def _plan(self, arm: Arm, number: int) -> Plan:
+        if arm.side is None or arm.kind == "prompt":
+            return Plan()
+        vector, pole = self._vector, self._vector.pole(arm.side)
+        if arm.kind == "random":
+            vector = with_random_direction(vector, arm.side, self._seed, number)
+        elif arm.kind == "wrong_trait":
+            vector = with_other(vector, arm.side, self._others, number)
+        return build_plan({pole: arm.coefficient}, {pole: (vector, arm.side)}, PlanOptions(), self._info)[0]
 
 
 def _instruction(trait: Trait, arm: Arm, number: int) -> str | None:
@@ -126,10 +144,3 @@ def _instruction(trait: Trait, arm: Arm, number: int) -> str | None:
     if arm.kind != "prompt" or arm.side is None:
         return None
     return trait.instructions[number % len(trait.instructions)].side(arm.side)
-
-
-def _plan(arm: Arm, vector: PersonaVector, info: ModelInfo) -> Plan:
-    if arm.side is None or arm.kind == "prompt":
-        return Plan()
-    pole = vector.pole(arm.side)
-    return build_plan({pole: arm.coefficient}, {pole: (vector, arm.side)}, PlanOptions(), info)[0]

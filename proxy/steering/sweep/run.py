@@ -84,6 +84,8 @@ def measure_curve(
         software_version=proxy.__version__,
         poles=poles,
         sweeps=sweeps,
+        # What was found of a pole was found at its strength of before.
+        evaluations={side: found for side, found in vector.evaluations.items() if side not in options.sides},
     )
 
 

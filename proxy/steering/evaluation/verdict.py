@@ -1,0 +1,102 @@
+"""One word for whether a pole can be had from a model, and why, from what its answers showed. Pure.
+
+The rules, the first that holds:
+
+1. *unscored*: the judge can't tell the poles apart, so nothing is known.
+2. *by_itself*: unsteered answers show the pole with `SHOWN` of 100 or more, and coefficient 1 takes nothing certain
+   away. There is hardly anything to add.
+3. *steers*: at coefficient 1 the pole shows more than unsteered, more than with random directions, and more than with
+   other traits' directions where there are any, each for certain, and coherence is at least `COHERENT` of unsteered.
+4. *weak*: at some coefficient from 1 on the pole shows more than unsteered, and more than with random directions where
+   they were tried there, for certain, and coherence is at least `STILL_COHERENT` of unsteered; but rule 3 fails.
+5. *prompt_only*: the pole's system prompt, alone or with demonstrations, brings more than unsteered, for certain. So
+   the prompt works in this model, and the vector does not.
+6. *nothing*: none of these.
+
+Certain is a 95 % interval of the difference, over questions, that lies above 0; over several coefficients, wider.
+Knows no model, no judge and no answers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vector_store import Verdict
+
+COHERENT = 0.9  # of the unsteered coherence, at coefficient 1
+STILL_COHERENT = 0.75  # of it, at a larger one
+SHOWN = 80.0  # of 100, by the model itself
+Interval = tuple[float, float]
+
+WORDS: dict[Verdict, str] = {
+    "steers": "steers",
+    "weak": "weak",
+    "prompt_only": "this model can't: the prompt works, the vector does not",
+    "nothing": "nothing works",
+    "by_itself": "the model is so by itself",
+    "unscored": "unscored: the judge can't tell the poles apart",
+}
+WARNED: tuple[Verdict, ...] = ("prompt_only", "nothing")  # of a persona with such a verdict, clients are warned
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What a coefficient does. Each interval is of how far the pole's score lies above that of the others, which is
+    None where those were not tried; `coherent` is the coherence as a share of unsteered."""
+
+    above_unsteered: Interval | None
+    above_random: Interval | None
+    above_wrong_trait: Interval | None
+    coherent: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found of a pole. `unsteered`: its score in unsteered answers, 0 to 100. `at`: by coefficient, above 0.
+    `asked`: by what it was asked for in words, how far its score lies above unsteered."""
+
+    scored: bool
+    unsteered: float | None
+    at: Mapping[float, Steered]
+    asked: Mapping[str, Interval | None]
+
+
+def verdict_of(found: Evidence) -> tuple[Verdict, str]:
+    """The verdict, and in words what it rests on."""
+    if not found.scored or found.unsteered is None:
+        return "unscored", "the judge can't tell held-out answers of the poles apart well enough"
+    one = found.at.get(1.0)
+    if found.unsteered >= SHOWN and not (one and one.above_unsteered and one.above_unsteered[1] < 0):
+        return "by_itself", f"unsteered answers show it with {found.unsteered:.0f} of 100 already"
+    lacking = "nothing was asked at coefficient 1" if one is None else _lacking(one)
+    if not lacking:
+        return "steers", "at coefficient 1 it is above no steering and every control, and answers hold together"
+    effective = [coefficient for coefficient in sorted(found.at) if coefficient >= 1 and _works(found.at[coefficient])]
+    if effective:
+        return "weak", f"it shows more at {effective[0]:g}, but at coefficient 1 {lacking}"
+    works = [name for name, above in found.asked.items() if _above(above)]
+    if works:
+        return "prompt_only", f"it shows more by {' and by '.join(works)}, but at coefficient 1 {lacking}"
+    tried = " or ".join(found.asked)
+    return "nothing", f"at coefficient 1 {lacking}" + (f", nor does it show more by {tried}" if tried else "")
+
+
+def _lacking(one: Steered) -> str:
+    """What coefficient 1 lacks to count as steering; nothing where it lacks nothing."""
+    if not _above(one.above_unsteered):
+        return "it is not certain to be above no steering"
+    if not _above(one.above_random):
+        return "it is not certain to be above random directions"
+    if one.above_wrong_trait is not None and not _above(one.above_wrong_trait):
+        return "it is not certain to be above other traits' directions"
+    if one.coherent < COHERENT:
+        return f"coherence is {one.coherent:.0%} of unsteered"
+    return ""
+
+
+def _works(at: Steered) -> bool:
+    beyond_chance = at.above_random is None or _above(at.above_random)
+    return _above(at.above_unsteered) and beyond_chance and at.coherent >= STILL_COHERENT
+
+
+def _above(interval: Interval | None) -> bool:
+    return interval is not None and interval[0] > 0

@@ -1,0 +1,60 @@
+"""Verdicts: one rule after the other, and that it is the first that holds which counts."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.steering.evaluation.verdict import WARNED, WORDS, Evidence, Interval, Steered, verdict_of
+from vector_store import Verdict
+
+UP, FLAT, DOWN = (5.0, 30.0), (-5.0, 9.0), (-30.0, -5.0)
+GOOD = Steered(UP, UP, UP, 1.0)
+USELESS = Steered(FLAT, FLAT, FLAT, 1.0)
+UNASKED: dict[str, Interval | None] = {"system prompt": FLAT, "demonstrations": FLAT}
+
+
+def found(one: Steered, *, two: Steered = USELESS, unsteered: float | None = 20.0, scored: bool = True) -> Evidence:
+    return Evidence(scored, unsteered, {1.0: one, 2.0: two}, UNASKED)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected", "because"),
+    [
+        (found(GOOD, scored=False), "unscored", "can't tell"),
+        (found(GOOD, unsteered=None), "unscored", "can't tell"),
+        (found(USELESS, unsteered=80.0), "by_itself", "80 of 100 already"),
+        (found(replace(USELESS, above_unsteered=DOWN), unsteered=80.0), "nothing", "above no steering"),
+        (found(USELESS, unsteered=79.9), "nothing", "above no steering, nor does it show more by system prompt or"),
+        (found(GOOD), "steers", "every control"),
+        (found(replace(GOOD, above_wrong_trait=None)), "steers", "every control"),
+        (found(replace(GOOD, coherent=0.9)), "steers", "hold together"),
+        (found(replace(GOOD, coherent=0.89)), "weak", "at 1, but at coefficient 1 coherence is 89%"),
+        (found(replace(GOOD, coherent=0.74)), "nothing", "coherence is 74%"),
+        (found(replace(GOOD, above_wrong_trait=FLAT)), "weak", "not certain to be above other traits'"),
+        (found(replace(GOOD, above_random=FLAT)), "nothing", "not certain to be above random"),
+        (found(replace(GOOD, above_random=None)), "weak", "not certain to be above random"),
+        (found(USELESS, two=GOOD), "weak", "more at 2, but at coefficient 1 it is not certain to be above no steering"),
+        (found(USELESS, two=replace(GOOD, coherent=0.75)), "weak", "more at 2"),
+        (found(USELESS, two=replace(GOOD, coherent=0.74)), "nothing", "above no steering"),
+        (found(USELESS, two=replace(GOOD, above_random=FLAT)), "nothing", "above no steering"),
+        (Evidence(True, 20.0, {0.5: GOOD, 1.0: USELESS}, UNASKED), "nothing", "above no steering"),
+        (Evidence(True, 20.0, {}, {}), "nothing", "nothing was asked at coefficient 1"),
+    ],
+)
+def test_verdict_when_something_was_found_then_the_first_rule_that_holds(
+    evidence: Evidence, expected: Verdict, because: str
+) -> None:
+    verdict, reason = verdict_of(evidence)
+    assert (verdict, because in reason) == (expected, True), reason
+
+
+@pytest.mark.parametrize("which", list(UNASKED))
+def test_verdict_when_words_alone_work_then_it_is_the_vector_that_does_not(which: str) -> None:
+    verdict, reason = verdict_of(replace(found(USELESS), asked={**UNASKED, which: UP}))
+    assert verdict == "prompt_only" and f"more by {which}, but" in reason
+    assert verdict_of(replace(found(GOOD), asked={**UNASKED, which: UP}))[0] == "steers"
+    assert verdict_of(replace(found(USELESS, two=GOOD), asked={**UNASKED, which: UP}))[0] == "weak"
+
+
+def test_words_then_each_verdict_has_some_and_only_the_hopeless_are_warned_of() -> None:
+    assert set(WARNED) == {"prompt_only", "nothing"} and len(set(WORDS.values())) == len(WORDS) == 6
