@@ -17,6 +17,7 @@ from proxy.chat.prepare import Preparation
 from proxy.chat.scheduler import Scheduler
 from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
+from proxy.jobs.kinds.evaluating import evaluation_kind
 from proxy.jobs.kinds.extraction import EXTRACTION, extraction
 from proxy.jobs.kinds.measuring import measuring_kind
 from proxy.jobs.kinds.sweeping import sweeping_kind
@@ -192,6 +193,7 @@ def _services(settings: Settings, registry: Registry, tracing: Tracing | None) -
         extraction(around),
         measuring_kind(around),
         sweeping_kind(around),
+        evaluation_kind(around),
         trait_writing_kind(own_traits, around.parts_folder, around.max_running),
         transferring_kind(around, settings.transfers_dir),
         applying_kind(around, settings.transfers_dir),

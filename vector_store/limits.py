@@ -5,7 +5,7 @@ Far wider than anything that is ever measured, and narrow enough that no figure 
 
 from collections.abc import Iterator
 
-from vector_store.evaluation import PoleEvaluation
+from vector_store.evaluation import CostArm, EvaluatedArm, PoleEvaluation
 from vector_store.sweep import Measured, Sweep, SweepPoint
 from vector_store.vector import VectorHeader
 
@@ -70,9 +70,10 @@ def _check_evaluation(found: PoleEvaluation) -> None:
         for text in (found.reason, *(text for one in found.answers for text in (one.question, one.text)))
     ):
         raise ValueError(f"a text in an evaluation of it is longer than {MAX_TEXT} characters")
-    for arm in (*found.arms, *found.costs):
-        _within(arm.coefficient, -MAX_COEFFICIENT, MAX_COEFFICIENT, "coefficient of an evaluation")
-        for figure in vars(arm).values():
+    figured: list[EvaluatedArm | CostArm] = [*found.arms, *found.costs]
+    for one in figured:
+        _within(one.coefficient, -MAX_COEFFICIENT, MAX_COEFFICIENT, "coefficient of an evaluation")
+        for figure in vars(one).values():
             if isinstance(figure, Measured):
                 for value in (figure.mean, figure.low, figure.high):
                     _within(value, -MAX_WORDS, MAX_WORDS, "figure of an evaluation")

@@ -15,7 +15,7 @@ from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering import extract, judge
 from proxy.steering.budget import Budget
-from proxy.steering.extract import METHOD, READING, AskedRollout, roll_out, vector_of
+from proxy.steering.extract import METHOD, READING, AskedRollout, TraitRollout, roll_out, vector_of
 from proxy.steering.gain import AnswerTexts, likelihood_shares, make_texts, texts_label
 from proxy.steering.judge import JUDGING, JudgeKind, Validated
 from proxy.steering.judge.rollouts import Asking, LabelledAnswer
@@ -47,8 +47,21 @@ BEHIND = 2.0  # standard errors of a difference: what is further behind the best
 def make_vector(engine: Engine, trait: Trait, kind: JudgeKind, budget: Budget, seed: int, work: Work) -> PersonaVector:
     """The trait's vector with both poles placed, calibrated and swept, still to be saved. Blocks for minutes.
     SetupError where the model can't be used, or the judge can't judge its answers."""
+    samples, questions = rollouts(engine, trait, budget, seed, work)
+    known = [LabelledAnswer(s.condition, questions[s.question], s.completion.text) for s in samples]
+    judged = judge.prepare(kind, engine, trait, seed=seed, work=work, asking=asking(budget), known=known)
+    _check_judge(judged, trait, engine.info)
+    vector = vector_of(engine, trait, questions, samples, judged.judge, work, method_of(budget))
+    placed = _placed(engine, trait, vector, judged, budget, seed, work)
+    return measure_curve(engine, trait, placed, judged, sweep_options(budget, seed), work)
+
+
+def rollouts(
+    engine: Engine, trait: Trait, budget: Budget, seed: int, work: Work
+) -> tuple[list[TraitRollout], list[str]]:
+    """The rollouts that a vector is made of and its judge learns from, and the questions that were asked. Blocks."""
     questions = trait.questions_for(engine.info.world).extract[: budget.questions]
-    samples = roll_out(
+    made = roll_out(
         engine,
         trait,
         questions,
@@ -58,12 +71,7 @@ def make_vector(engine: Engine, trait: Trait, kind: JudgeKind, budget: Budget, s
         max_tokens=budget.answer_tokens,
         temperature=budget.temperature,
     )
-    known = [LabelledAnswer(s.condition, questions[s.question], s.completion.text) for s in samples]
-    judged = judge.prepare(kind, engine, trait, seed=seed, work=work, asking=asking(budget), known=known)
-    _check_judge(judged, trait, engine.info)
-    vector = vector_of(engine, trait, questions, samples, judged.judge, work, method_of(budget))
-    placed = _placed(engine, trait, vector, judged, budget, seed, work)
-    return measure_curve(engine, trait, placed, judged, sweep_options(budget, seed), work)
+    return made, questions
 
 
 def asked_rollouts(budget: Budget, n_questions: int) -> list[AskedRollout]:

@@ -134,7 +134,7 @@ def test_cases_when_letters_are_of_one_case_then_the_other_is_broken(some: list[
 
 def test_cost_questions_when_read_then_each_is_new_and_its_rule_can_be_checked() -> None:
     known = cost_questions()
-    asked = [one.ask for one in (*known.facts, *known.instructions)]
+    asked = [*(fact.ask for fact in known.facts), *(one.ask for one in known.instructions)]
     assert (len(known.facts), len(known.instructions), len(set(asked))) == (60, 40, 100)
     assert all(fact.accept and all(text.strip() for text in fact.accept) for fact in known.facts)
     assert {instruction.rule for instruction in known.instructions} == set(RULES)
