@@ -178,7 +178,7 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
 
 
 def _services(settings: Settings, registry: Registry, tracing: Tracing | None) -> Services:
-    traits = Traits(settings.traits_dir)
+    traits = Traits(*settings.trait_folders)
     own_traits = TraitFolder(traits, settings.traits_dir, settings.max_traits)
     store = VectorStore(settings.vector_folders)
     judges = served_judges(settings.judges, registry)

@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
     try:
         tracing = None if settings.otlp_endpoint is None else Tracing(settings.otlp_endpoint)
         url = url_of(settings.host, listener.getsockname()[1])
-        known = poles(load_traits(settings.traits_dir))
+        known = poles(load_traits(*settings.trait_folders))
         check_default_personas(settings, known)
         app = create_app(settings, registry, tracing)
         check_vectors(services_of(app).store)

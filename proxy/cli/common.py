@@ -87,7 +87,7 @@ def traits_named(names: Sequence[str], settings: Settings, *others: str) -> "lis
     """The traits of these ids; `others` are names that stand for all. SetupError."""
     from proxy.steering.traits.trait import Traits, no_trait
 
-    known = Traits(settings.traits_dir).current
+    known = Traits(*settings.trait_folders).current
     found: dict[str, Trait] = {}
     for name in names:
         if name not in (*known, *others):
@@ -155,7 +155,7 @@ def surroundings(
     from proxy.steering.traits.trait import Traits
     from vector_store import VectorStore
 
-    traits = Traits(settings.traits_dir)
+    traits = Traits(*settings.trait_folders)
     judges = judges_of_command(judge, settings, models.lend)
     store = VectorStore([out, *settings.vector_folders] if out else settings.vector_folders)
     if saves:

@@ -25,7 +25,7 @@ def _models(args: argparse.Namespace) -> None:
 
     settings = load_settings(args.config)
     store, folder = VectorStore(settings.vector_folders), models_folder()
-    known = poles(load_traits(settings.traits_dir))
+    known = poles(load_traits(*settings.trait_folders))
 
     def personas(model: str, fingerprint: str | None = None) -> str:
         used = store.all_in_use(model, fingerprint)

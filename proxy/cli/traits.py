@@ -82,7 +82,7 @@ def _opened(args: argparse.Namespace) -> "tuple[Settings, TraitFolder, VectorSto
     from proxy.steering.traits.trait import Traits
     from vector_store import VectorStore
 
-    folder = TraitFolder(Traits(settings.traits_dir), settings.traits_dir, settings.max_traits)
+    folder = TraitFolder(Traits(*settings.trait_folders), settings.traits_dir, settings.max_traits)
     return settings, folder, VectorStore(settings.vector_folders)
 
 

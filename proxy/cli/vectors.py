@@ -256,7 +256,7 @@ def _import(args: argparse.Namespace) -> None:
     vector = take(
         content,
         store,
-        Traits(settings.traits_dir).current,
+        Traits(*settings.trait_folders).current,
         model=args.model,
         trait=args.trait,
         format=args.format,

@@ -114,6 +114,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Where persona vectors are looked for: the operator's place, then the folders that came with the package."""
         return self.vectors_dir, DEMO_FOLDER / "vectors", KNOWN_FOLDER / "vectors"
 
+    @property
+    def trait_folders(self) -> tuple[Path, Path]:
+        """Where traits are looked for beside the built-in ones: those that came with vectors of known models, then the
+        operator's own, which go before them."""
+        return KNOWN_FOLDER / "traits", self.traits_dir
+
 
 def variable_of(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()

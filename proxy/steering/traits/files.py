@@ -111,7 +111,7 @@ class TraitFolder:
     def built_in(self, trait_id: str) -> bool:
         """Whether a trait came with the package, and so stays as it is. One that is gone by now did not."""
         path = self.traits.files.get(trait_id)
-        return path is not None and path.parent == BUILTIN_FOLDER
+        return path is not None and path.parent != self._folder
 
     def path(self, trait_id: str) -> Path:
         """A trait's file. NotFound."""
@@ -130,7 +130,8 @@ class TraitFolder:
 
     def _check_new(self, trait_id: str, *poles: str) -> None:
         self._read()
-        known = self.traits.current
+        folders = BUILTIN_FOLDER, self._folder  # any other's traits give way to the user's own
+        known = {id_: trait for id_, trait in self.traits.current.items() if self.traits.files[id_].parent in folders}
         if trait_id in known:
             raise _taken(f"There is a trait {trait_id!r} already; choose another name, or delete that one first.")
         for pole in poles:

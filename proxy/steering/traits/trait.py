@@ -134,7 +134,8 @@ TYPES = {
 
 
 def load_traits(*folders: Path) -> dict[str, Trait]:
-    """The built-in traits and those of `folders`, by id; a later folder replaces a trait of the same id.
+    """The built-in traits and those of `folders`, by id. A trait of a later folder replaces one of the same id, and any
+    of the earlier `folders` with which it shares a pole's name.
 
     A folder that does not exist holds no traits. SetupError names the file and says what is wrong with it.
     """
@@ -162,6 +163,9 @@ def _load(
                 trait = before[path]
             if trait.id in sources and sources[trait.id].parent == folder:
                 raise SetupError(f"{path}: the trait {trait.id!r} is already defined by {sources[trait.id].name}")
+            for other in [id_ for id_ in traits if sources[id_].parent not in (BUILTIN_FOLDER, folder)]:
+                if {traits[other].positive, traits[other].negative} & {trait.positive, trait.negative}:
+                    del traits[other], sources[other]
             traits[trait.id], sources[trait.id] = trait, path
     _check_poles_unique(traits, sources)
     return traits, sources

@@ -1,4 +1,4 @@
-"""Built-in traits are complete, a user's traits join them, and a mistake in a file is named and explained."""
+"""Traits of the package are complete, a user's traits join them, and a mistake in a file is named and explained."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from proxy.errors import SetupError
+from proxy.settings import KNOWN_FOLDER
 from proxy.steering.traits import trait as traits_module
-from proxy.steering.traits.trait import BUILTIN_FOLDER, Trait, Traits, load_traits, no_trait, poles, problems
+from proxy.steering.traits.trait import BUILTIN_FOLDER, Trait, Traits, everyday, load_traits, no_trait, poles, problems
 
 BUILTIN_POLES = {
     "silly": "serious",
@@ -59,15 +60,25 @@ def test_builtin_traits_are_the_four_with_both_poles() -> None:
     assert poles(traits)["silly"] == (traits["silly"], "positive")
 
 
-@pytest.mark.parametrize("trait", load_traits().values(), ids=lambda trait: trait.id)
-def test_no_builtin_question_names_its_trait(trait: Trait) -> None:
+SHIPPED = load_traits(KNOWN_FOLDER / "traits")
+
+
+@pytest.mark.parametrize("trait", SHIPPED.values(), ids=lambda trait: trait.id)
+def test_no_shipped_question_names_its_trait(trait: Trait) -> None:
     for question in trait.questions.extract + trait.questions.evaluate:
         assert trait.positive not in question.lower() and trait.negative not in question.lower()
 
 
-def test_builtin_questions_are_asked_once_over_all_traits() -> None:
-    asked = [q for trait in load_traits().values() for q in trait.questions.extract + trait.questions.evaluate]
-    assert len(asked) == len(set(asked))
+def test_shipped_questions_are_asked_once_over_all_traits() -> None:
+    asked = [q for trait in SHIPPED.values() for q in trait.questions.extract + trait.questions.evaluate]
+    assert len(asked) == len(set(asked)) and not set(asked) & set(everyday().questions)
+    assert not set(asked) & {shown.question for trait in SHIPPED.values() for shown in trait.demonstrations}
+
+
+def test_traits_of_known_models_when_a_user_has_one_of_their_names_then_the_users_counts(tmp_path: Path) -> None:
+    write(tmp_path, "mine.toml", id="mine", positive="merry", negative="grumpy")
+    traits = load_traits(KNOWN_FOLDER / "traits", tmp_path)
+    assert set(SHIPPED) - set(traits) == {"cheerful"} and poles(traits)["grumpy"][0].id == "mine"
 
 
 def test_a_users_trait_joins_the_builtin_ones(tmp_path: Path) -> None:
