@@ -18,7 +18,6 @@ from proxy.engines.base import Intervention
 from proxy.engines.llama_cpp import context as contexts
 from proxy.engines.llama_cpp.context import Context, StepToken
 from proxy.engines.llama_cpp.graph import GraphHook, StepSteering, TokenSlot
-from proxy.engines.llama_cpp.library import NodeCallback
 from proxy.engines.llama_cpp.model import LlamaModel
 
 SEQUENCES = (1, 8)
@@ -29,9 +28,9 @@ STEPS = 16  # of a round; few enough that no text outgrows a window of attention
 class NoHook(GraphHook):
     """Leaves a context as it is without us: the callback is a null pointer."""
 
-    def __init__(self, n_layers: int, hidden_size: int, n_batch: int) -> None:
-        super().__init__(n_layers, hidden_size, n_batch)
-        self.callback = NodeCallback()
+    @property
+    def entry(self) -> tuple[int, int]:
+        return 0, 0
 
 
 class Way:

@@ -60,7 +60,9 @@ class Context:
         # look back over a window only have room for as much as the others, or hardly any beginning could be shared.
         parameters.kv_unified = parameters.swa_full = True
         parameters.no_perf = True
-        parameters.cb_eval = ctypes.cast(self._hook.callback, type(parameters.cb_eval))
+        callback, handed_over = self._hook.entry
+        parameters.cb_eval = ctypes.cast(callback, type(parameters.cb_eval))
+        parameters.cb_eval_user_data = handed_over
         with complaints() as heard:
             self.handle: Any = llama.llama_init_from_model(model.handle, parameters)
         if not self.handle:

@@ -1,7 +1,7 @@
 """Reaching into llama.cpp's graph while it is computed: steering residuals at any block's output, and reading them.
 
-llama.cpp calls `NodeCallback` with every node of a step's graph. Blocks nobody steers or reads are not asked for, which
-matters: a node that is asked for is computed on its own. Knows nothing of requests or of vectors' meaning.
+llama.cpp asks about every node of a step's graph. Blocks nobody steers or reads are not asked for, which matters: a
+node that is asked for is computed on its own. Knows nothing of requests or of vectors' meaning.
 """
 
 import logging
@@ -14,8 +14,10 @@ import numpy as np
 from proxy.engines.base import FloatArray, Intervention, Probe
 from proxy.engines.errors import ModelFailed
 from proxy.engines.interventions import by_block
+from proxy.engines.llama_cpp.filter import NodeFilter
 from proxy.engines.llama_cpp.library import (
     NodeCallback,
+    address_of,
     read_tensor,
     tensor_bytes,
     tensor_name,
@@ -107,18 +109,26 @@ class Probing(BlockRead):
 
 
 class GraphHook(dict[int, bool]):
-    """The callback of one context, and what it is to do in the next step.
+    """The callback of one context, and what it is to do in the next step. `entry` is what llama.cpp is to call, and
+    what it is to hand over.
 
-    It is the dictionary's own look-up, so that a node which is of no interest costs no Python code: the dictionary
-    holds False for these by their address, which they keep for as long as steps look alike. All others end in
-    `__missing__`.
+    Where there is a filter, it asks the callback about nothing but blocks that are steered or read. Elsewhere the
+    callback is the dictionary's own look-up, so that a node which is of no interest costs no Python code: the
+    dictionary holds False for these by their address, which they keep for as long as steps look alike. All others end
+    in `__missing__`.
     """
 
     def __init__(self, n_layers: int, hidden_size: int, n_batch: int) -> None:
         super().__init__()
-        self.callback = NodeCallback(self.__getitem__)
+        self._callback = NodeCallback(self.__getitem__)
+        try:
+            self._filter: NodeFilter | None = NodeFilter(self._callback, n_layers)
+        except OSError as reason:
+            logger.info("every node of a graph is asked about in Python: %s", reason)
+            self._filter = None
         self.seen: dict[int, int] = {}  # by block: how many rows its output had in the last step
-        self._names = {f"l_out-{block}".encode(): block for block in range(n_layers)}
+        self._names = [f"l_out-{block}".encode() for block in range(n_layers)]
+        self._blocks = {name: block for block, name in enumerate(self._names)}
         self._row_bytes = hidden_size * _FLOAT_BYTES
         self._buffer = np.empty((n_batch, hidden_size), np.float32)
         self._address: int = self._buffer.ctypes.data
@@ -129,11 +139,19 @@ class GraphHook(dict[int, bool]):
         self._reading: BlockRead | None = None
         self._error: Exception | None = None
 
+    @property
+    def entry(self) -> tuple[int, int]:
+        if self._filter is None:
+            return address_of(self._callback), 0
+        return self._filter.address, self._filter.wanted_at
+
     def prepare(self, shape: tuple[int, int], steering: StepSteering | None, reading: BlockRead | None) -> None:
         """The next step has so many tokens, and logits for so many of them."""
         if shape != self._shape:
             self.clear()
         self._shape = shape
+        if self._filter is not None and (steering is not self._steering or reading is not self._reading):
+            self._filter.want([self._names[block] for block in _blocks(steering, reading)])
         self._steering, self._reading = steering, reading
         self._asked, self._error = 0, None
         self.seen = {}
@@ -142,7 +160,7 @@ class GraphHook(dict[int, bool]):
         """Whether the step was seen at every block it should have been. ModelFailed for what went wrong there."""
         if self._error is not None:
             raise ModelFailed("a block's output could not be steered or read") from self._error
-        return all(block in self.seen for part in (self._steering, self._reading) if part for block in part.rows)
+        return self.seen.keys() >= _blocks(self._steering, self._reading)
 
     def __missing__(self, node: int) -> bool:
         """Before a node is computed: whether to be called after it. After it: whether to go on with the graph."""
@@ -154,11 +172,11 @@ class GraphHook(dict[int, bool]):
                 self._error = error
                 return False
         # A block is asked for its name every time: what lies at its address may be another node of another graph now.
-        block = self._names.get(tensor_name(node))
+        block = self._blocks.get(tensor_name(node))
         if block is None:
             self[node] = False
             return False
-        if not any(block in part.rows for part in (self._steering, self._reading) if part):
+        if block not in _blocks(self._steering, self._reading):
             return False
         self._asked, self._block = node, block
         return True
@@ -187,6 +205,11 @@ class GraphHook(dict[int, bool]):
             copy(node, at, first * self._row_bytes, length * self._row_bytes)
             at += length * self._row_bytes
         return self._buffer[: len(rows)]
+
+
+def _blocks(steering: StepSteering | None, reading: BlockRead | None) -> set[int]:
+    """Those that a step is to be seen at."""
+    return {block for part in (steering, reading) if part for block in part.rows}
 
 
 def runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

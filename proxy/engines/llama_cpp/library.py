@@ -39,7 +39,7 @@ def _find_ggml() -> Any:
 
 
 def _bind(name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(_find_ggml(), name)
+    function = _find_ggml()[name]  # an object of its own, which its attribute of that name is not
     function.restype, function.argtypes = result, list(arguments)
     return function
 
@@ -52,9 +52,23 @@ tensor_bytes = _bind("ggml_nbytes", _size, _address)
 read_tensor = _bind("ggml_backend_tensor_get", None, _address, _address, _size, _size)
 write_tensor = _bind("ggml_backend_tensor_set", None, _address, _address, _size, _size)
 
+_tensor_name_at = _bind("ggml_get_name", _address, _address)
+
 # Called with every node of a graph before it is computed, to ask whether it should be called again afterwards. The
 # C function passes two more arguments; that they are not taken makes each of the hundreds of calls a step cheaper.
 NodeCallback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)
+
+
+def address_of(function: Any) -> int:
+    """Where a C function is, or a callback."""
+    return ctypes.cast(function, _address).value or 0
+
+
+def name_offset() -> int:
+    """Where in a tensor's struct its name is, in bytes."""
+    struct = ctypes.create_string_buffer(2048)  # more than it has
+    at: int = _tensor_name_at(ctypes.addressof(struct))
+    return at - ctypes.addressof(struct)
 
 
 def _hear(level: int, text: bytes, _: object) -> None:

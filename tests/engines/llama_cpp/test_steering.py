@@ -1,6 +1,7 @@
 """Every request to a GGUF model is steered by its own plan, whoever shares the batch, and unsteered ones not at all."""
 
-from collections.abc import Sequence
+import platform
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from proxy.engines.llama_cpp import graph
 from proxy.engines.llama_cpp.context import Context, StepToken  # noqa: E402
 from proxy.engines.llama_cpp.engine import LlamaEngine  # noqa: E402
 from proxy.engines.llama_cpp.graph import GraphHook, StepSteering, TokenSlot  # noqa: E402
-from proxy.engines.llama_cpp.library import NodeCallback  # noqa: E402
 from proxy.engines.llama_cpp.model import LlamaModel  # noqa: E402
 from proxy.engines.llama_cpp.sampling import Sampler  # noqa: E402
 
@@ -108,9 +108,9 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_are_those_of_a_co
     model = LlamaModel(export_tiny(family, models_folder / family, tmp_path / "tiny.gguf"))
 
     class NoHook(GraphHook):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self.callback = NodeCallback()  # a null pointer: llama.cpp calls nobody
+        @property
+        def entry(self) -> tuple[int, int]:
+            return 0, 0  # llama.cpp calls nobody
 
     def logits(steering: StepSteering | None) -> np.ndarray:
         context = Context(model, 64, 4, 32, 8)
@@ -128,10 +128,29 @@ def test_unsteered_rows_when_their_neighbours_are_steered_then_are_those_of_a_co
         assert np.array_equal(mixed[row], untouched[row]) == (row in (0, 2))
 
 
-def test_a_graph_when_its_nodes_have_moved_then_the_step_is_done_again(
-    llama_of: LoadLlama, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def unfiltered(models_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaEngine]:
+    """An engine on a machine for which there is no filter of nodes."""
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    engine = load_tiny(export_tiny("qwen2", models_folder / "qwen2", tmp_path / "tiny.gguf"))
+    yield engine
+    engine.close()
+
+
+def test_a_mixed_batch_when_there_is_no_filter_of_nodes_then_the_answers_are_the_same(
+    unfiltered: LlamaEngine, llama_of: LoadLlama
 ) -> None:
-    engine = llama_of("qwen2")
+    asked = [
+        Generation(prompt, Sampling(8, temperature=0), plan)
+        for prompt, plan in zip(prompts(unfiltered), PLANS, strict=True)
+    ]
+    assert generate_all(unfiltered, asked) == generate_all(llama_of("qwen2"), asked)
+
+
+def test_a_graph_when_its_nodes_have_moved_then_the_step_is_done_again(
+    unfiltered: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = unfiltered
     steered = Generation(prompts(engine)[4], Sampling(8, temperature=0), Plan((push(1, "all", 3),)))
     [expected] = generate_all(engine, [steered])
     prepare, name, blocks = GraphHook.prepare, tensor_name, set()
