@@ -4,6 +4,7 @@ Knows nothing of models, batches or threads; it lives on its engine's worker thr
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -37,6 +38,7 @@ class RunningAnswer:
         self.last_token = -1
         self.readings: tuple[float, ...] = ()  # what the probes read at the last token, for the next event
         self.cached = 0  # so many of the prompt's tokens had been read before
+        self.outbox: Outbox | None = None  # where events are to wait for whoever delivers them
         self._on_event = on_event
         self._speech = speech
         self._constraint = constraint
@@ -123,6 +125,14 @@ class RunningAnswer:
         if self.cancelled or self.ended:
             return
         self.ended = not isinstance(event, Token)
+        if self.outbox is None:
+            self._tell(event)
+        else:
+            self.outbox.put(self, event)
+
+    def _tell(self, event: Event) -> None:
+        if self.cancelled:
+            return
         try:
             self._on_event(event)
         except Exception:
@@ -178,6 +188,24 @@ class RunningAnswer:
             return Refusal("the answer can't go on so that it follows the schema; simplify it", "json_schema")
         advice = "; try a smaller coefficient" if self.generation.plan.interventions else ""
         return ModelFailed("the model's output is not a number" + advice)
+
+
+class Outbox:
+    """Events of answers on their way to those who wait for them. They are told when it costs the next step nothing:
+    whoever is told wakes up, and wants the interpreter."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[RunningAnswer, Event]] = deque()
+
+    def put(self, answer: RunningAnswer, event: Event) -> None:
+        """Take on an event."""
+        self._events.append((answer, event))
+
+    def deliver(self) -> None:
+        """Tell everybody, in the order the events came."""
+        while self._events:
+            answer, event = self._events.popleft()
+            answer._tell(event)
 
 
 def steering_of(answer: RunningAnswer, response: Sequence[int]) -> Steering:

@@ -43,6 +43,9 @@ class Batch(Protocol):
     def step(self) -> None:
         """Go on with every answer by a token or a chunk of its prompt."""
 
+    def pause(self) -> None:
+        """Whatever waits for the next step can't wait: something else comes before it."""
+
     def fail_all(self, error: Exception) -> None:
         """End every answer, and start afresh."""
 
@@ -138,6 +141,7 @@ def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: Abstr
                 batch.add(answer)
             began = time.monotonic()
             if tasks and (began >= chats_until or not batch.busy):
+                batch.pause()
                 if _task_step(*tasks[0]):
                     tasks.popleft()
                 tasks.rotate(-1)

@@ -33,6 +33,7 @@ class Chats:
         self.clock, self.log = clock, log
         self.gate = threading.Event()
         self.gate.set()
+        self.pauses: list[int] = []  # how long the log was at each
 
     def add(self, answer: RunningAnswer) -> None: ...
 
@@ -40,6 +41,9 @@ class Chats:
         self.gate.wait()
         self.clock.now_ms += 100
         self.log.append("chats")
+
+    def pause(self) -> None:
+        self.pauses.append(len(self.log))
 
     def fail_all(self, error: Exception) -> None: ...
 
@@ -66,10 +70,12 @@ def task(clock: Clock, log: list[str], name: str) -> worker.Steps[None, str]:
 
 def test_chats_when_a_task_s_steps_are_long_then_they_get_as_much_time(clock: Clock) -> None:
     log: list[str] = []
-    model = Worker("m", None, Chats(clock, log), nullcontext(), lambda: None)
+    chats = Chats(clock, log)
+    model = Worker("m", None, chats, nullcontext(), lambda: None)
     assert model.run(task(clock, log, "task")) == "task"
     model.close()
     steps = [index for index, entry in enumerate(log) if entry == "task"]
+    assert chats.pauses[:3] == steps  # chats have told what they have to tell before they wait
     assert [later - earlier - 1 for earlier, later in zip(steps, steps[1:], strict=False)] == [10, 10]
 
 

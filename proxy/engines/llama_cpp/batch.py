@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from proxy.engines.answer import RunningAnswer
+from proxy.engines.answer import Outbox, RunningAnswer
 from proxy.engines.base import Failure, FloatArray, Intervention, Likelihood, Probe
 from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
@@ -88,6 +88,7 @@ class LlamaBatch:
         self._steering: StepSteering | None = None  # made from `_steered`
         self._probed: _Probed = []
         self._probing: Probing | None = None  # made from `_probed`
+        self._outbox = Outbox()  # delivered while the next step is computed
 
     @property
     def busy(self) -> bool:
@@ -101,6 +102,7 @@ class LlamaBatch:
 
     def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
+        answer.outbox = self._outbox
         self._waiting.append(_AnswerTokens(answer))
 
     def step(self) -> None:
@@ -117,7 +119,13 @@ class LlamaBatch:
                 self._failed([seat for seat, _ in pieces], error)
             else:
                 self._take(pieces, logits)
-                return
+                break
+        if not self.busy:
+            self.pause()
+
+    def pause(self) -> None:
+        """No step follows at once: tell what waits to be told beside one."""
+        self._outbox.deliver()
 
     def fail_all(self, error: Exception) -> None:
         """End every answer, and start afresh."""
@@ -129,6 +137,7 @@ class LlamaBatch:
         self._context.clear()
         for job in jobs:
             job.answer.emit(Failure(error))
+        self.pause()
 
     def _failed(self, seats: Sequence[_Seat], error: Exception) -> None:
         logger.error("a step of %d answers failed", len(seats), exc_info=error)
@@ -310,7 +319,7 @@ class LlamaBatch:
                 n_outputs += wanted
         self._reach(steered, probed)
         began = time.monotonic()
-        logits = self._context.run(tokens, self._steering, self._probing)
+        logits = self._context.run(tokens, self._steering, self._probing, self._outbox.deliver)
         if len(tokens) > len(pieces) and not self._repeating:
             self._pace(len(tokens), time.monotonic() - began)
         if self._probing is not None:

@@ -6,7 +6,7 @@ of requests, sampling or threads; one thread at a time uses it.
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +78,19 @@ class Context:
         self._batch = _StepArrays(self.n_batch)
 
     def run(
-        self, tokens: Sequence[StepToken], steering: StepSteering | None = None, reading: BlockRead | None = None
+        self,
+        tokens: Sequence[StepToken],
+        steering: StepSteering | None = None,
+        reading: BlockRead | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> FloatArray:
         """One step: float32[n_wanted, vocabulary], valid until the next one. Each sequence's tokens follow on those it
-        holds. NoRoom, or ModelFailed, after which the sequences may hold some of the tokens or not."""
+        holds. NoRoom, or ModelFailed, after which the sequences may hold some of the tokens or not. `meanwhile` is run
+        while the step is computed, where that is on a thread of its own, else before it."""
         if len(tokens) > self.n_batch or sum(token.wanted for token in tokens) > self._n_outputs:
             raise ValueError(f"a step of {len(tokens)} tokens is too large")  # llama.cpp would end the process
         n_wanted = self._batch.fill(tokens)
-        if not self._run(len(tokens), n_wanted, steering, reading):
+        if not self._run(len(tokens), n_wanted, steering, reading, meanwhile):
             # The graph was made anew at other addresses. The step did not do what it should: once more.
             for token in tokens:
                 self.cut(token.sequence, token.position)
@@ -97,9 +102,21 @@ class Context:
         pointer = llama.llama_get_logits(self.handle)
         return np.ctypeslib.as_array(pointer, (n_wanted, self.model.n_tokens))
 
-    def _run(self, n_tokens: int, n_wanted: int, steering: StepSteering | None, reading: BlockRead | None) -> bool:
+    def _run(
+        self,
+        n_tokens: int,
+        n_wanted: int,
+        steering: StepSteering | None,
+        reading: BlockRead | None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> bool:
         self._hook.prepare((n_tokens, n_wanted), steering, reading)
-        status, heard = in_turn(self._decode) if self.model.device == "cpu" else self._decode()
+        if self.model.device == "cpu":
+            status, heard = in_turn(self._decode, meanwhile)
+        else:
+            if meanwhile is not None:
+                meanwhile()
+            status, heard = self._decode()
         if status == _NO_ROOM:
             raise NoRoom
         if status != _OK:

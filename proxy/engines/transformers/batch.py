@@ -79,6 +79,9 @@ class DecodingBatch:
         """Of memory, for what is kept of prompts. Any thread may ask."""
         return self._prefixes.n_bytes
 
+    def pause(self) -> None:
+        """Nothing waits for the next step."""
+
     def add(self, answer: RunningAnswer) -> None:
         """Take on an answer; it joins the batch between two steps."""
         self._waiting.append(answer)

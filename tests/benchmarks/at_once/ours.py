@@ -38,6 +38,9 @@ class AtOnce:
             if not answer.cancelled and answer.accept(next(tokens), self._stops, self._context_length)
         ]
 
+    def pause(self) -> None:
+        """Nothing waits for the next step."""
+
     def fail_all(self, error: Exception) -> None:
         answers, self._answers = self._answers, []
         for answer, _ in answers:

@@ -57,6 +57,33 @@ def test_an_unseeded_answer_when_repeated_then_it_differs(llama_of: LoadLlama) -
     assert first != second
 
 
+def test_tokens_when_others_follow_then_they_are_told_while_the_next_step_is_computed(
+    llama_of: LoadLlama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, run = llama_of("qwen2"), Context.run
+    log: list[str] = []
+    over = threading.Event()
+
+    def note(context: Context, tokens: Any, steering: Any, probing: Any, meanwhile: Any) -> Any:
+        def told() -> None:
+            log.append("step")
+            meanwhile()
+
+        logits = run(context, tokens, steering, probing, told)
+        log.append("computed")
+        return logits
+
+    def tell(event: Event) -> None:
+        log.append("token" if isinstance(event, Token) else "end")
+        if not isinstance(event, Token):
+            over.set()
+
+    monkeypatch.setattr(Context, "run", note)
+    engine.start(ask(engine, "hello", endless(3)), tell)
+    assert over.wait(PATIENCE_S)
+    assert log == ["step", "computed", "step", "token", "computed", "step", "token", "computed", "token", "end"]
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32 - 1, 2**64 + 3])
 def test_a_seed_when_of_any_size_then_its_answer_is_the_same_again(seed: int, llama_of: LoadLlama) -> None:
     engine = llama_of("qwen2")

@@ -44,3 +44,19 @@ def test_a_turn_when_its_work_fails_then_the_asker_alone_is_told() -> None:
     with pytest.raises(ValueError, match="of its own"):
         in_turn(fail)
     assert in_turn(lambda: 7) == 7
+
+
+def test_a_turn_when_there_is_something_to_do_meanwhile_then_it_is_done_beside_the_work_on_the_asker_s_thread() -> None:
+    begun, told, on = threading.Event(), threading.Event(), []
+
+    def work() -> bool:
+        begun.set()
+        return told.wait(20)
+
+    def tell() -> None:
+        on.append(threading.get_ident())
+        begun.wait(20)
+        told.set()
+
+    assert in_turn(work, tell)
+    assert on == [threading.get_ident()]
