@@ -23,6 +23,8 @@ ProxyError
 ├── VectorsUnavailable        503  the place vectors are kept in can't be reached
 ├── TraitsUnavailable         503  the folder traits are kept in can't be read or written
 ├── HubFailed                 502  the Hugging Face hub did not do what it was asked to
+├── UpstreamFailed            502  the server that a model runs on failed
+├── UpstreamTimedOut          504  the server that a model runs on said nothing for too long
 ├── ServerStopping            503  the server shuts down; `retry_after_s`
 ├── JobsUnavailable           503  the queue of jobs can't be used, or the server shuts down
 ├── EngineFailure             500  the model failed while it ran
@@ -180,6 +182,16 @@ class ServerStopping(ProxyError):
 class HubFailed(ProxyError):
     status = 502
     code = "hub_failed"
+
+
+class UpstreamFailed(ProxyError):
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamTimedOut(ProxyError):
+    status = 504
+    code = "upstream_timeout"
 
 
 class VectorsUnavailable(ProxyError):

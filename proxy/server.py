@@ -264,7 +264,7 @@ class Startup:
         elif state.info is not None:
             _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.info)}")
             personas = ", ".join(self._available.personas_of(state))
-            _say(f"    personas: {personas or self._how_to_extract(state.id)}")
+            _say(f"    personas: {personas or self._how_else(state)}")
         else:
             _say(f"  {state.id}: failed, {state.error}")
         if self._starting:
@@ -309,8 +309,10 @@ class Startup:
             f"-d {shlex.quote(json.dumps(body))}"
         )
 
-    def _how_to_extract(self, model_id: str) -> str:
-        model = next(model for model in self._settings.models if model.id == model_id)
+    def _how_else(self, state: ModelState) -> str:
+        if state.info is not None and state.info.in_words:
+            return "by the methods prompt and sampling, since it runs on another server"
+        model = next(model for model in self._settings.models if model.id == state.id)
         return f"none yet; make them with: {extract_command(model, 'all')}"
 
     def _source(self, model_id: str) -> str:
@@ -318,6 +320,8 @@ class Startup:
 
 
 def _model(info: ModelInfo) -> str:
+    if info.in_words:
+        return "on another server"
     return f"{info.family}, {info.n_layers} blocks, {info.dtype} on {info.device}"
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from proxy.judge_settings import JudgeSettings
-from proxy.settings import ModelSettings, Settings, fields_of, variable_of
+from proxy.settings import ModelSettings, Settings, UpstreamSettings, fields_of, variable_of
 
 _IN_FILES_ONLY = ("judges",)
 _SHOWN_DEFAULTS = {
@@ -22,13 +22,19 @@ _SHOWN_DEFAULTS = {
 
 
 def describe_settings() -> str:
-    """Markdown tables of all settings and of those of one model and one judge: name, variable, default, meaning."""
+    """Markdown tables of all settings and of those of one model, its servers and one judge: name, variable, default,
+    meaning."""
     lines = ["| setting | environment | default | meaning |", "| --- | --- | --- | --- |"]
     for name, default, meaning in fields_of(Settings):
         variable = "none" if name in _IN_FILES_ONLY else f"`{variable_of(name)}`"
         lines.append(f"| `{name}` | {variable} | {_shown(name, default)} | {meaning} |")
-    for what, type_ in (("model", ModelSettings), ("judge", JudgeSettings)):
-        lines += ["", f"Of each {what}, in its `[[{what}s]]` table:", "", "| key | default | meaning |"]
+    tables: list[tuple[str, type]] = [
+        ("Of each model, in its `[[models]]` table:", ModelSettings),
+        ("Of a model on other servers, in `[models.upstream]` behind its table:", UpstreamSettings),
+        ("Of each judge, in its `[[judges]]` table:", JudgeSettings),
+    ]
+    for head, type_ in tables:
+        lines += ["", head, "", "| key | default | meaning |"]
         lines.append("| --- | --- | --- |")
         for name, default, meaning in fields_of(type_):
             lines.append(f"| `{name}` | {_shown(name, default)} | {meaning} |")

@@ -15,6 +15,7 @@ FORBIDDEN = {
     "proxy/engines": (*WEB, "proxy.jobs", "proxy.steering"),
     # A GGUF model is served without what takes seconds to import.
     "proxy/engines/llama_cpp": ("torch", "proxy.engines.transformers"),
+    "proxy/engines/upstream": ("torch", "proxy.engines.transformers"),
     "proxy/engines/text": ("torch", "proxy.engines.transformers"),
     "proxy/steering": (
         *(*WEB, "proxy.demo", "proxy.jobs", "proxy.cli"),

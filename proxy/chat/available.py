@@ -44,6 +44,8 @@ class Available:
         """
         if model.info is None and not model.on_demand:
             return []
+        if model.info is not None and model.info.in_words:
+            return []
         used = self._store.all_in_use(model.id, None if model.info is None else model.info.fingerprint)
         return [
             name for name, (trait, side) in self._poles().items() if trait.id in used and side in used[trait.id].poles
@@ -71,6 +73,8 @@ class Available:
     def unavailable(self, wanted: Wanted, info: ModelInfo) -> VectorUnavailable:
         """That the model has no vector for a persona: why, what to run, what else would do, and what there is."""
         trait, name = wanted.trait, wanted.name
+        if info.in_words:
+            return self._out_of_reach(wanted, info)
         if self.is_unmeasured(trait, info):
             reason = (
                 f"the vector for {name!r} was imported and its strength was never measured; run "
@@ -83,6 +87,12 @@ class Available:
                 reason = f"the vector for {name!r} was taken from other weights than those {info.id} has now"
             reason += f"; {self._making(trait, info.id)}"
         parts = [f"persona: {reason}", self._otherwise(trait, info), self._possible(name, info)]
+        return VectorUnavailable("; ".join(parts), param="persona")
+
+    def _out_of_reach(self, wanted: Wanted, info: ModelInfo) -> VectorUnavailable:
+        """That a model which another server runs can't be steered to a persona, and what else would do."""
+        reason = f"persona: {info.id} runs on another server, whose residuals can't be steered"
+        parts = [reason, self._otherwise(wanted.trait, info), self._possible(wanted.name, info)]
         return VectorUnavailable("; ".join(parts), param="persona")
 
     def _making(self, trait: Trait, model: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from proxy.chat.available import Available
 from proxy.chat.calling import NO_CALLS, Calling
 from proxy.chat.conversation import Begun, is_gpt_oss, render
+from proxy.chat.in_words import check_in_words
 from proxy.chat.logprobs import Speller
 from proxy.chat.output import check_schema, speller
 from proxy.chat.personas import Wanted, coefficients, strengths
@@ -21,7 +22,7 @@ from proxy.chat.projections import Readings
 from proxy.chat.report import activation_report, prompt_report, sampling_report, sampling_use
 from proxy.chat.told_schema import ToldSchema
 from proxy.chat.told_tools import with_system
-from proxy.engines.base import CallRules, Engine, Generation, Message, ModelInfo, Plan, Sampling
+from proxy.engines.base import NO_LIMIT, CallRules, Engine, Generation, Message, ModelInfo, Plan, Sampling, Talk
 from proxy.engines.errors import PromptTooLong
 from proxy.errors import ContextLengthExceeded, InvalidRequest, VectorUnavailable
 from proxy.protocol.steering import UNSTEERED, SteeringOptions, SteeringReport
@@ -61,7 +62,7 @@ class Prepared:
     `steered_to`: pole to strength, none negative. `watched`: the poles whose projections are read. `spell` is there
     where log-probabilities are asked for. `traced`: the projections are told token by token. `calls`: which functions
     may be called. `begun`: so many of the prompt's last tokens are the answer's own text. `raw`: the prompt is raw
-    text."""
+    text. `talk` is the prompt where the model takes it in words; then `prompt` is empty."""
 
     prompt: list[int]
     plan: Plan
@@ -74,12 +75,14 @@ class Prepared:
     calls: CallRules | None
     begun: int
     raw: bool
+    talk: Talk | None = None
 
-    def generation(self, seed: int | None) -> Generation:
-        """One answer to make."""
+    def generation(self, seed: int | None, stops: Sequence[str] = ()) -> Generation:
+        """One answer to make; whoever reads it ends it at one of `stops`."""
         sampling = dataclasses.replace(self.sampling, seed=seed)
         probes = tuple(watched.probe for watched in self.watched)
-        return Generation(self.prompt, sampling, self.plan, probes, self.calls, self.begun, self.raw)
+        talk = None if self.talk is None else dataclasses.replace(self.talk, stops=tuple(stops))
+        return Generation(self.prompt, sampling, self.plan, probes, self.calls, self.begun, self.raw, talk=talk)
 
     def readings(self) -> Readings:
         """For what is read of one answer."""
@@ -106,6 +109,8 @@ class Preparation:
     def prepare(self, engine: Engine, asked: Asked) -> Prepared:
         """Render, measure and plan one request. Raises InvalidRequest and its kinds, naming the field, and what the
         engine refuses."""
+        if engine.info.in_words:
+            return self._in_words(engine.info, asked)
         steering = self._steer(asked.personas, asked.steering, engine.info)
         prompt, begun = _fitting_prompt(engine, asked, steering.instruction)
         free = room(len(prompt), engine.info.context_length, least=0 if asked.max_tokens == 0 else 1)
@@ -135,6 +140,40 @@ class Preparation:
             asked.raw is not None,
         )
 
+    def _in_words(self, info: ModelInfo, asked: Asked) -> Prepared:
+        """Plan one request to a model whose tokens another server has, which renders, measures and may refuse it."""
+        check_in_words(asked.steering, asked.projected)
+        steering = self._steer(asked.personas, asked.steering, info)
+        messages = () if asked.raw is not None else _told(asked, steering.instruction, info)
+        _check_raw(asked, steering.instruction)
+        talk = Talk(
+            messages,
+            asked.raw,
+            asked.calling.tools,
+            asked.template_options,
+            asked.begun.content,
+            asked.begun.reasoning,
+        )
+        limit = NO_LIMIT if asked.max_tokens is None else asked.max_tokens
+        drawn, clamped = sample(limit, asked.sampling, steering.modulation)
+        # OpenAI's API has no such penalty, so only one that the client itself asked for is sent.
+        drawn = dataclasses.replace(drawn, repetition_penalty=asked.sampling.repetition_penalty)
+        report = msgspec.structs.replace(steering.report, clamped=clamped, sampling=sampling_use(drawn))
+        return Prepared(
+            prompt=[],
+            plan=steering.plan,
+            report=report,
+            sampling=drawn,
+            steered_to=strengths(asked.personas),
+            watched=(),
+            spell=None if drawn.top_logprobs is None else talk.spelling.bytes_of,
+            traced=False,
+            calls=asked.calling.rules,
+            begun=0,
+            raw=asked.raw is not None,
+            talk=talk,
+        )
+
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:
         """By the method asked for; `auto` is activation, and sampling where a GPT-OSS model lacks a vector."""
         _check_random_direction(options)
@@ -146,6 +185,8 @@ class Preparation:
             return _Steering(prompt_report(coefficients(personas)), instruction=_instruction(personas))
         if options.method == "sampling":
             return self._modulated(personas, info)
+        if info.in_words:
+            raise self.available.unavailable(personas[0], info)
         own = [self.available.own_vector(wanted.trait, info) for wanted in personas]
         vectors = [vector for vector in own if vector is not None]
         if len(vectors) == len(personas):
@@ -213,21 +254,30 @@ def _fitting_prompt(engine: Engine, asked: Asked, instruction: str | None) -> tu
 
 def _prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list[int], int]:
     """The prompt, and how many of its last tokens are the answer's own text. InvalidRequest and Refusal."""
+    _check_raw(asked, instruction)
     if asked.raw is not None:
-        if instruction is not None:
-            possible = "activation; or write the instruction into the prompt"
-            message = f"steering.method: a raw prompt has no place for an instruction; possible: {possible}"
-            raise InvalidRequest(message, param="steering.method")
         tokens = engine.tokenize(asked.raw) if isinstance(asked.raw, str) else list(asked.raw)
         if not tokens:
             raise InvalidRequest("prompt: it has no tokens; possible: one or more", param="prompt")
         return tokens, 0
-    messages = asked.messages if instruction is None else with_instruction(asked.messages, instruction)
-    if asked.told_schema is not None:
-        messages = with_system(messages, asked.told_schema.words(harmony=is_gpt_oss(engine.info)))
-    prompt = render(engine, messages, asked.calling.tools, asked.template_options)
+    prompt = render(engine, _told(asked, instruction, engine.info), asked.calling.tools, asked.template_options)
     headers, begun = engine.begin(prompt, asked.begun.content, asked.begun.reasoning)
     return prompt + headers + begun, len(begun)
+
+
+def _told(asked: Asked, instruction: str | None, info: ModelInfo) -> Sequence[Message]:
+    """The conversation with what the model is told besides."""
+    messages = asked.messages if instruction is None else with_instruction(asked.messages, instruction)
+    if asked.told_schema is None:
+        return messages
+    return with_system(messages, asked.told_schema.words(harmony=is_gpt_oss(info)))
+
+
+def _check_raw(asked: Asked, instruction: str | None) -> None:
+    if asked.raw is not None and instruction is not None:
+        possible = "activation; or write the instruction into the prompt"
+        message = f"steering.method: a raw prompt has no place for an instruction; possible: {possible}"
+        raise InvalidRequest(message, param="steering.method")
 
 
 def _activated(

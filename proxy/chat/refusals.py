@@ -11,10 +11,15 @@ from proxy.engines.errors import (
     EngineClosed,
     EngineError,
     MemoryFull,
+    NoUpstream,
     Part,
     PromptTooLarge,
     PromptTooLong,
     Refusal,
+    UpstreamBusy,
+    UpstreamFailure,
+    UpstreamRefusal,
+    UpstreamSilent,
 )
 from proxy.errors import (
     ContextLengthExceeded,
@@ -22,7 +27,10 @@ from proxy.errors import (
     InvalidRequest,
     ModelUnavailable,
     OutOfMemory,
+    Overloaded,
     ProxyError,
+    UpstreamFailed,
+    UpstreamTimedOut,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,10 +64,21 @@ def _told(error: EngineError) -> ProxyError:
             return OutOfMemory(error.message)
         case EngineClosed():
             return ModelUnavailable(error.message)
+        case NoUpstream():
+            return ModelUnavailable(error.message, retry_after_s=error.retry_after_s)
+        case UpstreamBusy():
+            return Overloaded(error.message, retry_after_s=error.retry_after_s)
+        case UpstreamSilent():
+            return UpstreamTimedOut(error.message)
+        case UpstreamFailure():
+            return UpstreamFailed(error.message)
     return EngineFailure(error.message)
 
 
 def _refusal(error: Refusal) -> InvalidRequest:
+    if isinstance(error, UpstreamRefusal):
+        kind = ContextLengthExceeded if error.code == ContextLengthExceeded.code else InvalidRequest
+        return kind(error.message, param=error.param)
     if error.part is None:
         return InvalidRequest(error.message)
     field = FIELDS[error.part]

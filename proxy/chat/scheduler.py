@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from proxy.chat.pace import Pace
-from proxy.engines.base import Engine, Event, Failure, Finish, Generation, Run, Token
+from proxy.engines.base import AwaitedRun, Engine, Event, Failure, Finish, Generation, Run, Token
 from proxy.errors import InvalidRequest, Overloaded, ProxyError
 
 RETRY_AFTER_S = 2
@@ -108,6 +108,12 @@ class Admission:
         self.times.append(RunTimes())
         self._unused -= 1
         return index
+
+    async def accepted(self, index: int) -> None:
+        """Wait until it is certain that a run begins. Raises what it ends in where it does not come to that."""
+        run = self._runs.get(index)
+        if isinstance(run, AwaitedRun):
+            await asyncio.wrap_future(run.accepted)
 
     async def events(self) -> AsyncIterator[tuple[int, Event]]:
         """The events of all runs as they come, each with its run's index, until every run has ended."""

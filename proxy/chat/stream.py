@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from proxy.chat.logprobs import SentTokens, Speller, to_logprobs
 from proxy.chat.projections import DECIMALS, Readings
-from proxy.engines.base import Channel, Finish, Token
+from proxy.engines.base import Channel, Counted, Finish, Token
 from proxy.errors import ProxyError, error_body
 from proxy.protocol.chat import (
     AssistantMessage,
@@ -93,6 +93,7 @@ class GrowingChoice:
     call; `legacy`: that is told in OpenAI's older form. `calls`: each one's function and arguments.
     `cached`: how many of the prompt's tokens had been read before. `readings`: what probes read of it. `sent`: the
     tokens of the content whose log-probabilities are known. `end`: the model's end token, where those are asked for.
+    `prompt_tokens`: the prompt's, where another server counted them.
     """
 
     stops: Sequence[str] = ()
@@ -105,6 +106,7 @@ class GrowingChoice:
     tokens: int = 0
     reasoning_tokens: int = 0
     cached: int = 0
+    prompt_tokens: int | None = None
     finish_reason: FinishReason | None = None
     readings: Readings = field(default_factory=Readings)
     sent: SentTokens = field(default_factory=SentTokens)
@@ -122,6 +124,8 @@ class GrowingChoice:
         self.readings.feed(event)
         if isinstance(event, Finish):
             self.end = event.end
+            if event.counted is not None:
+                self._count(event.counted)
             pieces = [] if event.rest is None else self._add_token(event.rest)
             if self.finish_reason is None:
                 self.finish_reason = self.ending if self.calls and event.reason == "stop" else event.reason
@@ -138,6 +142,11 @@ class GrowingChoice:
         if self._filter.stopped:
             return []
         return [token for _, token in self.sent.waiting] + ([] if self.end is None else [self.end])
+
+    def _count(self, counted: Counted) -> None:
+        """What a server has counted that tells of several tokens at once."""
+        self.tokens, self.reasoning_tokens = counted.answer, counted.reasoning
+        self.prompt_tokens, self.cached = counted.prompt, counted.cached
 
     def _add_token(self, event: Token) -> list[Piece]:
         if event.channel == "arguments":
@@ -205,7 +214,11 @@ def reported(report: SteeringReport, answers: Sequence[GrowingChoice]) -> Steeri
 
 
 def usage(prompt_tokens: int, answers: Sequence[GrowingChoice], per_prompt: int | None = None) -> Usage:
-    """A prompt counts once, however many answers it got: `per_prompt`, or all."""
+    """A prompt counts once, however many answers it got: `per_prompt`, or all. What another server counted stands in
+    place of `prompt_tokens`."""
+    counted = [answer.prompt_tokens for answer in answers[:: per_prompt or len(answers)]]
+    if any(each is not None for each in counted):
+        prompt_tokens = sum(each or 0 for each in counted)
     completion_tokens = sum(answer.tokens for answer in answers)
     return Usage(
         prompt_tokens,

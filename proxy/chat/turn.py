@@ -108,7 +108,7 @@ class Turn:
         together: Together | None = None,
     ) -> GrowingChoice:
         """Start one answer in one of the turn's places, or have it begin with others."""
-        generation = prepared.generation(None if seed is None else seed % MAX_SEED)
+        generation = prepared.generation(None if seed is None else seed % MAX_SEED, stops)
         self._admission.start(engine, replace(generation, together=together))
         self._prepared.append(prepared)
         self.choices.append(self._choice(prepared, stops, calling))
@@ -117,6 +117,16 @@ class Turn:
     def _choice(self, prepared: Prepared, stops: Sequence[str], calling: Calling) -> GrowingChoice:
         tools = calling.rules is not None
         return GrowingChoice(stops, tools, calling.ending, calling.legacy, readings=prepared.readings())
+
+    async def accepted(self) -> None:
+        """Wait until every choice is certain to begin, which some engines can't tell at once. Raises, in the client's
+        words, what keeps one of them from it."""
+        for index in range(len(self.choices)):
+            try:
+                await self._admission.accepted(index)
+            except Exception as error:
+                self._failed.add(index)
+                raise client_error(error) from error
 
     async def events(self) -> AsyncIterator[tuple[int, Token | Finish]]:
         """What happens to the choices, each event with its choice's index. Whoever reads feeds the choices, and one
@@ -172,7 +182,8 @@ class Turn:
         read: dict[int, tuple[int, int]] = {id(each): (len(each.prompt), 0) for each in self._scored}
         for choice, prepared, times in zip(self.choices, self._prepared, self._admission.times, strict=True):
             if times.first_s is not None or choice.finish_reason is not None:
-                read.setdefault(id(prepared), (len(prepared.prompt), choice.cached))
+                length = len(prepared.prompt) if choice.prompt_tokens is None else choice.prompt_tokens
+                read.setdefault(id(prepared), (length, choice.cached))
         return TurnSummary(
             model=self.model,
             sampling=self._prepared[0].sampling if self._prepared else None,

@@ -119,6 +119,8 @@ class Models:
 
     def load(self, model: ModelSettings) -> "Engine":
         """Its engine. Blocks while the model is loaded."""
+        if model.engine == "upstream":
+            raise SetupError(f"{model.id} runs on another server, which tells nothing of its tokens and residuals")
         if model.id not in self._loaded:
             from proxy.catalogue.pull import fetch_missing
 

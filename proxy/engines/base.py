@@ -6,10 +6,11 @@ nothing of HTTP, of personas or of traits. Block indices are 0-based; a residual
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,35 @@ class ModelInfo:
     dtype: str
     world: str | None = None  # the small world a model was made for and knows nothing beyond, as its file names it
     weights_bytes: int | None = None  # of memory, as they are held
+    in_words: bool = False  # another server's: it takes a Talk, and of its shape nothing is known; 0 or "" says so
+
+
+UpstreamState = Literal["up", "half_open", "open", "down", "draining"]
+UpstreamOutcome = Literal["ok", "refused", "busy", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One of the servers that a model runs on. `problem`: why it is not up. `ended`: how many requests, by how they
+    ended."""
+
+    url: str
+    state: UpstreamState
+    problem: str | None
+    running: int
+    ended: Mapping[UpstreamOutcome, int]
+
+
+@runtime_checkable
+class HasUpstreams(Protocol):
+    """An engine whose model other servers run."""
+
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """Each as it is now. Any thread may ask."""
+
+    def drain(self, url: str, draining: bool) -> None:
+        """Give a server nothing new, or give it requests again. KeyError where there is no such server."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +193,45 @@ class CallRules:
     several: bool = True
 
 
+NO_LIMIT = 2**31 - 1  # as Sampling.max_tokens: the answer ends where the model's context does
+
+
+class Spelling:
+    """Token ids for the tokens of one request whose model tells them by what they spell alone."""
+
+    def __init__(self) -> None:
+        self._ids: dict[bytes, int] = {}
+        self._spelt: list[bytes] = []
+
+    def id_of(self, spelt: bytes) -> int:
+        """The same for the same bytes."""
+        if spelt not in self._ids:
+            self._spelt.append(spelt)
+            self._ids[spelt] = len(self._spelt) - 1
+        return self._ids[spelt]
+
+    def bytes_of(self, id_: int) -> bytes:
+        return self._spelt[id_]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A request in words, for a model whose chat template and tokenizer are another server's.
+
+    `raw`, a text or token ids, is the whole prompt in place of a conversation. The answer goes on with `content` and
+    `reasoning`. `options` are what the chat template gets to see. `stops` are texts that end it.
+    """
+
+    messages: Sequence[Message] = ()
+    raw: str | Sequence[int] | None = None
+    tools: Sequence[Tool] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    content: str = ""
+    reasoning: str = ""
+    stops: tuple[str, ...] = ()
+    spelling: Spelling = field(default_factory=Spelling, compare=False)
+
+
 @dataclass(frozen=True)
 class Generation:
     """One answer to make: the prompt's token ids, how to sample, how to steer, and what to read at every generated
@@ -171,6 +240,7 @@ class Generation:
     `together` is the same for those that begin together.
     With `raw` the prompt is a text of the client's own that the answer goes on with: whatever the model's format of
     answers is, all of it is content.
+    With `talk`, where ModelInfo.in_words is set, that is the prompt.
     """
 
     prompt: Sequence[int]
@@ -181,6 +251,7 @@ class Generation:
     begun: int = 0
     raw: bool = False
     together: Together | None = field(default=None, compare=False)
+    talk: Talk | None = None
 
 
 @dataclass(frozen=True)
@@ -218,16 +289,28 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """How many tokens another server counted of an answer, those of its reasoning among them, and of its prompt, of
+    which it had read `cached` before."""
+
+    prompt: int
+    answer: int
+    reasoning: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True)
 class Finish:
     """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length"). `readings` are of the last
     token; empty at "length", since that token is never run. `rest`: the text, or the call, that was held back because
     it might have gone on; it is of tokens that were told before. `end`: the model's end token, where log-probabilities
-    are asked for."""
+    are asked for. `counted`: where each Token may be several, how many there were."""
 
     reason: Literal["stop", "length"]
     readings: tuple[float, ...] = ()
     rest: Token | None = None
     end: Token | None = None
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +328,15 @@ class Run(Protocol):
 
     def cancel(self) -> None:
         """Stop it within one token and free its place. Safe from any thread, and more than once. No further event."""
+
+
+@runtime_checkable
+class AwaitedRun(Run, Protocol):
+    """A run that may be refused or fail after `start` has returned and before it begins."""
+
+    @property
+    def accepted(self) -> "Future[None]":
+        """Done once it is certain to begin; has the error where it did not come to that. It can't be cancelled."""
 
 
 @dataclass(frozen=True)

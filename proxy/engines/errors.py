@@ -3,9 +3,14 @@
 EngineError
 ├── Refusal              it can't be done as it was asked for, and never could be; `part` is what it is about
 │   ├── PromptTooLong    prompt and answer are longer than the model's context
-│   └── PromptTooLarge   the machine has no memory for it, not even alone
+│   ├── PromptTooLarge   the machine has no memory for it, not even alone
+│   └── UpstreamRefusal  the server that the model runs on says so, in its own terms
 ├── MemoryFull           there is no memory for it beside the others; later there may be
 ├── ModelFailed          the model failed while it ran
+├── UpstreamFailure      the server that the model runs on failed, or can't be understood
+├── UpstreamSilent       the server that the model runs on said nothing for too long
+├── UpstreamBusy         the servers that the model runs on take nothing more at present
+├── NoUpstream           none of the servers that the model runs on can be asked at present
 └── EngineClosed         the engine was shut down
 
 What is wrong with a model or a machine before an engine is there is the operator's: proxy.errors.SetupError.
@@ -46,11 +51,44 @@ class PromptTooLarge(Refusal):
         super().__init__(message, "prompt")
 
 
+class UpstreamRefusal(Refusal):
+    """`param` and `code` are the other server's words, where it gave any."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
 class MemoryFull(EngineError):
     pass
 
 
 class ModelFailed(EngineError):
+    pass
+
+
+class UpstreamFailure(EngineError):
+    pass
+
+
+class UpstreamSilent(EngineError):
+    pass
+
+
+class _Later(EngineError):
+    """`retry_after_s`: when to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamBusy(_Later):
+    pass
+
+
+class NoUpstream(_Later):
     pass
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from proxy.engines.base import Engine, ModelInfo
+from proxy.engines.base import Engine, HasUpstreams, ModelInfo, Upstream
 from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
-from proxy.errors import LoadFailed, ModelBusy, ModelNotFound, ModelUnavailable, ProxyError
+from proxy.errors import LoadFailed, ModelBusy, ModelNotFound, ModelUnavailable, NotFound, ProxyError
 from proxy.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,26 @@ class Registry:
         with self._changed:
             engine = self._known(model_id).engine
             return None if engine is None else engine.cached_bytes
+
+    def upstreams(self, model_id: str) -> list[Upstream]:
+        """The servers that run a model; none for one that runs here or is not loaded. ModelNotFound."""
+        engine = self._elsewhere(model_id)
+        return [] if engine is None else engine.upstreams
+
+    def drain(self, model_id: str, url: str, draining: bool) -> None:
+        """Give one of the servers that run a model nothing new, or give it requests again. ModelNotFound; NotFound for
+        a server that is none of the model's."""
+        engine = self._elsewhere(model_id)
+        known = [] if engine is None else [upstream.url for upstream in engine.upstreams]
+        if engine is None or url not in known:
+            raise NotFound(f"url: {url!r} is no server of {model_id}; possible: {', '.join(known) or 'none'}")
+        engine.drain(url, draining)
+
+    def _elsewhere(self, model_id: str) -> HasUpstreams | None:
+        """The engine of a model that other servers run."""
+        with self._changed:
+            engine: object = self._known(model_id).engine
+            return engine if isinstance(engine, HasUpstreams) else None
 
     def hold(self, model_id: str) -> Lease:
         """Use a model for a request; one on demand is loaded if it is not. ModelNotFound; ModelUnavailable when it

@@ -11,7 +11,8 @@ from proxy.protocol.errors import ErrorDetail
 class ModelCard(msgspec.Struct, kw_only=True):
     """A name a request may use as `model`: a model's own id, or `model:persona`. `created` is in Unix seconds.
     `context_length` and `max_model_len` are one number under the two names that clients look for: the tokens of prompt
-    and answer together that this server takes. They are absent before the model was first loaded."""
+    and answer together that this server takes. They are absent before the model was first loaded, and
+    where another server that runs it does not tell."""
 
     id: str
     object: Literal["model"] = "model"

@@ -17,7 +17,7 @@ from proxy.chat.refusals import client_error
 from proxy.chat.stream import DONE, frame, named_frame
 from proxy.chat.turn import Turn
 from proxy.engines.base import Finish, Token
-from proxy.errors import EngineFailure, ProxyError
+from proxy.errors import ProxyError, ServerStopping
 from proxy.routes import observe
 from proxy.routes.errors import ClientGone, note
 from proxy.services import services_of
@@ -108,7 +108,7 @@ class StreamedAnswer:
 
     async def _fail_at(self, shutdown: anyio.Event) -> None:
         await shutdown.wait()
-        self._turn.fail(EngineFailure("The server is shutting down."))
+        self._turn.fail(ServerStopping())
 
     async def _frames(self, request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
         try:

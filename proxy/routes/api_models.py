@@ -91,6 +91,8 @@ async def _now(services: Services, model: str) -> ModelDetails:
 
 def _details(services: Services, state: ModelState) -> ModelDetails:
     shape = {} if state.info is None else dataclasses.asdict(state.info)
+    if shape.get("in_words"):  # of whose shape little is known
+        shape = {name: value for name, value in shape.items() if value}
     known = {name: value for name, value in shape.items() if name in ModelDetails.__struct_fields__ and name != "id"}
     return ModelDetails(
         id=state.id,

@@ -29,7 +29,7 @@ from proxy.routes.errors import declared
     description="OpenAI's chat completion. With `stream` the answer is a text/event-stream of chat.completion.chunk.",
     responses={
         200: ResponseSpec(ChatCompletion, description="The answer, or its stream", generate_examples=False),
-        **declared(400, 401, 404, 413, 429, 500, 503),
+        **declared(400, 401, 404, 413, 429, 500, 502, 503, 504),
     },
 )
 async def create_chat_completion(request: Request[Any, Any, Any], data: Annotated[ChatRequest, Body()]) -> ASGIApp:
@@ -49,6 +49,7 @@ async def create_chat_completion(request: Request[Any, Any, Any], data: Annotate
         head = head_of("chatcmpl-", engine, prepared)
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
+            await unless_gone(request, turn.accepted())
             until_handed_on.pop_all()
             return StreamedAnswer(turn, ChunkSequence(head, turn.choices, include_usage=include_usage))
         await unless_gone(request, turn.collect())

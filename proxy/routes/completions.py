@@ -22,6 +22,7 @@ from proxy.chat.completions import (
     prompt_logprobs,
     text_completion,
 )
+from proxy.chat.in_words import WHY
 from proxy.chat.output import drawing, speller
 from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.refusals import told_as
@@ -53,7 +54,7 @@ class _CompletionBody(OpenAIBody[CompletionRequest]):
     "the prompt is. With `stream` the answer is a text/event-stream of text_completion.",
     responses={
         200: ResponseSpec(TextCompletion, description="The answer, or its stream", generate_examples=False),
-        **declared(400, 401, 404, 413, 429, 500, 503),
+        **declared(400, 401, 404, 413, 429, 500, 502, 503, 504),
     },
 )
 async def create_completion(request: Request[Any, Any, Any], data: Annotated[CompletionRequest, Body()]) -> ASGIApp:
@@ -66,6 +67,7 @@ async def create_completion(request: Request[Any, Any, Any], data: Annotated[Com
         field = "prompt" if len(asked) > 1 else "n"
         turn = until_handed_on.enter_context(admit(request, model, places, field))
         engine = await unless_gone(request, turn.engine())
+        _refuse_out_of_reach(engine, data)
         prepared = await unless_gone(request, turn.prepare(engine, asked))
         head = _head(engine, prepared)
         record.facts |= answer_facts(head.steering)
@@ -78,6 +80,7 @@ async def create_completion(request: Request[Any, Any, Any], data: Annotated[Com
         ]
         if data.stream:
             include_usage = bool(data.stream_options and data.stream_options.include_usage)
+            await unless_gone(request, turn.accepted())
             until_handed_on.pop_all()
             return StreamedAnswer(turn, CompletionSequence(head, choices, per_prompt, include_usage=include_usage))
         await unless_gone(request, turn.collect())
@@ -152,12 +155,15 @@ async def _echoes(
 
 
 def _texts(engine: Engine, data: CompletionRequest, prepared: Sequence[Prepared]) -> list[str]:
-    given = [data.prompt] if isinstance(data.prompt, str) else data.prompt
-    texts = [each for each in given if isinstance(each, str)]
-    if texts:
+    if texts := _given_texts(data):
         return texts
     spell = speller(engine, marked=True)
     return [b"".join(map(spell, each.prompt)).decode("utf-8", "replace") for each in prepared]
+
+
+def _given_texts(data: CompletionRequest) -> list[str]:
+    given = [data.prompt] if isinstance(data.prompt, str) else data.prompt
+    return [each for each in given if isinstance(each, str)]
 
 
 def _told(prepared: Sequence[Prepared], texts: Sequence[str], likely: Sequence[Sequence[Likelihood]]) -> list[Echo]:
@@ -166,6 +172,12 @@ def _told(prepared: Sequence[Prepared], texts: Sequence[str], likely: Sequence[S
         for each, text, found in zip(prepared, texts, likely, strict=True)
         if each.spell is not None
     ]
+
+
+def _refuse_out_of_reach(engine: Engine, data: CompletionRequest) -> None:
+    """InvalidRequest for what needs a model's tokens, where another server has them."""
+    if engine.info.in_words and data.echo and (data.logprobs is not None or not _given_texts(data)):
+        raise InvalidRequest(f"echo: {WHY}; possible: false; or a text, without logprobs", param="echo")
 
 
 def _refuse_together(data: CompletionRequest, places: int) -> None:

@@ -13,6 +13,7 @@ from litestar.params import Body, FromPath, FromQuery, Parameter
 from litestar.types import ASGIApp
 from sse_starlette.sse import EventSourceResponse
 
+from proxy.chat.in_words import WHY
 from proxy.errors import InvalidRequest, JobFailed, JobsUnavailable, ModelNotFound, NotFound, SetupError
 from proxy.jobs.kinds.extraction import EXTRACTION, ExtractionParameters
 from proxy.jobs.kinds.measuring import MEASURING, MeasuringParameters
@@ -126,13 +127,17 @@ async def answered(
 
 
 def model_alone(services: Services, name: str | None, field: str = "model") -> str:
-    """The id of the model that `field` names. ModelNotFound, InvalidRequest for one with a persona."""
+    """The id of the model that `field` names. ModelNotFound, InvalidRequest for one with a persona, and for one that
+    runs on another server: jobs read its tokens and residuals."""
     try:
         model, suffix = services.asked_model(name)
     except ModelNotFound as error:
         raise ModelNotFound(error.message, param=field) from None
     if suffix.persona is not None:
         raise InvalidRequest(f"{field}: name the model alone, without a persona", param=field)
+    settings = {each.id: each for each in services.settings.models}.get(model)
+    if settings is not None and settings.engine == "upstream":
+        raise InvalidRequest(f"{field}: {WHY}; possible: a model that runs here", param=field)
     return model
 
 

@@ -36,7 +36,7 @@ def _cards(services: Services) -> list[ModelCard]:
     for state in services.registry.models():
         if state.status in ("loading", "ready") or (state.status == "unloaded" and state.on_demand):
             names = [state.id, *(f"{state.id}:{persona}" for persona in services.available.personas_of(state))]
-            length = UNSET if state.info is None else state.info.context_length
+            length = UNSET if state.info is None else state.info.context_length or UNSET
             cards += [
                 ModelCard(id=name, created=state.created, context_length=length, max_model_len=length) for name in names
             ]

@@ -39,7 +39,7 @@ class _ResponseBody(OpenAIBody[ResponseRequest]):
     "from response.created to response.completed.",
     responses={
         200: ResponseSpec(ResponseObject, description="The response, or its stream", generate_examples=False),
-        **declared(400, 401, 404, 413, 429, 500, 503),
+        **declared(400, 401, 404, 413, 429, 500, 502, 503, 504),
     },
 )
 async def create_response(request: Request[Any, Any, Any], data: Annotated[ResponseRequest, Body()]) -> ASGIApp:
@@ -57,6 +57,7 @@ async def create_response(request: Request[Any, Any, Any], data: Annotated[Respo
         begun = begun_response(data, chat, head, prepared.sampling)
         sequence = ResponseSequence(begun, head, choice, clock=time.time, names=names)
         if data.stream:
+            await unless_gone(request, turn.accepted())
             until_handed_on.pop_all()
             return StreamedAnswer(turn, sequence, named=True)
         await unless_gone(request, _collect(turn, sequence))

@@ -43,7 +43,7 @@ DRAWN_SEEDS = 2**31
     "steering.test.chunk events of all answers as they come, then [DONE].",
     responses={
         200: ResponseSpec(SteeringTestResult, description="The answers, or their stream", generate_examples=False),
-        **declared(400, 401, 403, 404, 413, 429, 500, 503),
+        **declared(400, 401, 403, 404, 413, 429, 500, 502, 503, 504),
     },
 )
 async def try_steering(request: Request[Any, Any, Any], data: Annotated[SteeringTestRequest, Body()]) -> ASGIApp:
@@ -68,6 +68,7 @@ async def try_steering(request: Request[Any, Any, Any], data: Annotated[Steering
         ]
         answers = SideBySide(model, data.persona, seed, tried)
         if data.stream:
+            await unless_gone(request, turn.accepted())
             until_handed_on.pop_all()
             return StreamedAnswer(turn, answers, noted=False)
         await unless_gone(request, turn.collect())

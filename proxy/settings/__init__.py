@@ -14,6 +14,7 @@ from proxy.settings.models import (
 )
 from proxy.settings.reading import load_settings, model_settings, override_models
 from proxy.settings.settings import ENVIRONMENT_PREFIX, Settings, fields_of, variable_of
+from proxy.settings.upstream import UpstreamSettings, split_address
 
 __all__ = [
     "DEMO_FOLDER",
@@ -21,6 +22,7 @@ __all__ = [
     "KNOWN_FOLDER",
     "ModelSettings",
     "Settings",
+    "UpstreamSettings",
     "data_folder",
     "demo_models",
     "fields_of",
@@ -29,5 +31,6 @@ __all__ = [
     "models_folder",
     "override_models",
     "place_of",
+    "split_address",
     "variable_of",
 ]

@@ -11,6 +11,7 @@ import platformdirs
 from msgspec import Meta
 
 from proxy.catalogue.known import KNOWN
+from proxy.settings.upstream import UpstreamSettings
 
 GGUF = ".gguf"
 DEMO_FOLDER = Path(str(importlib.resources.files("proxy"))) / "demo"
@@ -18,27 +19,30 @@ KNOWN_FOLDER = DEMO_FOLDER.with_name("catalogue")
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model to serve. `source` is a Hugging Face hub name, a folder, or a GGUF file, which either engine runs."""
+    """One model to serve. `source` is a Hugging Face hub name, a folder, a GGUF file, which either engine runs, or
+    where other servers have it."""
 
     id: Annotated[
         str,
         Meta(
             pattern=r"^[^/]+(/[^/]+)?$",
-            description="The name clients ask for, with one slash at most; by default the hub, folder or file name",
+            description="The name clients ask for, with one slash at most; by default the hub, folder or file name, or "
+            "that of the other servers",
         ),
     ]
     source: Annotated[
         str,
         Meta(
             min_length=1,
-            description="A Hugging Face hub name, a folder, a `.gguf` file, or the id of a known or a demo model",
+            description="A Hugging Face hub name, a folder, a `.gguf` file, the id of a known or a demo model, or "
+            "`URL#NAME`: the API of another server, or of several with spaces between them, and the model's name there",
         ),
     ]
     engine: Annotated[
-        Literal["transformers", "llama_cpp"],
+        Literal["transformers", "llama_cpp", "upstream"],
         Meta(
             description="What runs it: `transformers`, or, for a `.gguf` file and its default where the extra "
-            "`llama-cpp` is installed, `llama_cpp`"
+            "`llama-cpp` is installed, `llama_cpp`; `upstream` for `URL#NAME`, which nothing else can be"
         ),
     ] = "transformers"
     device: Annotated[
@@ -71,6 +75,10 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="Seconds without a request, above 0, after which it gives its memory back until asked for again"
         ),
+    ] = None
+    upstream: Annotated[
+        UpstreamSettings | None,
+        Meta(description="A table of its own: how other servers are asked"),
     ] = None
 
 

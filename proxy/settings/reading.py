@@ -18,6 +18,7 @@ from proxy.errors import SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 from proxy.settings.models import GGUF, ModelSettings, engine_of_files, place_of
 from proxy.settings.settings import ENVIRONMENT_PREFIX, Settings, fields_of, variable_of
+from proxy.settings.upstream import is_address, split_address
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _FILES = [GGUF, ".safetensors", ".bin", ".pt"]  # what ends so, or nearly so, is a file rather than a hub name
@@ -121,7 +122,7 @@ def _layer(raw: Mapping[str, object], where: str, base: Path, *, text: bool = Fa
 def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
     """A model from a table, or from text: `source` or `id=source`."""
     if isinstance(raw, str):
-        name, separator, place = raw.rpartition("=")
+        name, separator, place = ("", "", raw) if is_address(raw) else _split_name(raw)
         if separator and not name:
             raise SetupError(f"{where}: {raw!r} has no name before '='; write id=source")
         raw = {"id": name, "source": place} if separator else {"source": raw}
@@ -132,14 +133,45 @@ def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
     if isinstance(source, str):
         own_id, fields["source"] = _locate(source, f"{where}: {key}.source" if key else where, base)
         fields.setdefault("id", own_id)
-        if fields["source"].endswith(GGUF):
+        if is_address(source):
+            fields.setdefault("engine", "upstream")
+        elif fields["source"].endswith(GGUF):
             fields.setdefault("engine", engine_of_files())
-    return _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
+    model = _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
+    _check_engine(model, f"{where}: {key}" if key else where)
+    if model.upstream is None or model.upstream.key_file is None:
+        return model
+    upstream = msgspec.structs.replace(model.upstream, key_file=base / model.upstream.key_file)
+    return msgspec.structs.replace(model, upstream=upstream)
+
+
+def _split_name(text: str) -> tuple[str, str, str]:
+    """`id=source`; a URL may have an equals sign of its own."""
+    name, separator, place = text.partition("=")
+    return (name, separator, place) if is_address(place) else text.rpartition("=")
+
+
+def _check_engine(model: ModelSettings, where: str) -> None:
+    """SetupError for settings of one kind of engine beside another."""
+    elsewhere = is_address(model.source)
+    if elsewhere != (model.engine == "upstream"):
+        possible = "upstream" if elsewhere else "a source that is URL#NAME, or another engine"
+        raise SetupError(f"{where}: engine: {model.engine} can't run {model.source}; possible: {possible}")
+    if model.upstream is not None and not elsewhere:
+        raise SetupError(f"{where}: upstream: only a model whose source is URL#NAME has it")
+    if model.upstream is not None and model.upstream.key_env and model.upstream.key_file:
+        raise SetupError(f"{where}: upstream: give either key_env or key_file")
 
 
 def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
     """A source's id and where it is: a demo or known model's place, a folder or file made absolute, or a hub name as it
     is."""
+    if is_address(source):
+        address = split_address(source)
+        if address is None:
+            example = "http://127.0.0.1:8001/v1#Qwen/Qwen2.5-7B-Instruct"
+            raise SetupError(f"{where}: {_without_key(source)} is not URL#NAME, such as {example}; a URL holds no key")
+        return address[1], source
     folder = base / Path(source).expanduser()
     if (place := place_of(source)) is not None and not (source in KNOWN and folder.is_dir()):
         return source, place
@@ -161,6 +193,11 @@ def _locate(source: str, where: str, base: Path) -> tuple[str, str]:
     if not _HUB_NAME.fullmatch(source):
         raise SetupError(f"{where}: {source!r} is neither a folder nor a hub name such as Qwen/Qwen2.5-7B-Instruct")
     return source, source
+
+
+def _without_key(source: str) -> str:
+    """The source without what stands before an @, which may be a secret."""
+    return re.sub(r"//[^\s/#]*@", "//...@", source)
 
 
 def _convert(raw: object, type_: type[_T], where: str, *, strict: bool = True, named: bool = True) -> _T:

@@ -1,0 +1,1 @@
+"""The engine of a model that other OpenAI-compatible servers run."""

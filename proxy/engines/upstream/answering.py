@@ -1,0 +1,176 @@
+"""One answer on its way through a model's servers: given to one, and to another as long as it has not begun.
+
+Lives on the engine's event loop; only `cancel` may be called from elsewhere.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from proxy.engines.base import Event, Failure, Generation, Token, UpstreamOutcome
+from proxy.engines.errors import EngineClosed, EngineError, NoUpstream, UpstreamBusy, UpstreamRefusal
+from proxy.engines.upstream.asking import RETRY_AFTER_S, Lost, TurnedAway, Unreached, ask
+from proxy.engines.upstream.body import body_of, path_of
+from proxy.engines.upstream.events import Reader
+from proxy.engines.upstream.pool import Pool, key_of
+from proxy.engines.upstream.replica import Replica
+
+logger = logging.getLogger(__name__)
+
+LOSSES = 3  # after which a request is not given to another server: it may be what ends them
+PAUSE_S = 0.25  # before the same servers are asked once more
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What all answers of a model are made with. `name` is the model's over there."""
+
+    name: str
+    pool: Pool
+    client: httpx.AsyncClient
+    wait_s: float
+
+
+class UpstreamAnswer:
+    """One generation under way; also the handle its owner cancels it by."""
+
+    def __init__(self, generation: Generation, on_event: Callable[[Event], None]) -> None:
+        assert generation.talk is not None
+        self._generation = generation
+        self._talk = generation.talk
+        self._on_event = on_event
+        self._key = key_of(generation.talk)
+        self.accepted: Future[None] = Future()
+        self.accepted.set_running_or_notify_cancel()  # so that whoever waits no more does not cancel it
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End it without a further event. Safe from any thread, and more than once."""
+        self._cancelled = True
+        self._settle(EngineClosed("the answer was cancelled"))
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def begin(self, servers: Servers, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[None] | None":
+        """Have it made on this loop, which is the one that runs; None where it was cancelled before."""
+        self._loop = loop
+        if self._cancelled:
+            return None
+        self._task = loop.create_task(self._make(servers))
+        return self._task
+
+    def fail(self, error: Exception) -> None:
+        """End it in a Failure."""
+        self._fail(error)
+        self._cancelled = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _tell(self, event: Event) -> None:
+        """Tell the owner. One that raises has cancelled."""
+        if self._cancelled:
+            return
+        try:
+            self._on_event(event)
+        except Exception:
+            logger.exception("a listener failed; its answer is cancelled")
+            self._cancelled = True
+            self._stop()
+
+    def _fail(self, error: Exception) -> None:
+        self._settle(error)
+        self._tell(Failure(error))
+
+    def _settle(self, error: Exception | None = None) -> None:
+        """It is certain whether it begins."""
+        with contextlib.suppress(InvalidStateError):  # it was certain before
+            if error is None:
+                self.accepted.set_result(None)
+            else:
+                self.accepted.set_exception(error)
+
+    async def _make(self, servers: Servers) -> None:
+        try:
+            await self._place(servers)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._fail(error)
+
+    async def _place(self, servers: Servers) -> None:
+        """Have one of the servers make it. EngineError where none does."""
+        besides: set[Replica] = set()
+        until: float | None = None  # on the monotonic clock: how long a request that lost its server waits
+        losses = 0
+        error: EngineError = no_upstream()
+        while True:
+            replica = servers.pool.choose(self._key, besides)
+            if replica is None:
+                if until is None or not await _again(servers.pool, until):
+                    raise error
+                besides.clear()
+                continue
+            besides.add(replica)
+            try:
+                return await self._ask(servers, replica)
+            except TurnedAway as away:
+                error = away.error
+            except (Unreached, Lost) as loss:
+                losses += isinstance(loss, Lost)
+                error = no_upstream()
+                if losses >= LOSSES:
+                    raise error from loss
+                until = time.monotonic() + servers.wait_s if until is None else until
+
+    async def _ask(self, servers: Servers, replica: Replica) -> None:
+        """Have this server make it, and count how that ends."""
+        trial = replica.take(time.monotonic())
+        outcome: UpstreamOutcome = "cancelled"
+        body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker))
+        url = f"{replica.url}{path_of(self._talk)}"
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Token):
+                replica.succeed()
+            self._tell(event)
+
+        try:
+            await ask(servers.client, url, body, Reader(self._talk.spelling), self._settle, tell)
+            outcome = "ok"
+        except UpstreamRefusal:
+            outcome = "refused"
+            raise
+        except TurnedAway as away:
+            outcome = "busy" if isinstance(away.error, UpstreamBusy) else "failed"
+            raise
+        except Exception as error:
+            outcome = "failed"
+            if isinstance(error, Unreached):
+                replica.failed("it can't be reached")
+            replica.suspect.set()
+            raise
+        finally:
+            replica.settle(outcome, time.monotonic(), trial=trial)
+
+
+def no_upstream() -> NoUpstream:
+    """That no server can be given anything now."""
+    return NoUpstream("No server behind this model can answer now; try again shortly.", RETRY_AFTER_S)
+
+
+async def _again(pool: Pool, until: float) -> bool:
+    """Wait a little, and for a server that is fit; whether there is time left to ask it."""
+    await asyncio.sleep(PAUSE_S)
+    return time.monotonic() < until and await pool.wait(until)

@@ -1,0 +1,96 @@
+"""Whether a server has the model and is well: asked every now and then, and sooner where something went wrong."""
+
+import asyncio
+import contextlib
+import logging
+
+import httpx
+import msgspec
+
+from proxy.engines.upstream.body import LLAMA_CPP, OURS
+from proxy.engines.upstream.replica import Replica
+
+logger = logging.getLogger(__name__)
+
+SOONER_S = 1.0  # between checks of one that is not well
+TIMEOUT_S = 10.0
+# Where servers of a known make tell that they can't answer; below the address without its /v1.
+_HEALTH = {"vllm": "/health", "sglang": "/health", LLAMA_CPP: "/health", OURS: "/ready"}
+
+
+class _Model(msgspec.Struct):
+    id: str
+    owned_by: str | None = None
+    max_model_len: int | None = None
+    context_length: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class Checks:
+    """The checks of the servers of one model, which is called `name` there."""
+
+    def __init__(self, client: httpx.AsyncClient, name: str, every_s: float) -> None:
+        self._client = client
+        self._name = name
+        self._every_s = every_s
+
+    async def watch(self, replica: Replica) -> None:
+        """Check a server for ever."""
+        while True:
+            pause_s = self._every_s if replica.healthy else min(self._every_s, SOONER_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(replica.suspect.wait(), pause_s)
+            replica.suspect.clear()
+            await self.check(replica)
+
+    async def check(self, replica: Replica) -> None:
+        """Have a server's health be what it is now. A change is told in the log."""
+        before = replica.healthy
+        try:
+            problem = await self._problem(replica)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            replica.failed("it can't be reached")
+        except httpx.HTTPError:
+            replica.silent("it does not answer")
+        else:
+            if problem is None:
+                replica.passed()
+            else:
+                replica.failed(problem)
+        if replica.healthy and not before:
+            logger.info("%s: the server at %s is well", self._name, replica.url)
+        elif before and not replica.healthy:
+            logger.warning("%s: the server at %s gets nothing new: %s", self._name, replica.url, replica.problem)
+
+    async def _problem(self, replica: Replica) -> str | None:
+        """Why it is not well, in one line. httpx.HTTPError where it can't be asked."""
+        listed = await self._client.get(f"{replica.url}/models", timeout=TIMEOUT_S)
+        if listed.status_code in (401, 403):
+            return f"it refuses our key: {listed.status_code}"
+        if listed.status_code in (404, 405):
+            return None  # it has no list
+        if listed.status_code != 200:
+            return f"it lists its models with {listed.status_code}"
+        try:
+            models = msgspec.json.decode(listed.content, type=_Models).data
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return "its list of models is none of OpenAI's form"
+        found = next((model for model in models if model.id == self._name), None)
+        if found is None and models and models[0].owned_by == LLAMA_CPP:
+            found = models[0]  # it has one, and answers to any name
+        if found is None:
+            names = ", ".join(model.id for model in models[:8])
+            return f"it has no model {self._name!r}; it has: {names or 'none'}"
+        replica.maker = found.owned_by or ""
+        replica.context_length = found.max_model_len or found.context_length
+        return await self._unready(replica)
+
+    async def _unready(self, replica: Replica) -> str | None:
+        path = _HEALTH.get(replica.maker)
+        if path is None:
+            return None
+        told = await self._client.get(replica.url.removesuffix("/v1") + path, timeout=TIMEOUT_S)
+        return f"{path} says {told.status_code}" if told.status_code >= 500 else None
