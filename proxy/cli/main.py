@@ -12,6 +12,7 @@ import proxy
 from proxy import demo
 from proxy.cli.common import explained
 from proxy.cli.demo import add_demo
+from proxy.cli.evaluate import add_evaluate
 from proxy.cli.extract import add_extract
 from proxy.cli.models import add_models
 from proxy.cli.pull import add_pull
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_extract(commands)
     add_sweep(commands)
+    add_evaluate(commands)
     add_vectors(commands)
     add_traits(commands)
     add_transfer(commands)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import msgspec
 
 from proxy.engines.base import Engine
+from proxy.jobs.kinds.evaluating import VectorEvaluationParameters
 from proxy.jobs.kinds.extraction import ExtractionParameters
 from proxy.steering.budget import LIMITED, BudgetName
-from proxy.steering.cost import cost_of, measure_speed
+from proxy.steering.cost import cost_of, cost_of_evaluation, measure_speed
 from proxy.steering.judge import JudgeKind, default_kind
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.files import TransferInfo
@@ -33,6 +34,14 @@ def expected_line(engine: Engine, trait: Trait, asked: ExtractionParameters) -> 
     quicker = "reading" if kind == "likelihood" else kind
     others = (f"--budget {name} about {about(name, quicker)}" for name in LIMITED)
     return f"{line}, without a curve; with one: {', '.join(others)}"
+
+
+def expected_evaluation_line(engine: Engine, trait: Trait, asked: VectorEvaluationParameters) -> str:
+    """How long an evaluation may take, by a short trial, which blocks for seconds."""
+    kind = asked.usual(default_kind(engine.info, trait)) if asked.judge is None else asked.judge
+    speed = measure_speed(engine, trait)
+    cost = cost_of_evaluation(trait, engine.info, kind, asked.options, speed, asked.second_judge)
+    return f"{trait.id}: about {duration(cost.seconds(speed))}, budget {asked.budget}"
 
 
 def duration(seconds: float) -> str:

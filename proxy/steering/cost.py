@@ -7,11 +7,13 @@ numbers of each step; chooses nothing.
 import time
 from dataclasses import dataclass, replace
 
-from proxy.engines.base import Engine, Generation, Rollout, Sampling
+from proxy.engines.base import Engine, Generation, ModelInfo, Rollout, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.steering import gain, limited, placement
 from proxy.steering.asking import MAX_TOKENS, messages, under
 from proxy.steering.budget import Budget
+from proxy.steering.evaluation.asked import RULED_TOKENS, costed, ways
+from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.judge import JudgeKind
 from proxy.steering.judge.linear import READ_TOKENS
 from proxy.steering.judge.rollouts import CALIBRATING_PAIRS, USUAL_ASKING, Asking
@@ -98,6 +100,49 @@ def cost_of(trait: Trait, n_layers: int, kind: JudgeKind, options: ExtractionOpt
     if options.limited is not None:
         return _limited(n_layers, kind, options.limited, speed)
     return _thorough(trait, n_layers, kind, options, speed)
+
+
+def cost_of_evaluation(
+    trait: Trait,
+    info: ModelInfo,
+    kind: JudgeKind,
+    options: VectorEvaluationOptions,
+    speed: Speed,
+    second: JudgeKind | None = None,
+) -> Cost:
+    """What evaluating both poles of the trait's vector costs."""
+    limit, budget = options.extent.max_tokens, options.limited
+    n_questions = len(trait.questions_for(info.world).evaluate) - placement.N_PLACEMENT_QUESTIONS
+    shown = bool(trait.shown_to(info.world))
+    n_first = n_questions * options.n_samples * len(ways(SIDES, wrong_trait=True, shown=shown))
+    n_second = n_questions * (1 + 2 * len(SIDES))
+    n_ruled = 0 if info.world else (options.extent.facts + options.extent.instructions) * len(costed(SIDES))
+    n_compared = 4 * len(SIDES) * n_questions * options.n_samples
+    preparing = _preparing(kind, budget, speed) + (Cost() if second is None else _preparing(second, budget, speed))
+    return (
+        preparing
+        + _answers(n_first, limit, speed)
+        + _answers(n_second, limit, speed)
+        + _read(n_second, speed.answer(limit), speed.prompt)
+        + _answers(n_ruled, RULED_TOKENS, speed, instructed=True)
+        + _judged(kind, n_first + n_second, limit, speed)
+        + (Cost() if second is None else _judged(second, n_compared, limit, speed))
+    )
+
+
+def _preparing(kind: JudgeKind, budget: Budget | None, speed: Speed) -> Cost:
+    """What a judge of its own costs."""
+    limit = MAX_TOKENS if budget is None else budget.answer_tokens
+    n_known = 0
+    if kind in ("likelihood", "reading"):
+        in_all = N_QUESTIONS * len(CONDITIONS)
+        n_known = in_all if budget is None else len(limited.asked_rollouts(budget, budget.questions))
+    asking = USUAL_ASKING if budget is None else limited.asking(budget)
+    return (
+        _answers(n_known, limit, speed, instructed=True)
+        + _judged(kind, n_known, limit, speed)
+        + _validated(kind, asking, speed)
+    )
 
 
 def _limited(n_layers: int, kind: JudgeKind, budget: Budget, speed: Speed) -> Cost:
