@@ -35,6 +35,7 @@ from proxy.routes.chat import create_chat_completion
 from proxy.routes.completions import create_completion
 from proxy.routes.embeddings import refuse_embeddings
 from proxy.routes.errors import EXCEPTION_HANDLERS
+from proxy.routes.evaluations import evaluate_vectors, get_evaluation
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.metrics import get_metrics
 from proxy.routes.models import get_model, health, list_models, ready
@@ -139,6 +140,8 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
                     watch_job,
                     try_steering,
                     sweep_vector,
+                    evaluate_vectors,
+                    get_evaluation,
                     get_curve,
                     get_curve_picture,
                     get_monitor,

@@ -34,11 +34,11 @@ class Judges:
     models: Sequence[str]
     lend: Lender
 
-    def check(self, name: str | None) -> None:
-        """InvalidRequest for a name that no judge has; None is the usual judge."""
+    def check(self, name: str | None, field: str = "judge") -> None:
+        """InvalidRequest, naming the field, for a name that no judge has; None is the usual judge."""
         names = [*JUDGE_KINDS, *(endpoint.name for endpoint in self.endpoints), *self.models]
         if name is not None and name not in names:
-            raise InvalidRequest(f"judge: there is no judge {name!r}; possible: {', '.join(names)}", param="judge")
+            raise InvalidRequest(f"{field}: there is no judge {name!r}; possible: {', '.join(names)}", param=field)
 
     @contextmanager
     def opened(self, name: str | None, engine: Engine, check: Check) -> Iterator[JudgeKind | None]:
@@ -71,13 +71,15 @@ def served_judges(endpoints: Sequence[JudgeSettings], registry: Registry) -> Jud
     return Judges(endpoints, [state.id for state in registry.models()], lend)
 
 
-def judges_of_command(name: str | None, settings: Settings, lend: Lender) -> Judges:
+def judges_of_command(name: str | None, settings: Settings, lend: Lender, second: str | None = None) -> Judges:
     """The judges of a command, which lends models by `lend`: names as on a server, and where `name`, what `--judge`
-    says, is MODEL@URL, that endpoint. SetupError for a name that no judge has."""
-    addressed = [endpoint_at(name)] if name is not None and "@" in name else []
+    says, or `second`, what `--second-judge` says, is MODEL@URL, that endpoint. SetupError for a name that no judge
+    has."""
+    addressed = [endpoint_at(each) for each in (name, second) if each is not None and "@" in each]
     judges = Judges([*addressed, *settings.judges], [model.id for model in settings.models], lend)
     try:
         judges.check(name)
+        judges.check(second, "second-judge")
     except InvalidRequest as error:
         raise SetupError(f"--{error.message}, MODEL@URL") from None
     return judges

@@ -100,6 +100,18 @@ def swept(
     return found[0]
 
 
+def evaluated(
+    store: VectorStore, model: str, trait: str, version: str | None = None, fingerprint: str | None = None
+) -> VectorHeader:
+    """One version of a trait's vector, or the newest that was evaluated. `fingerprint` is of the model's weights, None
+    where nobody knows them. NotFound, where the one was not evaluated too."""
+    found = [header for header in versions(store, model, trait, version, fingerprint) if header.evaluations]
+    if not found:
+        what = f"vector {version!r}" if version else f"vector of {trait!r} for the model {model!r}"
+        raise NotFound(f"The {what} was never evaluated; POST /api/vectors/evaluate does it.", code="not_evaluated")
+    return found[0]
+
+
 def use(store: VectorStore, version: str) -> str:
     """Put a version to use for its weights; what to tell whoever asked. InvalidRequest for one that can't be used, and
     VectorNotFound."""
@@ -135,6 +147,8 @@ def poles_of(header: VectorHeader) -> dict[str, PoleDetails]:
             choice.measured_range,
             choice.score if header.scored else None,
             choice.against,
+            header.evaluations[side].verdict if side in header.evaluations else None,
+            header.evaluations[side].reason if side in header.evaluations else None,
         )
         for side, choice in header.poles.items()
     }

@@ -14,6 +14,7 @@ import msgspec
 from proxy.chat.available import Available
 from proxy.chat.calling import NO_CALLS, Calling
 from proxy.chat.conversation import Begun, is_gpt_oss, render
+from proxy.chat.doubts import warnings_of
 from proxy.chat.in_words import check_in_words
 from proxy.chat.logprobs import Speller
 from proxy.chat.output import check_schema, speller
@@ -292,8 +293,10 @@ def _activated(
     by_name = coefficients(personas)
     plan, done = build_plan(by_name, vectors, _plan_options(options), info)
     report = activation_report(by_name, options.mode, done, own)
+    told = warnings_of([(vector, wanted.toward) for wanted, vector in zip(personas, own, strict=True)])
+    report = msgspec.structs.replace(report, warnings=told or None)
     if number is not None:  # what the range was measured with is another direction
-        report = msgspec.structs.replace(report, random_direction=number, beyond_measured_range=None)
+        report = msgspec.structs.replace(report, random_direction=number, beyond_measured_range=None, warnings=None)
     return _Steering(report, plan, vectors={vector.trait: vector for vector in own})
 
 

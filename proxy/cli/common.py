@@ -146,10 +146,17 @@ class Models:
 
 
 def surroundings(
-    settings: Settings, models: Models, *, judge: str | None = None, out: Path | None = None, saves: bool = True
+    settings: Settings,
+    models: Models,
+    *,
+    judge: str | None = None,
+    second_judge: str | None = None,
+    out: Path | None = None,
+    saves: bool = True,
 ) -> "Surroundings":
-    """What long work is done with: `judge` is who is to score, `out` where vectors are kept, if the work `saves` any.
-    SetupError where there is no such judge, or vectors can't be saved."""
+    """What long work is done with. `judge` is who is to score, `second_judge` who is compared with that one, `out`
+    where vectors are kept, if the work `saves` any. SetupError where there is no such judge, or vectors can't be
+    saved."""
     from proxy.engines.blocking import MAX_RUNNING
     from proxy.jobs.kinds.vectors import Surroundings
     from proxy.judges import judges_of_command
@@ -158,7 +165,7 @@ def surroundings(
     from vector_store import VectorStore
 
     traits = Traits(*settings.trait_folders)
-    judges = judges_of_command(judge, settings, models.lend)
+    judges = judges_of_command(judge, settings, models.lend, second_judge)
     store = VectorStore([out, *settings.vector_folders] if out else settings.vector_folders)
     if saves:
         prepare(store, settings.parts_dir)

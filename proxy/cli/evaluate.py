@@ -77,8 +77,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     from proxy.steering.traits.trait import Trait
 
     options = VectorEvaluationOptions(args.budget, args.samples, args.seed)
-    around = surroundings(settings, models, judge=args.judge)
-    judges = surroundings(settings, models, judge=args.second_judge).judges if args.second_judge else around.judges
+    if args.second_judge is not None and args.second_judge == args.judge:
+        raise SetupError(f"--second-judge: it is the first judge too, {args.judge!r}; name another one")
+    around = surroundings(settings, models, judge=args.judge, second_judge=args.second_judge)
 
     def asked(trait: Trait) -> VectorEvaluationParameters:
         engine = models.load(model)
@@ -107,5 +108,4 @@ def _evaluate(args: argparse.Namespace) -> None:
         traits = named or [trait for id_, trait in around.traits().items() if id_ in used and used[id_].poles]
         if not traits:
             raise SetupError(f"{engine.info.id} has no vectors: persona-proxy extract --model {engine.info.id}")
-        kind = evaluation_kind(around, judges)
-        Console(sys.stderr, args.fresh).each(kind, engine, traits, asked, show)
+        Console(sys.stderr, args.fresh).each(evaluation_kind(around), engine, traits, asked, show)

@@ -195,9 +195,22 @@ def described(header: "VectorHeader") -> list[str]:
             f"  {header.pole(side)}: block {choice.block}, taken from {choice.span}, added at {choice.positions}, "
             f"relative dose {choice.relative_dose:.2f} at coefficient 1{coherent}{score}"
         )
+    lines += _verdicts(header)
     lines += _by_block(header)
     lines += [f"  {line}" for line in curve_table(header)]
     return lines
+
+
+def _verdicts(header: "VectorHeader") -> Iterator[str]:
+    """What each pole was found to be worth, a line each."""
+    from proxy.steering.evaluation.report import verdict_line
+
+    for side, found in header.evaluations.items():
+        yield f"  verdict on {verdict_line(header.pole(side), found)}"
+    missing = [header.pole(side) for side in header.poles if side not in header.evaluations]
+    if missing:
+        how = f"persona-proxy evaluate --model {header.model_id} --trait {header.trait}"
+        yield f"  verdict on {', '.join(missing)}: not evaluated; {how} does it"
 
 
 def _by_block(header: "VectorHeader") -> Iterator[str]:

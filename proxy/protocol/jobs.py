@@ -63,6 +63,23 @@ class SweepRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     wait: bool = False
 
 
+class EvaluateVectorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which vector to evaluate: `version` is its id, by default the trait's one in use. `budget` says how much is
+    asked, `standard` by default; `samples`: answers to each question in each way, by default 1, 2 or 4 by the budget.
+    `second_judge` scores a part of the answers too, and the two are compared. Without a model it is the default one.
+    `judge` and `wait` are as in GenerateRequest."""
+
+    model: str | None = None
+    trait: str
+    version: str | None = None
+    budget: Literal["quick", "standard", "thorough"] | None = None
+    samples: Samples | None = None
+    seed: Seed | None = None
+    judge: str | None = None
+    second_judge: str | None = None
+    wait: bool = False
+
+
 class JobProgress(msgspec.Struct):
     """`doing` says in words what the job is at, `fraction` how much of it is done, 0 to 1; `seconds_left` is an
     estimate, null where there is none yet."""

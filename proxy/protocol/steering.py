@@ -79,7 +79,8 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     `random_direction`: not the vectors' own directions were added, but random ones of that number, as strong.
     `projection`: by pole, where the answer lies between the neutral mean (0) and the pole's own (1), as the unsteered
     model's block `projection_layers` sees its text; the mean over its tokens, and over answers where there are several.
-    `trace`: the tokens one by one; in a stream, those no earlier chunk has told.
+    `trace`: the tokens one by one; in a stream, those no earlier chunk has told. `warnings`: of personas that this
+    model was found to be unable to show by its vector.
     """
 
     personas: dict[str, float]
@@ -98,6 +99,7 @@ class SteeringReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     projection: dict[str, float] | None = None
     projection_layers: dict[str, int] | None = None
     trace: list[TracedToken] | None = None
+    warnings: list[str] | None = None
 
 
 UNSTEERED = SteeringReport(personas={}, method="none", layers=[], relative_dose=0.0, clamped=False, vectors=[])

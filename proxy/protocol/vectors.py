@@ -4,12 +4,13 @@ from typing import Literal
 
 import msgspec
 
-from vector_store import JudgedBy, Sweep, Transferred
+from vector_store import JudgedBy, Sweep, Transferred, Verdict
 
 
 class PoleDetails(msgspec.Struct):
     """Where a pole is steered at coefficient 1, and from which mean its direction leads to the pole's; see the vector
-    store's PoleChoice."""
+    store's PoleChoice. `verdict` says what it was found to be worth, and `reason` what that rests on; both are null
+    where it was never evaluated."""
 
     block: int
     span: Literal["last_prompt", "response"]
@@ -18,6 +19,8 @@ class PoleDetails(msgspec.Struct):
     measured_range: tuple[float, float] | None
     score: float | None
     against: Literal["neutral", "opposite"]
+    verdict: Verdict | None
+    reason: str | None
 
 
 class VectorDetails(msgspec.Struct, kw_only=True):

@@ -12,7 +12,7 @@ from proxy.engines.blocking import generate_all
 from proxy.steering import gain, limited, placement
 from proxy.steering.asking import MAX_TOKENS, messages, under
 from proxy.steering.budget import Budget
-from proxy.steering.evaluation.asked import RULED_TOKENS, costed, ways
+from proxy.steering.evaluation.asked import FACT_TOKENS, INSTRUCTED_TOKENS, costed, ways
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.judge import JudgeKind
 from proxy.steering.judge.linear import READ_TOKENS
@@ -116,7 +116,7 @@ def cost_of_evaluation(
     shown = bool(trait.shown_to(info.world))
     n_first = n_questions * options.n_samples * len(ways(SIDES, wrong_trait=True, shown=shown))
     n_second = n_questions * (1 + 2 * len(SIDES))
-    n_ruled = 0 if info.world else (options.extent.facts + options.extent.instructions) * len(costed(SIDES))
+    n_costed = 0 if info.world else len(costed(SIDES))
     n_compared = 4 * len(SIDES) * n_questions * options.n_samples
     preparing = _preparing(kind, budget, speed) + (Cost() if second is None else _preparing(second, budget, speed))
     return (
@@ -124,7 +124,8 @@ def cost_of_evaluation(
         + _answers(n_first, limit, speed)
         + _answers(n_second, limit, speed)
         + _read(n_second, speed.answer(limit), speed.prompt)
-        + _answers(n_ruled, RULED_TOKENS, speed, instructed=True)
+        + _answers(n_costed * options.extent.facts, FACT_TOKENS, speed, instructed=True)
+        + _answers(n_costed * options.extent.instructions, INSTRUCTED_TOKENS, speed, instructed=True)
         + _judged(kind, n_first + n_second, limit, speed)
         + (Cost() if second is None else _judged(second, n_compared, limit, speed))
     )

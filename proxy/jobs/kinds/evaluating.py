@@ -5,7 +5,6 @@ import msgspec
 from proxy.engines.base import Engine, ModelInfo
 from proxy.jobs.kinds.base import Kind
 from proxy.jobs.kinds.vectors import Parameters, Surroundings, vector_kind
-from proxy.judges import Judges
 from proxy.protocol.jobs import Samples, Seed
 from proxy.steering.budget import BudgetName
 from proxy.steering.evaluation.options import VectorEvaluationOptions
@@ -48,10 +47,8 @@ class VectorEvaluationParameters(Parameters, frozen=True, kw_only=True):
         return "reading" if self.judge is None and kind == "likelihood" and self.options.limited else kind
 
 
-def evaluation_kind(around: Surroundings, second: Judges | None = None) -> Kind:
-    """The kind of job that evaluates a vector. `second`: where second judges are found, with the first ones by
-    default."""
-    seconds = second or around.judges
+def evaluation_kind(around: Surroundings) -> Kind:
+    """The kind of job that evaluates a vector."""
 
     def vector_of(info: ModelInfo, trait: Trait, asked: VectorEvaluationParameters) -> PersonaVector:
         return chosen(around.store, info.id, trait.id, asked.version, info.fingerprint)
@@ -65,7 +62,7 @@ def evaluation_kind(around: Surroundings, second: Judges | None = None) -> Kind:
         vector, others = vector_of(engine.info, trait, asked), others_of(asked)
         if asked.second_judge is None:
             return evaluate_vector(engine, trait, vector, asked.usual(kind), asked.options, work, others)
-        with seconds.opened(asked.second_judge, engine, work.check) as other:
+        with around.judges.opened(asked.second_judge, engine, work.check) as other:
             return evaluate_vector(engine, trait, vector, asked.usual(kind), asked.options, work, others, other)
 
     def found(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: VectorEvaluationParameters) -> dict[str, float]:

@@ -21,7 +21,7 @@ from proxy.steering.traits.trait import Demonstration, Trait
 from proxy.steering.trials import TEMPERATURE
 from vector_store import SIDES, AskedBy, PersonaVector, Side, SweepKind
 
-RULED_TOKENS = 48  # of an answer that is right or wrong by rules
+FACT_TOKENS, INSTRUCTED_TOKENS = 24, 48  # at most, of answers that are right or wrong by rules
 
 
 class Way(NamedTuple):
@@ -144,7 +144,8 @@ class AskedModel:
         made = []
         for way, number, one in self.ruled:
             tokens = engine.render(self._messages(EvaluatedCell(way, number, 0), one.ask))
-            sampling = Sampling(answer_tokens(engine, tokens, RULED_TOKENS), temperature=0.0, seed=0)
+            limit = FACT_TOKENS if isinstance(one, Fact) else INSTRUCTED_TOKENS
+            sampling = Sampling(answer_tokens(engine, tokens, limit), temperature=0.0, seed=0)
             made.append(Generation(tokens, sampling, self._plans.of(way.steering, 0, 0)))
         return made
 
