@@ -141,8 +141,12 @@ class UpstreamAnswer:
         body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker))
         url = f"{replica.url}{path_of(self._talk)}"
 
+        begun = False
+
         def tell(event: Event) -> None:
-            if isinstance(event, Token):
+            nonlocal begun
+            if isinstance(event, Token) and not begun:
+                begun = True
                 replica.succeed()
             self._tell(event)
 
