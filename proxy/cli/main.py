@@ -15,6 +15,7 @@ from proxy.cli.demo import add_demo
 from proxy.cli.evaluate import add_evaluate
 from proxy.cli.extract import add_extract
 from proxy.cli.models import add_models
+from proxy.cli.plan import add_plan
 from proxy.cli.pull import add_pull
 from proxy.cli.serve import add_serve, add_settings
 from proxy.cli.sweep import add_sweep
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add_extract(commands)
     add_sweep(commands)
     add_evaluate(commands)
+    add_plan(commands)
     add_vectors(commands)
     add_traits(commands)
     add_transfer(commands)

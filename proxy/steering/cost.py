@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from proxy.engines.base import Engine, Generation, ModelInfo, Rollout, Sampling
 from proxy.engines.blocking import generate_all
-from proxy.steering import gain, limited, placement
+from proxy.steering import gain, limited, measuring, placement
 from proxy.steering.asking import MAX_TOKENS, messages, under
 from proxy.steering.budget import Budget
 from proxy.steering.evaluation.asked import FACT_TOKENS, INSTRUCTED_TOKENS, costed, ways
@@ -19,6 +19,7 @@ from proxy.steering.judge.linear import READ_TOKENS
 from proxy.steering.judge.rollouts import CALIBRATING_PAIRS, USUAL_ASKING, Asking
 from proxy.steering.judge.validation import N_DAMAGED
 from proxy.steering.making import ExtractionOptions
+from proxy.steering.sweep import SweepOptions
 from proxy.steering.sweep.asked import all_listed
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.trials import TEMPERATURE
@@ -129,6 +130,20 @@ def cost_of_evaluation(
         + _judged(kind, n_first + n_second, limit, speed)
         + (Cost() if second is None else _judged(second, n_compared, limit, speed))
     )
+
+
+def cost_of_sweep(trait: Trait, kind: JudgeKind, options: SweepOptions, speed: Speed) -> Cost:
+    """What sweeping the trait's vector costs, other traits' directions included."""
+    n = len(all_listed(options, wrong_trait=True))
+    limit = options.max_tokens
+    return _preparing(kind, None, speed) + _answers(n, limit, speed) + _judged(kind, n, limit, speed)
+
+
+def cost_of_measuring(trait: Trait, info: ModelInfo, kind: JudgeKind, speed: Speed) -> Cost:
+    """What measuring where and how strongly a vector from elsewhere steers costs."""
+    sizes = measuring.stages(trait, info)
+    n = sum(size for what, size in sizes.items() if "judging" not in what and "likelihood" not in what)
+    return _preparing(kind, None, speed) + _answers(n, MAX_TOKENS, speed) + _judged(kind, n, MAX_TOKENS, speed)
 
 
 def _preparing(kind: JudgeKind, budget: Budget | None, speed: Speed) -> Cost:

@@ -6,10 +6,14 @@ import pytest
 
 from proxy.engines.base import AnswerReadings, Event, FloatArray, Generation, Plan, Rollout, Run, Span, SpanStats
 from proxy.steering.budget import BUDGETS, BudgetName
-from proxy.steering.cost import cost_of, measure_speed
+from proxy.steering.cost import Cost, cost_of, cost_of_evaluation, cost_of_sweep, measure_speed
+from proxy.steering.evaluation.options import VectorEvaluationOptions
+from proxy.steering.evaluation.run import evaluate_vector
 from proxy.steering.limited import make_vector
 from proxy.steering.making import ExtractionOptions
+from proxy.steering.sweep import SweepOptions
 from tests.steering.pretend import N_LAYERS, WORK, PretendEngine, make_trait
+from tests.steering.sweep.swept import placed
 
 
 class Counting(PretendEngine):
@@ -63,3 +67,30 @@ def test_cost_when_the_budget_is_larger_then_it_is_higher() -> None:
         for budget in ("quick", "standard", "thorough")
     ]
     assert costs == sorted(costs) and costs[0] < costs[1] / 1.5 and costs[1] < costs[2] / 5
+
+
+def test_cost_when_a_vector_is_evaluated_then_it_was_told_before() -> None:
+    engine, options = Counting(0.8), VectorEvaluationOptions("quick")
+    speed = measure_speed(engine, make_trait())
+    expected = cost_of_evaluation(make_trait(), engine.info, "reading", options, speed)
+    engine.made = 0
+    evaluate_vector(engine, make_trait(), placed(0.6), "reading", options, WORK)
+    # The answers are shorter than any limit, and other traits' directions, which are counted, are not there.
+    assert expected.made == pytest.approx(engine.made, rel=0.35)
+
+
+def test_cost_when_there_is_a_second_judge_then_it_costs_something() -> None:
+    speed, options = measure_speed(PretendEngine(), make_trait()), VectorEvaluationOptions("quick")
+    info = PretendEngine().info
+    one = cost_of_evaluation(make_trait(), info, "reading", options, speed)
+    two = cost_of_evaluation(make_trait(), info, "reading", options, speed, "likelihood")
+    assert two.read > one.read > 0
+
+
+def test_cost_of_a_sweep_when_more_coefficients_are_asked_then_it_is_higher() -> None:
+    speed = measure_speed(PretendEngine(), make_trait())
+
+    def cost(*coefficients: float) -> Cost:
+        return cost_of_sweep(make_trait(), "rules", SweepOptions(coefficients), speed)
+
+    assert cost(1.0).seconds(speed) < cost(0.5, 1.0).seconds(speed)

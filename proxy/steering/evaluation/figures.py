@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proxy.steering.evaluation.asked import BARE, RuledCell, Way, costed, in_words, steered, ways
-from proxy.steering.evaluation.judging import Judged
+from proxy.steering.evaluation.judging import JudgedAnswer
 from proxy.steering.evaluation.options import COEFFICIENTS
 from proxy.steering.evaluation.rules import Fact, follows, states
 from proxy.steering.evaluation.verdict import Evidence, Interval, Steered
@@ -33,7 +33,7 @@ NAMES: dict[AskedBy, str] = {"prompt": "system prompt", "demonstrations": "demon
 class Scored(NamedTuple):
     """One answer for one side: what the judge said, and how it came to an end."""
 
-    asked: Judged
+    asked: JudgedAnswer
     score: Score | None
     cut_off: bool
     looping: bool

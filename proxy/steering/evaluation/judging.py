@@ -22,7 +22,7 @@ SECOND = ", the second judge"
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class JudgedAnswer:
     """An answer that is to be judged, or was: for which side of the trait, and with which score."""
 
     cell: EvaluatedCell
@@ -68,18 +68,20 @@ def check_second(first: str, second: str) -> None:
         raise SetupError(f"the second judge is the first, {first}; a judge agrees with itself")
 
 
-def wanted(cells: Sequence[EvaluatedCell], texts: Sequence[str], questions: Sequence[str], turn: int) -> list[Judged]:
+def wanted(
+    cells: Sequence[EvaluatedCell], texts: Sequence[str], questions: Sequence[str], turn: int
+) -> list[JudgedAnswer]:
     """What is judged of some answers. Unsteered ones, and those that are steered by the vector alone, are for both
     poles: they are the controls of one and the opposite of the other."""
     return [
-        Judged(cell, turn, side, questions[cell.question], text)
+        JudgedAnswer(cell, turn, side, questions[cell.question], text)
         for cell, text in zip(cells, texts, strict=True)
         for side in SIDES
         if side == cell.way.side or cell.way.alone
     ]
 
 
-def compared(asked: Iterable[Judged]) -> list[Judged]:
+def compared(asked: Iterable[JudgedAnswer]) -> list[JudgedAnswer]:
     """Those of the answers that a second judge scores: what a verdict rests on."""
     of_side: dict[Side, list[Way]] = {
         side: [BARE, steered(side, 1.0), steered(side, 1.0, "random"), in_words(side, "prompt")] for side in SIDES
@@ -87,7 +89,7 @@ def compared(asked: Iterable[Judged]) -> list[Judged]:
     return [one for one in asked if one.turn == 1 and one.cell.way in of_side[one.side]]
 
 
-def scores(judged: Validated, asked: Sequence[Judged], trait: Trait, work: Work, name: str) -> list[Score | None]:
+def scores(judged: Validated, asked: Sequence[JudgedAnswer], trait: Trait, work: Work, name: str) -> list[Score | None]:
     """A score for each, in order. Blocks."""
     answers = [Answer(one.question, one.text, trait, one.side) for one in asked]
     parts = work.in_parts(name, judging_label(trait), answers, SCORES, judged.judge.score)

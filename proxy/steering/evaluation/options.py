@@ -24,7 +24,7 @@ class Extent:
 
 
 EXTENTS: dict[BudgetName, Extent] = {
-    "quick": Extent(1, BUDGETS["quick"].answer_tokens, 20, 15),
+    "quick": Extent(1, BUDGETS["quick"].answer_tokens, 10, 10),
     "standard": Extent(2, BUDGETS["standard"].answer_tokens, 60, 40),
     "thorough": Extent(4, MAX_TOKENS, 60, 40),
 }

@@ -18,7 +18,7 @@ from proxy.steering.evaluation.asked import AskedModel, EvaluatedCell, steered
 from proxy.steering.evaluation.figures import Scored
 from proxy.steering.evaluation.judging import (
     SECOND,
-    Judged,
+    JudgedAnswer,
     check_second,
     compared,
     for_second,
@@ -62,9 +62,9 @@ def evaluate_vector(
     other = None if second is None else prepared(engine, trait, second, options, for_second(work))
     asked = AskedModel(engine.info, trait, vector, options, others)
     answered = _answered(asked, engine, work)
-    ruled = work.answers("evaluation-rules", ruling_label(trait), engine, asked.ruled_generations(engine))
     scored = _scored(asked, answered, judged, work)
     seconds = None if other is None else _seconds(asked, answered, other, work)
+    ruled = work.answers("evaluation-rules", ruling_label(trait), engine, asked.ruled_generations(engine))
     now = work.part("created", packed(str), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     found: dict[Side, PoleEvaluation] = {}
     for side in asked.sides:
@@ -114,13 +114,13 @@ def stages(
     found |= {
         asking_label(trait): len(asked.cells),
         turns_label(trait): len(asked.second_cells),
-        ruling_label(trait): len(asked.ruled),
     }
     cells = [*asked.cells, *asked.second_cells]
     every = wanted(cells, [""] * len(cells), asked.questions, 1)
     found[judging_label(trait)] = judge.JUDGING * len(every)
     if second is not None:
         found[f"{judging_label(trait)}{SECOND}"] = judge.JUDGING * len(compared(every))
+    found[ruling_label(trait)] = len(asked.ruled)
     return {what: size for what, size in found.items() if size}
 
 
@@ -165,8 +165,8 @@ def _answered(asked: AskedModel, engine: Engine, work: Work) -> list[tuple[Evalu
     ]
 
 
-def _to_judge(asked: AskedModel, answered: Sequence[tuple[EvaluatedCell, int, Completion]]) -> list[Judged]:
-    found: list[Judged] = []
+def _to_judge(asked: AskedModel, answered: Sequence[tuple[EvaluatedCell, int, Completion]]) -> list[JudgedAnswer]:
+    found: list[JudgedAnswer] = []
     for turn, questions in (
         (1, asked.questions),
         (2, [asked.second_question(number) for number in range(len(asked.questions))]),
@@ -198,7 +198,7 @@ def _seconds(
 
 
 def _agreement(first: Sequence[Scored], second: Sequence[Scored], side: Side, other: Validated) -> Agreement | None:
-    by_first: dict[Judged, Score | None] = {one.asked: one.score for one in first}
+    by_first: dict[JudgedAnswer, Score | None] = {one.asked: one.score for one in first}
     mine = [one for one in second if one.asked.side == side]
     found = figures.agreement([by_first[one.asked] for one in mine], [one.score for one in mine])
     if found is None:

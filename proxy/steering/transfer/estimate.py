@@ -5,7 +5,7 @@ Knows the steps of a fit and what each of them holds; chooses nothing.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,43 @@ TRIED = 16  # documents that are timed
 WIDTH = 1024  # of the matrices whose product is timed
 
 
+@dataclass(frozen=True)
+class FittingSize:
+    """How large a fit is: `n_blocks` maps for each span, from width `d` of a model of so many layers to width `p`."""
+
+    d: int
+    p: int
+    source_layers: int
+    n_blocks: int
+
+    @property
+    def passes(self) -> int:
+        """How often the text is read."""
+        return -(-self.n_blocks // self._at_once)
+
+    @property
+    def memory(self) -> int:
+        """Bytes, beyond the models."""
+        d, p = self.d, self.p
+        sample = 4 * SAMPLE * (self.source_layers * d + self.n_blocks * p)
+        sums = min(self._at_once, self.n_blocks) * sums_size(d, p) + 4 * (5 * d * d + 4 * d * p + 3 * p * p)
+        return max(sample, sums) + MEMORY
+
+    @property
+    def disk(self) -> int:
+        """Bytes of the maps and their controls."""
+        return 4 * len(SPANS) * self.n_blocks * (1 + N_SHUFFLED) * self.d * self.p
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, SUMS_MEMORY // sums_size(self.d, self.p))
+
+
+def fitting_seconds(size: FittingSize) -> float:
+    """How long fitting takes once the text is read, by a product of matrices that is timed. Blocks for a moment."""
+    return len(SPANS) * size.n_blocks * _operations(size.d, size.p) * _timed(_product)[0] / (2 * WIDTH**3)
+
+
 def estimated_lines(
     source: Engine, target: Engine, corpus: Corpus, target_blocks: Sequence[int] | None = None
 ) -> Iterator[str]:
@@ -35,14 +72,10 @@ def estimated_lines(
     check(source, target, corpus, target_blocks)
     d, p = source.info.hidden_size, target.info.hidden_size
     n_blocks, n = len(blocks_of(target.info, target_blocks)), len(corpus.documents)
-    at_once = max(1, SUMS_MEMORY // sums_size(d, p))
-    passes = -(-n_blocks // at_once)
-    over = f"in {_count(passes, 'pass', 'passes')} over the text"
+    size = FittingSize(d, p, source.info.n_layers, n_blocks)
+    over = f"in {_count(size.passes, 'pass', 'passes')} over the text"
     yield f"{n} documents; {n_blocks} maps for each span, from width {d} to {p}, {over}"
-    sample = 4 * SAMPLE * (source.info.n_layers * d + n_blocks * p)
-    sums = min(at_once, n_blocks) * sums_size(d, p) + 4 * (5 * d * d + 4 * d * p + 3 * p * p)
-    disk = 4 * len(SPANS) * n_blocks * (1 + N_SHUFFLED) * d * p
-    yield f"memory beyond the models: {(max(sample, sums) + MEMORY) / 2**30:.1f} GiB; on disk {disk / 2**30:.1f} GiB"
+    yield f"memory beyond the models: {size.memory / 2**30:.1f} GiB; on disk {size.disk / 2**30:.1f} GiB"
     few = list(corpus.documents[:TRIED])
     missing = sum(document.answer is None for document in corpus.documents)
     answering_s, texts = (
@@ -54,12 +87,11 @@ def estimated_lines(
         stream = Stream(source, target, few, span, lambda: None)
         comparing_s, _ = _timed(partial(_read, stream, range(source.info.n_layers)))
         passing_s, _ = _timed(partial(_read, stream, [0]))
-        reading_s += (comparing_s * min(n, SAMPLE) + passing_s * passes * n) / len(few)
-    fitting_s = len(SPANS) * n_blocks * _operations(d, p) * _timed(_product)[0] / (2 * WIDTH**3)
+        reading_s += (comparing_s * min(n, SAMPLE) + passing_s * size.passes * n) / len(few)
     for what, seconds in (
         ("answers of the source", answering_s * missing / len(few)),
         ("reading residuals of both", reading_s),
-        ("fitting the maps", fitting_s),
+        ("fitting the maps", fitting_seconds(size)),
     ):
         yield f"{what}: about {_count(round(seconds / 60), 'minute', 'minutes')}"
 
