@@ -28,7 +28,7 @@ from proxy.jobs.queue import JobQueue
 from proxy.jobs.store import JobStore
 from proxy.judges import served_judges
 from proxy.routes import observe
-from proxy.routes.api_models import get_model_details, list_model_details, load_model, unload_model
+from proxy.routes.api_models import drain_upstream, get_model_details, list_model_details, load_model, unload_model
 from proxy.routes.auth import admin_guard, client_guard, metrics_guard
 from proxy.routes.body import json_guard
 from proxy.routes.chat import create_chat_completion
@@ -112,6 +112,7 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
                     get_model_details,
                     load_model,
                     unload_model,
+                    drain_upstream,
                     list_traits,
                     get_trait,
                     create_trait,

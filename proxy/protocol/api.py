@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from proxy.protocol.chat import ChatMessage, FinishReason, Seed, Temperature, Usage
+from proxy.protocol.status import UpstreamActivity
 from proxy.protocol.steering import Coefficient, SteeringOptions, SteeringReport, SteeringTrace
 
 
@@ -35,6 +36,19 @@ class ModelDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class ModelDetailsList(msgspec.Struct):
     data: list[ModelDetails]
+
+
+class DrainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`url` is a server's base URL, as the status has it."""
+
+    url: str
+    draining: bool = True
+
+
+class UpstreamList(msgspec.Struct):
+    """The servers that run a model."""
+
+    data: list[UpstreamActivity]
 
 
 class LoadRequest(msgspec.Struct, forbid_unknown_fields=True):

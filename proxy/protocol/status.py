@@ -3,6 +3,9 @@
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from proxy.engines.base import UpstreamOutcome, UpstreamState
 
 
 class MemoryUse(msgspec.Struct, kw_only=True):
@@ -13,6 +16,19 @@ class MemoryUse(msgspec.Struct, kw_only=True):
     machine_bytes: int | None
 
 
+class UpstreamActivity(msgspec.Struct, kw_only=True):
+    """A server that runs a model. `state` is "up"; "half_open" where one request tries whether it answers again, and
+    "open" where it failed too often to be given any; "down" where its last check went wrong, as `problem` says;
+    "draining" where it gets nothing new. `running` of our requests it has now. `ended`: how many it had, by how they
+    ended."""
+
+    url: str
+    state: UpstreamState
+    problem: str | None
+    running: int
+    ended: dict[UpstreamOutcome, int]
+
+
 class ModelActivity(msgspec.Struct, kw_only=True):
     """`weights_bytes` are of the loaded weights, `cached_bytes` of what is kept of prompts that were read; null for a
     model that is not loaded.
@@ -20,7 +36,7 @@ class ModelActivity(msgspec.Struct, kw_only=True):
     `running` answers have their first token, `waiting` ones do not: they are queued, or their prompt is read.
     `tokens_per_second` is the mean over the last minute, pauses included. All three are of requests; the work of jobs
     is not in them. `jobs` counts those that wait or run for the model, which does
-    one at a time.
+    one at a time. `upstreams` are the servers that run it, absent where it runs here.
     """
 
     id: str
@@ -31,6 +47,7 @@ class ModelActivity(msgspec.Struct, kw_only=True):
     waiting: int
     jobs: int
     tokens_per_second: float
+    upstreams: list[UpstreamActivity] | UnsetType = UNSET
 
 
 class RecentError(msgspec.Struct, kw_only=True):

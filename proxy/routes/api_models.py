@@ -1,4 +1,4 @@
-"""GET /api/models and /api/models/{id}, POST /api/models/{id}/load and /unload: the models' states, and changing them.
+"""GET /api/models and /api/models/{id}, POST /api/models/{id}/load, /unload and /drain: models and their state.
 
 A model's id is one part of the path or, as hub names are, two: a parameter that takes a whole path could only end one.
 """
@@ -13,10 +13,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
 
 from proxy.engines.registry import ModelState
-from proxy.protocol.api import LoadRequest, ModelDetails, ModelDetailsList, UnloadRequest
+from proxy.protocol.api import DrainRequest, LoadRequest, ModelDetails, ModelDetailsList, UnloadRequest, UpstreamList
 from proxy.routes.answering import unless_gone
 from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
+from proxy.routes.status import upstream_activity
 from proxy.services import Services, services_of
 
 PATHS = ["/models/{model:str}", "/models/{owner:str}/{model:str}"]
@@ -83,6 +84,22 @@ async def unload_model(
     force = data is not None and data.force
     await anyio.to_thread.run_sync(partial(services.registry.unload, model, force=force))
     return await _now(services, model)
+
+
+@post(
+    [f"{path}/drain" for path in PATHS],
+    status_code=200,
+    dto=StrictBody[DrainRequest],
+    return_dto=None,
+    summary="Give one of the servers that run a model nothing new",
+    description="What it has ends. With `draining` false it gets requests again. A model that is loaded anew has no "
+    "server that drains.",
+    responses=declared(400, 401, 403, 404, 413),
+)
+async def drain_upstream(request: Request[Any, Any, Any], data: Annotated[DrainRequest, Body()]) -> UpstreamList:
+    services, model = services_of(request), _asked(request)
+    services.registry.drain(model, data.url, data.draining)
+    return UpstreamList([upstream_activity(each) for each in services.registry.upstreams(model)])
 
 
 async def _now(services: Services, model: str) -> ModelDetails:

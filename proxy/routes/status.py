@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request, get
+from msgspec import UNSET
 
 from proxy import __version__
+from proxy.engines.base import Upstream
 from proxy.engines.registry import ModelState
-from proxy.protocol.status import MemoryUse, ModelActivity, RecentError, ServerStatus
+from proxy.protocol.status import MemoryUse, ModelActivity, RecentError, ServerStatus, UpstreamActivity
 from proxy.routes.errors import declared
 from proxy.services import Services, services_of
 
@@ -61,6 +63,18 @@ def activity(services: Services, state: ModelState) -> ModelActivity:
         waiting=scheduler.taken(state.id) - running,
         jobs=sum(job.model == state.id for job in services.jobs.going_on()),
         tokens_per_second=scheduler.pace(state.id).per_second(),
+        upstreams=[upstream_activity(each) for each in services.registry.upstreams(state.id)] or UNSET,
+    )
+
+
+def upstream_activity(upstream: Upstream) -> UpstreamActivity:
+    """What one server does for a model."""
+    return UpstreamActivity(
+        url=upstream.url,
+        state=upstream.state,
+        problem=upstream.problem,
+        running=upstream.running,
+        ended=dict(upstream.ended),
     )
 
 

@@ -16,12 +16,14 @@ from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.chat.summary import AnswerSummary, TurnSummary
+from proxy.engines.base import UpstreamOutcome, UpstreamState
 from proxy.protocol.status import ModelActivity
 
 Outcome = Literal["ok", "refused", "overloaded", "failed", "cancelled"]
 OUTCOMES = get_args(Outcome)
 PREFIX = "persona_proxy_"
 STATUSES = ("unloaded", "loading", "ready", "failed")
+UPSTREAM_STATES, UPSTREAM_OUTCOMES = get_args(UpstreamState), get_args(UpstreamOutcome)
 JOB_ENDS = ("done", "failed", "cancelled")
 UNSTEERED = "none"  # as method and as persona
 
@@ -166,6 +168,7 @@ class _MomentCollector(Collector):
         yield _gauge("max_batch", "Answers that a model makes at once", [], [((), now.max_batch)])
         yield _gauge("max_queue", "Answers that may wait for a model", [], [((), now.max_queue)])
         yield from _of_models(now.models)
+        yield from _of_upstreams(now.models)
         tokens = CounterMetricFamily(PREFIX + "generation_tokens", "Tokens generated", labels=["model"])
         for model, count in now.generated.items():
             tokens.add_metric([model], count)
@@ -190,6 +193,23 @@ def _of_models(models: Sequence[ModelActivity]) -> Iterator[Metric]:
         yield _gauge(name, meaning, ["model"], told)
     states = (((model.id, status), int(model.status == status)) for model in models for status in STATUSES)
     yield _gauge("model_status", "1 for the state that the model is in", ["model", "status"], states)
+
+
+def _of_upstreams(models: Sequence[ModelActivity]) -> Iterator[Metric]:
+    """Of the servers that run models."""
+    all_ = [(model.id, upstream) for model in models for upstream in model.upstreams or ()]
+    labels = ["model", "upstream"]
+    running = (((model, each.url), each.running) for model, each in all_)
+    yield _gauge("upstream_requests_running", "Requests that a model's server has now", labels, running)
+    states = (((model, each.url, state), int(each.state == state)) for model, each in all_ for state in UPSTREAM_STATES)
+    yield _gauge("upstream_status", "1 for the state that a model's server is in", [*labels, "status"], states)
+    ended = CounterMetricFamily(
+        PREFIX + "upstream_requests", "Requests to a model's server that have ended", labels=[*labels, "outcome"]
+    )
+    for model, each in all_:
+        for outcome in UPSTREAM_OUTCOMES:
+            ended.add_metric([model, each.url, outcome], each.ended.get(outcome, 0))
+    yield ended
 
 
 def _gauge(

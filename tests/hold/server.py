@@ -116,12 +116,13 @@ class Server:
 
 
 class Forked:
-    """A server of one model, which is loaded, forked from a nursery that has imported IMPORTS."""
+    """A server of one model, which is loaded, forked from a nursery that has imported IMPORTS. `flags` are more of its
+    command line."""
 
-    def __init__(self, nursery: Nursery, folder: Path, model: str) -> None:
+    def __init__(self, nursery: Nursery, folder: Path, model: str, *flags: str) -> None:
         self.log = folder / "log"
         environ = {**ENVIRON, **folders_below(folder)}
-        self._child = nursery.start(SERVE, "--model", model, environ=environ, log=self.log)
+        self._child = nursery.start(SERVE, "--model", model, *flags, environ=environ, log=self.log)
         self.url = announced(self._child.stdout, self.log)
         self.client = httpx.Client(base_url=self.url, timeout=START_S, trust_env=False)
 

@@ -43,6 +43,7 @@ export function View() {
     ${status && html`<${Now} status=${status} />`}
     <h2>Models</h2>
     <${Models} activity=${status?.models ?? []} />
+    <${Upstreams} activity=${status?.models ?? []} />
     <h2>Recent answers</h2>
     <${Recent} series=${series} />
     <h2>Jobs</h2>
@@ -116,6 +117,21 @@ function Models({ activity }) {
       { title: "Shape", cell: ({ family, n_layers: layers, hidden_size: width, context_length: tokens }) => (layers ? `${family}, ${layers} blocks × ${width}, ${tokens} tokens` : "–") },
     ]} />
   `;
+}
+
+/** The servers that run models for this one; nothing where all run here. */
+function Upstreams({ activity }) {
+  const rows = activity.flatMap(({ id, upstreams }) => (upstreams ?? []).map((one) => ({ model: id, ...one })));
+  const count = (ended, ...names) => names.reduce((total, name) => total + (ended[name] ?? 0), 0);
+  return rows.length > 0 && html`<${Table} caption="Servers behind this one" rows=${rows} keyOf=${(one) => `${one.model} ${one.url}`} empty="" columns=${[
+    { title: "Model", cell: ({ model }) => html`<strong>${model}</strong>` },
+    { title: "Server", cell: ({ url }) => html`<code>${url}</code>` },
+    { title: "State", cell: ({ state, problem }) => `${state.replace("_", " ")}${problem ? `: ${problem}` : ""}` },
+    { title: "Running", number: true, cell: ({ running }) => running },
+    { title: "Answered", number: true, cell: ({ ended }) => count(ended, "ok") },
+    { title: "Turned away", number: true, cell: ({ ended }) => count(ended, "refused", "busy") },
+    { title: "Failed", number: true, cell: ({ ended }) => count(ended, "failed") },
+  ]} />`;
 }
 
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });

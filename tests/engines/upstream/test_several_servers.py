@@ -278,3 +278,27 @@ def test_stream_when_its_server_is_lost_behind_a_token_then_the_error_is_its_las
         text = asked(client, stream=True, messages=QUESTION).text
     assert '"fi"' in text and "upstream_failed" in text and text.endswith("data: [DONE]\n\n")
     assert time.monotonic() - started < 30
+
+
+def test_operators_when_servers_run_a_model_then_status_metrics_and_draining_tell_of_each(tmp_path: Path) -> None:
+    with run(Scripted()) as first, run(Scripted()) as second, near(tmp_path, [first, second]) as (client, _):
+
+        def upstreams() -> list[dict[str, Any]]:
+            (model,) = client.get("/api/status").json()["models"]
+            return list(model["upstreams"])
+
+        wait_until(lambda: [each["state"] for each in upstreams()] == ["up", "up"])
+        drained = client.post("/api/models/far/drain", json={"url": first})
+        assert [each["state"] for each in drained.json()["data"]] == ["draining", "up"]
+        for _ in range(2):
+            assert asked(client).status_code == 200
+        wait_until(lambda: upstreams()[1]["ended"] == {"ok": 2})
+        metrics = client.get("/metrics").text
+        label = f'model="far",upstream="{second}"'
+        assert f'persona_proxy_upstream_requests_total{{model="far",outcome="ok",upstream="{second}"}} 2.0' in metrics
+        assert f'persona_proxy_upstream_status{{model="far",status="draining",upstream="{first}"}} 1.0' in metrics
+        assert f"persona_proxy_upstream_requests_running{{{label}}} 0.0" in metrics
+        refused = client.post("/api/models/far/drain", json={"url": "http://elsewhere/v1"})
+        assert refused.status_code == 404 and first in refused.json()["error"]["message"]
+        again = client.post("/api/models/far/drain", json={"url": first, "draining": False})
+        assert [each["state"] for each in again.json()["data"]] == ["up", "up"]
