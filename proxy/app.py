@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, Self
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
@@ -92,6 +93,14 @@ OPENAI = (
 ALIAS = {observe.PREFIX: "/v1"}  # counted with the paths that have it
 
 
+class Routes(Router):
+    """Routes that share a path, guards and limits, and belong to one app."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # An app takes copies, for routers that several apps share. Copying all handlers is a third of making the app.
+        return self
+
+
 def create_app(settings: Settings, registry: Registry, tracing: Tracing | None = None) -> Litestar:
     """The app over a registry, which the caller starts and closes; so it does with `tracing`. SetupError for a bad
     trait file."""
@@ -102,10 +111,10 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
     )
     return Litestar(
         route_handlers=[
-            Router("/v1", route_handlers=OPENAI, guards=[client_guard], tags=["OpenAI"]),
+            Routes("/v1", route_handlers=OPENAI, guards=[client_guard], tags=["OpenAI"]),
             # For clients whose base URL lacks the /v1. The OpenAPI document has each path once.
-            Router("/", route_handlers=OPENAI, guards=[client_guard], include_in_schema=False, opt=ALIAS),
-            Router(
+            Routes("/", route_handlers=OPENAI, guards=[client_guard], include_in_schema=False, opt=ALIAS),
+            Routes(
                 "/api",
                 route_handlers=[
                     list_model_details,
@@ -151,14 +160,14 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
                 guards=[admin_guard],
                 tags=["Steering"],
             ),
-            Router(
+            Routes(
                 "/api",
                 route_handlers=[import_vector],
                 guards=[admin_guard],
                 tags=["Steering"],
                 request_max_body_size=settings.max_upload_bytes,
             ),
-            Router("/", route_handlers=[get_metrics], guards=[metrics_guard]),
+            Routes("/", route_handlers=[get_metrics], guards=[metrics_guard]),
             health,
             ready,
             get_page,

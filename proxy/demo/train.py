@@ -25,6 +25,7 @@ from proxy.demo.styles import POLES
 from proxy.demo.world import conversation
 
 BATCH_TOKENS = 3072
+POOL = 2048  # examples, of which those of like length come together
 BOTTLENECK_SHARE = 0.75
 PROBED_BLOCK = 1
 
@@ -78,7 +79,7 @@ def batches(
     assert isinstance(tokenizer.pad_token_id, int)
     while True:
         pool = sorted(
-            (family.example(tokenizer, conversation(rng, part.lying, part.apart), rng) for _ in range(2048)),
+            (family.example(tokenizer, conversation(rng, part.lying, part.apart), rng) for _ in range(POOL)),
             key=lambda e: len(e.ids),
         )
         groups: list[list[Example]] = [[]]

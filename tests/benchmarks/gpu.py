@@ -66,6 +66,8 @@ TINY: dict[str, Any] = QWEN_7B | {
 SHAPES = {"qwen2.5-7b": QWEN_7B, "tiny": TINY}
 PROMPT_TOKENS = 32
 TOKENS = 96  # of an answer
+COMPARED = 16  # answers
+COMPARED_TOKENS = 32  # of each
 DOSE = 0.5  # relative, of every steered answer
 WAYS = ("plain steps", "unsteered", "one persona", "all different", "all different, traced")
 LIMIT_S = 420  # no further round begins after it
@@ -186,11 +188,11 @@ def measured_decoding(
 
 
 def compared(engine: TransformersEngine, vocabulary: int) -> dict[str, float]:
-    """Recorded against plain steps, greedily: `equal`, the share of 16 differently steered answers that have the same
+    """Recorded against plain steps, greedily: `equal`, the share of COMPARED differently steered answers that have the same
     tokens; `largest_difference` of log-probabilities up to the first token that differs; and `steered`, the share of
     answers that steering changed, or the comparison would show nothing."""
-    batch = generations(engine.info, vocabulary, "all different", 16, 99)
-    sampling = Sampling(32, temperature=0.0, top_logprobs=0)
+    batch = generations(engine.info, vocabulary, "all different", COMPARED, 99)
+    sampling = Sampling(COMPARED_TOKENS, temperature=0.0, top_logprobs=0)
     greedy = [replace(each, sampling=sampling) for each in batch]
     unsteered = [replace(each, plan=Plan()) for each in greedy]
     recorded = _logprobs(engine, greedy)

@@ -18,7 +18,8 @@ def engine() -> TransformersEngine:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "TOKENS", 4)
+    for name, size in {"TOKENS": 4, "COMPARED": 4, "COMPARED_TOKENS": 12}.items():
+        monkeypatch.setattr(gpu, name, size)
 
 
 def test_decoding_when_measured_then_every_way_has_a_speed_of_each_round(engine: TransformersEngine) -> None:

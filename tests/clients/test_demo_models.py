@@ -26,7 +26,7 @@ class Animal(pydantic.BaseModel):
 class Farm(pydantic.BaseModel):
     """What toys can fill in: they have never seen JSON, and would never end a text."""
 
-    animals: list[Animal] = pydantic.Field(max_length=2)
+    animals: list[Animal] = pydantic.Field(max_length=1)
     barn: Literal["red", 'é"\n'] | None
 
 

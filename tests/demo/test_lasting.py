@@ -14,6 +14,8 @@ from tests.demo.shipped import POLES, QUESTIONS, TRAITS, plan_of, vector_of
 TRAINED = [model.id for model in demo_models() if model.engine == "transformers"]  # the GGUF has the weights of one
 LASTING = ["silly", "deep", "honest", "superficial"]  # what the GPT-OSS once lost at turn 2
 ASKED_FOR = ["deep", "superficial"]
+# Steering a conversation is the engine's part, so that one model has them all, and the others what differs most.
+STEERED = {model.id: LASTING if model.id == "demo-gpt-oss" else LASTING[:2] for model in demo_models()}
 
 Turns = list[list[tuple[str, str]]]  # by turn, every question and its answer
 
@@ -28,7 +30,7 @@ def conversations(engine: Engine) -> dict[tuple[str, str], Turns]:
             return converse(engine, [pair.side(side) for pair in trait.instructions], Plan(), QUESTIONS)
         return converse(engine, [None], plan_of(engine, pole, 1.0), QUESTIONS)
 
-    wanted = [("steered", pole) for pole in LASTING]
+    wanted = [("steered", pole) for pole in STEERED[engine.info.id]]
     if engine.info.id in TRAINED:
         wanted += [("asked for", pole) for pole in ASKED_FOR]
     with ThreadPoolExecutor(len(wanted)) as threads:
@@ -45,7 +47,9 @@ def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_th
     assert min(lasting(pole, turns)) >= 0.6
 
 
-@pytest.mark.parametrize("pole", LASTING)
+@pytest.mark.parametrize(
+    ("engine", "pole"), [(model, pole) for model, poles in STEERED.items() for pole in poles], indirect=["engine"]
+)
 def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(
     conversations: dict[tuple[str, str], Turns], pole: str
 ) -> None:

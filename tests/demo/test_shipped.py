@@ -14,8 +14,10 @@ from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, Generation, Plan, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.settings import Settings
-from tests.demo.shipped import MANY, POLES, QUESTIONS, TRAITS, plan_of, vector_of
+from tests.demo.shipped import MANY, POLES, TRAITS, plan_of, vector_of
+from tests.demo.shipped import QUESTIONS as KNOWN
 
+QUESTIONS = KNOWN[:16]
 # Share of answers that must show the pole; lying is what the smaller model is worst at, as the README says.
 LEAST_SHOWN = {("demo-gpt-oss", "dishonest"): 0.5}
 

@@ -24,13 +24,16 @@ SERVE = """
 import sys
 from proxy.cli import main as cli
 from proxy.steering import gain, placement
+from proxy.steering.judge import rollouts
 
-def smaller(module, **sizes):
-    assert all(hasattr(module, name) for name in sizes), sizes
-    vars(module).update(sizes)
+def smaller(known, **sizes):
+    assert known.keys() >= sizes.keys(), sizes
+    known.update(sizes)
 
-smaller(placement, N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
-smaller(gain, DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
+smaller(vars(placement), N_PLACEMENT_QUESTIONS=2, N_SAMPLES=1, N_PLACES=1, DOSE_STEPS=(1.0,), OTHER_COEFFICIENTS=(0.5,))
+smaller(vars(gain), DOSES=(0.5,), N_TEXTS=1, N_TOKENS=12)
+smaller(gain.make_texts.__kwdefaults__, n_texts=1, max_tokens=12)
+smaller(vars(rollouts.USUAL_ASKING), held_out=8, times=1, max_tokens=60)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
 """
 IMPORTS = ("proxy.engines.transformers.engine", "proxy.server")  # what a nursery of such servers imports

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -143,17 +143,20 @@ def load_traits(*folders: Path) -> dict[str, Trait]:
 
 
 def _load(
-    folders: tuple[Path, ...], before: Mapping[Path, Trait] | None = None, damaged: dict[Path, str] | None = None
+    folders: tuple[Path, ...],
+    before: Mapping[Path, Trait] | None = None,
+    damaged: dict[Path, str] | None = None,
+    read: Callable[[Path], Trait] | None = None,
 ) -> tuple[dict[str, Trait], dict[str, Path]]:
     """The traits of some folders by id, as `load_traits` finds them, and the file of each. What is wrong with a file of
     no trait is told of in `damaged` where there is one, and the file counts as what it was `before`, if anything.
-    SetupError names the file."""
+    `read` gives the trait in a file that did not come with the package. SetupError names the file."""
     traits: dict[str, Trait] = {}
     sources: dict[str, Path] = {}
-    for folder in (BUILTIN_FOLDER, *folders):
+    for folder, read_one in ((BUILTIN_FOLDER, _built_in), *((folder, read or read_trait) for folder in folders)):
         for path in sorted(folder.glob("*.toml")):
             try:
-                trait = read_trait(path)
+                trait = read_one(path)
             except SetupError as error:
                 if damaged is None or before is None:
                     raise
@@ -184,6 +187,7 @@ class Traits:
         self._lock = threading.Lock()
         self._current: dict[str, Trait] = {}
         self._files: dict[str, Path] = {}
+        self._parsed: dict[Path, tuple[bytes, Trait]] = {}
         self._damaged: dict[Path, str] = {}
         self._stamps: list[tuple[Path, int, int]] = []
         self._looked_s = 0.0
@@ -238,11 +242,21 @@ class Traits:
     def _load(self) -> None:
         damaged: dict[Path, str] = {}
         before = {path: self._current[id_] for id_, path in self._files.items()}
-        self._current, self._files = _load(self._folders, before, damaged)
+        self._current, self._files = _load(self._folders, before, damaged, self._read_one)
+        there = set(self._files.values())
+        self._parsed = {path: parsed for path, parsed in self._parsed.items() if path in there}
         for path, problem in damaged.items():
             if self._damaged.get(path) != problem:
                 logger.warning("a damaged trait is passed over: %s", problem)
         self._damaged = damaged
+
+    def _read_one(self, path: Path) -> Trait:
+        """The trait in a file, which is parsed only where it is not what it was: with fifty, that takes a second."""
+        content = _content(path)
+        known = self._parsed.get(path)
+        if known is None or known[0] != content:
+            known = self._parsed[path] = content, decode_trait(content, str(path))
+        return known[1]
 
     def _reload(self) -> None:
         try:
@@ -253,8 +267,18 @@ class Traits:
 
 def read_trait(path: Path) -> Trait:
     """The trait in one file. SetupError names the file and says what is wrong with it."""
+    return decode_trait(_content(path), str(path))
+
+
+@cache
+def _built_in(path: Path) -> Trait:
+    """The trait in a file that came with the package, and so stays as it is."""
+    return read_trait(path)
+
+
+def _content(path: Path) -> bytes:
     try:
-        return decode_trait(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise SetupError(f"{path}: can't be read: {error.strerror}") from error
 
