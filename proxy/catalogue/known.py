@@ -92,6 +92,18 @@ _MODELS = (
 KNOWN = {model.id: model for model in _MODELS}
 
 
+def how_to_serve(name: str) -> str:
+    """A sentence, with a space before it, that says what to run to have a model of this name, with or without a
+    persona; nothing where it is no known model."""
+    known = KNOWN.get(name.partition(":")[0])
+    if known is None:
+        return ""
+    return (
+        f" It is a known model: fetch it with persona-proxy pull {known.id}, and serve it with "
+        f"persona-proxy serve --model {known.id}."
+    )
+
+
 def kept_at(path: Path, folder: Path) -> KnownModel | None:
     """The known model whose file is kept at this path of a folder of models; None for any other file."""
     return next((model for model in _MODELS if model.place(folder) == path), None)

@@ -4,7 +4,9 @@ Everything here may block on files. Knows nothing of HTTP or prompts.
 """
 
 import shlex
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from proxy.chat.personas import Wanted
 from proxy.engines.base import ModelInfo
@@ -16,6 +18,7 @@ from vector_store import PersonaVector, VectorHeader, VectorStore
 
 # The id of the job that is making the vector of a model and a trait, by their ids; None where there is none.
 UnderWay = Callable[[str, str], str | None]
+COMMAND = "persona-proxy"
 
 
 class Available:
@@ -78,11 +81,12 @@ class Available:
         if self.is_unmeasured(trait, info):
             reason = (
                 f"the vector for {name!r} was imported and its strength was never measured; run "
-                f"persona-proxy vectors measure --model {info.id} --trait {trait.id}"
+                f"{_command()} vectors measure --model {info.id} --trait {trait.id}"
             )
         else:
             if not self._store.list(info.id, trait.id):
-                reason = f"there is no vector for {name!r} and the model {info.id}"
+                pole = "" if name == trait.id else f", a pole of {trait.id!r},"
+                reason = f"there is no vector for {name!r}{pole} and the model {info.id}"
             else:
                 reason = f"the vector for {name!r} was taken from other weights than those {info.id} has now"
             reason += f"; {self._making(trait, info.id)}"
@@ -121,4 +125,10 @@ def extract_command(model: ModelSettings | str, trait: str) -> str:
     source = model
     if isinstance(model, ModelSettings):
         source = model.id if model.source in (model.id, place_of(model.id)) else f"{model.id}={model.source}"
-    return f"persona-proxy extract --model {shlex.quote(str(source))} --trait {trait}"
+    return f"{_command()} extract --model {shlex.quote(str(source))} --trait {trait}"
+
+
+def _command() -> str:
+    """The command line as whoever started this process typed it: it may not be on the path."""
+    typed = Path(sys.argv[0])
+    return str(typed) if typed.name == COMMAND and not typed.is_absolute() else COMMAND

@@ -11,7 +11,8 @@ class AnswerSummary:
     """One answer. `finish_reason` is OpenAI's, "error" where it failed, "abort" where it was broken off.
 
     When its first and last token came is in seconds on time.perf_counter's clock, None where none did. `personas`: pole
-    to strength, as it was steered, none for a random direction. `method` and `relative_dose` are the report's."""
+    to strength, as it was steered, none for a random direction. `method`, `relative_dose` and
+    `beyond_measured_range` are the report's, which says nothing of the last where nothing was measured."""
 
     finish_reason: str
     tokens: int
@@ -20,6 +21,7 @@ class AnswerSummary:
     method: str
     personas: dict[str, float]
     relative_dose: float
+    beyond_measured_range: bool
 
     @property
     def seconds_per_token(self) -> float | None:

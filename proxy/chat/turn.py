@@ -203,6 +203,7 @@ class Turn:
             method=report.method,
             personas={} if report.random_direction is not None else dict(prepared.steered_to),
             relative_dose=report.relative_dose,
+            beyond_measured_range=bool(report.beyond_measured_range),
         )
 
     def close(self) -> None:

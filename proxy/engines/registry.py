@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from proxy.catalogue.known import how_to_serve
 from proxy.engines.base import Engine, HasUpstreams, ModelInfo, Upstream
 from proxy.engines.errors import EngineError
 from proxy.engines.lease import Lease
@@ -211,7 +212,7 @@ class Registry:
     def _known(self, model_id: str) -> _Model:
         if model_id not in self._models:
             known = ", ".join(self._models)
-            raise ModelNotFound(f"The model {model_id!r} does not exist. Possible: {known}.")
+            raise ModelNotFound(f"The model {model_id!r} does not exist. Possible: {known}.{how_to_serve(model_id)}")
         return self._models[model_id]
 
     def _take(self, model: _Model) -> Lease:

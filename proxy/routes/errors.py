@@ -117,7 +117,10 @@ def _vector_error(request: Request[Any, Any, Any], error: VectorStoreError) -> R
     return _respond(request, VectorsUnavailable("The place this server keeps its vectors in can't be reached."))
 
 
-def _client_gone(_: Request[Any, Any, Any], __: ClientGone) -> Response[None]:
+def _client_gone(request: Request[Any, Any, Any], _: ClientGone) -> Response[None]:
+    record = observe.record_of(request.scope)
+    if record.turn is not None:
+        record.facts |= {"tokens": record.turn.tokens, "ended": "early"}
     return Response(None, status_code=observe.STATUS_CLIENT_GONE)
 
 

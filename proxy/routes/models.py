@@ -9,6 +9,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from msgspec import UNSET
 
+from proxy.catalogue.known import how_to_serve
 from proxy.chat.personas import split_model
 from proxy.errors import ModelNotFound, ModelUnavailable
 from proxy.protocol.errors import ErrorDetail
@@ -50,7 +51,7 @@ def _card(services: Services, name: str) -> ModelCard:
     model, suffix = split_model(name, services.model_ids)
     if (card := known.get(f"{model}:{suffix.persona}")) is not None:
         return msgspec.structs.replace(card, id=name)
-    raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.")
+    raise ModelNotFound(f"The model {name!r} does not exist. Possible: {', '.join(known)}.{how_to_serve(name)}")
 
 
 @get("/health", summary="Whether the server runs", tags=["state"])

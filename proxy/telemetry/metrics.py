@@ -100,11 +100,14 @@ class Metrics:
         self._dose = self._histogram(
             "relative_dose", "What was added over the median residual norm, by answer", DOSE, "model", "persona"
         )
+        self._beyond = self._counter(
+            "beyond_measured_range", "Answers steered beyond what they were measured to bear", "model", "persona"
+        )
         self._jobs = self._counter("jobs_ended", "Jobs that have ended", "kind", "state")
         for kind in job_kinds:
             for state in JOB_ENDS:
                 self._jobs.labels(kind, state)
-        self._by_persona: tuple[Counter | Histogram, ...] = (self._steered, self._dose)
+        self._by_persona: tuple[Counter | Histogram, ...] = (self._steered, self._dose, self._beyond)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, meaning, labels, registry=self._registry)
@@ -137,6 +140,7 @@ class Metrics:
             self._steered.labels(model, answer.method, persona).inc()
             if answer.relative_dose > 0:
                 self._dose.labels(model, persona).observe(answer.relative_dose)
+                self._beyond.labels(model, persona).inc(answer.beyond_measured_range)
 
     def note_job(self, kind: str, state: str) -> None:
         """Count a job that has ended."""

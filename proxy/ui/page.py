@@ -20,7 +20,7 @@ from litestar.response import Redirect
 from proxy.errors import NotFound
 
 FOLDER = Path(__file__).parent
-TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 # Everything from this server, no inline script or style; no other site may frame the page.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; object-src 'none'"
 _HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
@@ -120,7 +120,7 @@ async def get_visualization(request: Request[Any, Any, Any]) -> Response[Any]:
 
 def _html(view: str) -> Response[bytes]:
     headers = {**_HEADERS, "cache-control": "no-cache"}
-    return Response(page(view), media_type="text/html; charset=utf-8", headers=headers)
+    return Response(page(view), media_type="text/html", headers=headers)
 
 
 @get("/assets/{digest:str}/{path:path}", include_in_schema=False)

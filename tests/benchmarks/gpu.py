@@ -188,7 +188,7 @@ def measured_decoding(
 
 
 def compared(engine: TransformersEngine, vocabulary: int) -> dict[str, float]:
-    """Recorded against plain steps, greedily: `equal`, the share of COMPARED differently steered answers that have the same
+    """Recorded against plain steps, greedily: `equal`, the share of differently steered answers that have the same
     tokens; `largest_difference` of log-probabilities up to the first token that differs; and `steered`, the share of
     answers that steering changed, or the comparison would show nothing."""
     batch = generations(engine.info, vocabulary, "all different", COMPARED, 99)

@@ -14,7 +14,7 @@ from tests.fakes import FakeEngine, save_vector, serving
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     settings = Settings(vectors_dir=str(folder / "vectors"), traits_dir=folder / "traits", jobs_dir=folder / "jobs")
-    engines = [FakeEngine("fake"), FakeEngine("demo-qwen2")]
+    engines = [FakeEngine("fake"), FakeEngine("demo-qwen2"), FakeEngine("smollm2-135m-instruct")]
     for engine in engines:
         save_vector(settings.vectors_dir, "silly", "silly", "serious", model=engine.info.id, responses=True)
     with serving(settings, *engines) as url:

@@ -103,6 +103,7 @@ def test_a_persona_when_the_model_lacks_its_vector_then_400_that_says_what_to_ru
     with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
         error = refused(client, persona="honest", steering={"method": method})
         assert (error["status"], error["code"], error["param"]) == (400, "vector_unavailable", "persona")
+        assert "no vector for 'honest', a pole of 'dishonest', and the model fake" in error["message"]
         assert "persona-proxy extract --model fake --trait dishonest;" in error["message"]
         assert '"method": "sampling"' in error["message"] and '"method": "prompt"' in error["message"]
         # Nothing would tell how strongly to sample for it.

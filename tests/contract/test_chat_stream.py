@@ -1,6 +1,8 @@
 """Streams on a real connection: their bytes, what ends them, and that a client that leaves frees its place."""
 
 import json
+import logging
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -133,6 +135,17 @@ def test_disconnect_while_waiting_for_a_whole_answer_then_the_place_is_free(
         httpx.post(url + path, json=request, timeout=0.3)
     wait_until(lambda: not slow.running)
     wait_until(lambda: free(url))
+
+
+def test_log_line_when_the_client_left_before_a_whole_answer_then_it_says_how_many_tokens_were_made(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "proxy.requests"):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url + URL, json=body("!forever", stream=False, max_tokens=50_000), timeout=0.5)
+        wait_until(lambda: any(" 499 " in line for line in caplog.messages))
+    (line,) = [line for line in caplog.messages if " 499 " in line]
+    assert re.search(r" tokens=[1-9]\d* ended=early", line)
 
 
 def test_queue_when_full_then_429_with_retry_after_and_health_still_answers(url: str, slow: FakeEngine) -> None:

@@ -103,6 +103,7 @@ def test_metrics_when_answers_were_given_then_their_tokens_times_and_steering_ar
     assert found.of("relative_dose_sum", model="fake", persona="silly") == pytest.approx(
         said[0]["steering"]["relative_dose"]
     )
+    assert found.of("beyond_measured_range_total", model="fake", persona="silly") == 0
     projection = found.of("projection", model="fake", persona="silly", pole="silly")
     assert projection == pytest.approx(said[0]["steering"]["projection"]["silly"])
 

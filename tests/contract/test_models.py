@@ -35,6 +35,16 @@ def test_one_when_unknown_then_404_naming_the_known(client: httpx.Client, model:
     assert response.json()["error"]["code"] == "model_not_found" and "fake:silly" in response.json()["error"]["message"]
 
 
+def test_one_when_it_is_known_but_not_served_then_404_with_the_commands_for_it(
+    client: httpx.Client,
+) -> None:
+    body = {"model": "gpt-oss-20b:silly", "messages": [{"role": "user", "content": "x"}]}
+    for response in (client.get("/v1/models/gpt-oss-20b"), client.post("/v1/chat/completions", json=body)):
+        assert response.status_code == 404
+        message = response.json()["error"]["message"]
+        assert "persona-proxy pull gpt-oss-20b," in message and "persona-proxy serve --model gpt-oss-20b." in message
+
+
 def test_one_when_its_id_has_slashes_then_found(settings: Settings) -> None:
     with serving(settings, FakeEngine("org/model:7b")) as url:
         assert httpx.get(url + "/v1/models/org/model:7b").json()["id"] == "org/model:7b"

@@ -25,6 +25,7 @@ def known() -> dict[str, set[str]]:
         method="activation",
         personas={"silly": 1.0},
         relative_dose=0.4,
+        beyond_measured_range=True,
     )
     turn = TurnSummary(model="m", sampling=None, prompt_tokens=9, cached_tokens=3, answers=[answer])
     metrics.note(EndedRequest(endpoint="/v1/x", model="m", outcome="ok", started_s=0.5, seconds=2, turn=turn))

@@ -32,7 +32,7 @@ def test_the_page_when_asked_for_then_all_of_it_is_the_servers_own(settings: Set
     with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
         for path in ("/", "/visualization"):
             page = client.get(path)
-            assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+            assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
             assert page.headers["content-security-policy"].startswith("default-src 'self';")
             assert "unsafe" not in page.headers["content-security-policy"] and "//" not in page.text
             addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)

@@ -59,7 +59,7 @@ async def get_script(request: Request[Any, Any, Any]) -> Response[bytes]:
     packed = "gzip" in request.headers.get("accept-encoding", "")
     if packed:
         headers["content-encoding"] = "gzip"
-    return Response(_script(packed), media_type="text/javascript; charset=utf-8", headers=headers)
+    return Response(_script(packed), media_type="text/javascript", headers=headers)
 
 
 @cache
