@@ -7,6 +7,7 @@ of it is asked for a stream and for the whole. What a stream must be is worked o
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -97,7 +98,14 @@ def written(*parts: st.SearchStrategy[list[Token]]) -> st.SearchStrategy[Script]
 
 
 SCRIPTS = written(WORDS, THOUGHTS, calls())
-ENDLESS = Script((Token(1, "1 "),) * 100_000, Finish("stop"))
+
+
+@cache
+def endless() -> Script:
+    """An answer of ever higher numbers."""
+    return Script(tuple(Token(1, f"{number} ") for number in range(100_000)), Finish("stop"))
+
+
 TOLD = {
     "logprobs": st.booleans(),
     "stop": st.booleans(),
@@ -404,7 +412,7 @@ def test_client_when_it_leaves_a_stream_anywhere_then_what_came_is_in_order_and_
     client: httpx.Client, engine: ScriptedEngine, path: str, asked: dict[str, Any], count: int
 ) -> None:
     n, received = asked.get("n", 1), list[Any]()
-    engine.scripts, engine.token_s = [ENDLESS] * n, 0.002
+    engine.scripts, engine.token_s = [endless()] * n, 0.002
     with client.stream("POST", path, json={**asked, "model": "fake", "stream": True}) as response:
         for line in response.iter_lines():
             if len(received) == count:

@@ -153,7 +153,8 @@ def _load(
     `read` gives the trait in a file that did not come with the package. SetupError names the file."""
     traits: dict[str, Trait] = {}
     sources: dict[str, Path] = {}
-    for folder, read_one in ((BUILTIN_FOLDER, _built_in), *((folder, read or read_trait) for folder in folders)):
+    for folder in (BUILTIN_FOLDER, *folders):
+        read_one: Callable[[Path], Trait] = _built_in if folder == BUILTIN_FOLDER else read or read_trait
         for path in sorted(folder.glob("*.toml")):
             try:
                 trait = read_one(path)
