@@ -12,11 +12,13 @@ from proxy.judge_settings import JudgeSettings
 from proxy.settings import (
     ModelSettings,
     Settings,
+    UpstreamSettings,
     demo_models,
     load_settings,
     model_settings,
     models_folder,
     override_models,
+    split_address,
 )
 from proxy.settings_table import describe_settings
 
@@ -230,6 +232,55 @@ def test_override_models_when_device_or_dtype_is_given_then_every_model_gets_it(
         override_models(models, dtype="int4")
 
 
+FAR = "http://gpu1:8000/v1 http://gpu2:8000/v1/#Qwen/Qwen2.5-7B"
+
+
+def test_model_settings_when_other_servers_have_it_then_their_engine_and_its_name_there() -> None:
+    assert model_settings(FAR) == ModelSettings("Qwen/Qwen2.5-7B", FAR, "upstream")
+    assert model_settings(f"qwen={FAR}") == ModelSettings("qwen", FAR, "upstream")
+    urls = ["http://gpu1:8000/v1", "http://gpu2:8000/v1"]
+    assert split_address(FAR) == (urls, "Qwen/Qwen2.5-7B")
+
+
+def test_load_settings_when_the_file_says_how_other_servers_are_asked_then_its_key_file_is_beside_it(
+    config: Path,
+) -> None:
+    table = '[models.upstream]\nkey_file = "keys/far"\ntimeout_s = 9'
+    config.write_text(f'[[models]]\nid = "far"\nsource = "{FAR}"\n{table}')
+    (model,) = load_settings(config, {}).models
+    assert model.upstream == UpstreamSettings(key_file=config.parent / "keys" / "far", timeout_s=9)
+    environ = {"PERSONA_PROXY_MODELS": f"a={FAR}, b=http://gpu3/v1#b"}
+    assert [each.engine for each in load_settings(None, environ).models] == ["upstream", "upstream"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('source = "http://gpu1/v1"', "is not URL#NAME, such as"),
+        ('source = "http://me:sk-secret@gpu1/v1#big"', "http://...@gpu1/v1#big is not URL#NAME"),
+        ('source = "http://gpu1/v1#big"\nengine = "transformers"', "engine: transformers can't run"),
+        ('source = "org/big"\nengine = "upstream"', "engine: upstream can't run org/big"),
+        ('source = "org/big"\n[models.upstream]\ntimeout_s = 3', "upstream: only a model whose source is URL#NAME"),
+        (
+            'source = "http://gpu1/v1#b"\n[models.upstream]\nkey = "sk"',
+            "upstream: key: unknown setting; did you mean",
+        ),
+        (
+            'source = "http://gpu1/v1#b"\n[models.upstream]\ntimeout_s = 0',
+            "timeout_s: expected float > 0",
+        ),
+        ('source = "http://gpu1/v1#b"\n[models.upstream]\nkey_env = "A"\nkey_file = "b"', "either key_env or key_file"),
+    ],
+)
+def test_load_settings_when_other_servers_are_named_wrongly_then_one_line_says_what_is_possible(
+    config: Path, table: str, message: str
+) -> None:
+    config.write_text(f"[[models]]\n{table}")
+    with pytest.raises(SetupError) as caught:
+        load_settings(config, {})
+    assert message in caught.value.message and "sk-secret" not in caught.value.message
+
+
 JUDGE = '[[judges]]\nname = "big"\nbase_url = "https://api.example/v1"\nmodel = "large"\n'
 
 
@@ -260,5 +311,6 @@ def test_describe_settings_when_read_then_every_setting_has_a_row() -> None:
     for name in Settings.__struct_fields__:
         variable = "none" if name == "judges" else f"`PERSONA_PROXY_{name.upper()}`"
         assert f"| `{name}` | {variable} |" in table
-    for name in (*ModelSettings.__struct_fields__, *JudgeSettings.__struct_fields__):
+    rows = (ModelSettings, UpstreamSettings, JudgeSettings)
+    for name in [name for struct in rows for name in struct.__struct_fields__]:
         assert re.search(rf"^\| `{name}` \|", table, re.MULTILINE)

@@ -14,6 +14,8 @@ EXAMPLES = """examples:
   persona-proxy serve --model smollm2-135m-instruct         a known model, downloaded unless it is here
   persona-proxy serve --model Qwen/Qwen2.5-7B-Instruct      a model of the Hugging Face hub
   persona-proxy serve --model ./my-model --device cpu       a model in a folder
+  persona-proxy serve --model qwen=http://gpu1:8000/v1#Qwen/Qwen2.5-7B-Instruct
+                                                            a model that another server runs
   persona-proxy serve --model qwen=Qwen/Qwen2.5-7B-Instruct --model demo-qwen2
                                                             several, the first under a name of your own
   persona-proxy serve --config proxy.toml                   everything from a file; see `persona-proxy settings`
@@ -23,7 +25,10 @@ EXAMPLES = """examples:
 def add_serve(commands: Commands) -> None:
     """Add `serve` to the command line."""
     serve = add_command(commands, "serve", "serve models; without options SmolLM2 and the demo models", EXAMPLES)
-    help_ = "a known model (`persona-proxy models`), a hub name, a folder or a demo model; may be given several times"
+    help_ = (
+        "a known model (`persona-proxy models`), a hub name, a folder, a demo model, or URL#NAME of another server; "
+        "may be given several times"
+    )
     serve.add_argument("--model", action="append", metavar=MODEL, help=help_)
     add_model_flags(serve)
     add_config(serve)

@@ -18,7 +18,7 @@ from proxy.errors import SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 from proxy.settings.models import GGUF, ModelSettings, engine_of_files, place_of
 from proxy.settings.settings import ENVIRONMENT_PREFIX, Settings, fields_of, variable_of
-from proxy.settings.upstream import is_address, split_address
+from proxy.settings.upstream import UpstreamSettings, is_address, split_address
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _FILES = [GGUF, ".safetensors", ".bin", ".pt"]  # what ends so, or nearly so, is a file rather than a hub name
@@ -137,8 +137,11 @@ def _model(raw: object, where: str, base: Path, key: str = "") -> ModelSettings:
             fields.setdefault("engine", "upstream")
         elif fields["source"].endswith(GGUF):
             fields.setdefault("engine", engine_of_files())
-    model = _convert(fields, ModelSettings, f"{where}: {key}" if key else where)
-    _check_engine(model, f"{where}: {key}" if key else where)
+    place = f"{where}: {key}" if key else where
+    if isinstance(fields.get("upstream"), dict):
+        fields["upstream"] = _convert(fields["upstream"], UpstreamSettings, f"{place}.upstream")
+    model = _convert(fields, ModelSettings, place)
+    _check_engine(model, place)
     if model.upstream is None or model.upstream.key_file is None:
         return model
     upstream = msgspec.structs.replace(model.upstream, key_file=base / model.upstream.key_file)

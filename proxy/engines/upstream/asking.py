@@ -62,6 +62,8 @@ async def ask(
         async with client.stream("POST", url, content=body) as response:
             if response.status_code != 200:
                 raise await _error_of(response)
+            if "event-stream" not in response.headers.get("content-type", ""):
+                raise UpstreamFailure("it does not stream")
             accepted()
             data = response.aiter_bytes()
             await _read(data, tell_tokens)
@@ -105,7 +107,8 @@ async def _error_of(response: httpx.Response) -> Exception:
             break
     told = _told(content)
     status = response.status_code
-    logger.info("%s answered %d: %s", response.url, status, _message(told)[:300])
+    reason = "" if status in (401, 403) else _message(told)[:300]  # where some repeat the key
+    logger.info("%s answered %d: %s", response.url, status, reason)
     retry_s = _retry_after(response.headers.get("retry-after"))
     if status == 429:
         return TurnedAway(UpstreamBusy("The servers behind this model are full; try again shortly.", retry_s))

@@ -9,6 +9,7 @@ import msgspec
 
 from proxy.engines.upstream.body import LLAMA_CPP, OURS
 from proxy.engines.upstream.replica import Replica
+from proxy.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +49,25 @@ class Checks:
 
     async def check(self, replica: Replica) -> None:
         """Have a server's health be what it is now. A change is told in the log."""
-        before = replica.healthy
+        before = replica.problem
         try:
             problem = await self._problem(replica)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             replica.failed("it can't be reached")
         except httpx.HTTPError:
             replica.silent("it does not answer")
+        except Exception as error:  # such as an address that is none; the other servers are checked on
+            replica.failed(f"it can't be asked: {first_line(error)}")
         else:
             if problem is None:
                 replica.passed()
             else:
                 replica.failed(problem)
-        if replica.healthy and not before:
+        if replica.problem == before:
+            return
+        if replica.healthy:
             logger.info("%s: the server at %s is well", self._name, replica.url)
-        elif before and not replica.healthy:
+        else:
             logger.warning("%s: the server at %s gets nothing new: %s", self._name, replica.url, replica.problem)
 
     async def _problem(self, replica: Replica) -> str | None:

@@ -52,6 +52,8 @@ class UpstreamEngine(OutOfReach):
         self._thread = threading.Thread(target=self._run, name=f"upstream-{settings.id}", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._main.done():
+            self._main.result()  # raises what kept it from beginning
 
     @property
     def info(self) -> ModelInfo:

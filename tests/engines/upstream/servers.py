@@ -25,7 +25,8 @@ class Scripted:
     """An OpenAI-compatible server. Each request does the next of `script`, and is answered "fine" where that is over.
 
     A number is a status with an error, an object is sent as a frame behind one token, "lost" closes the connection
-    behind the headers, "cut" behind a token, "silent" says nothing, and "held" is answered once `go` is set.
+    behind the headers, "cut" behind a token, "whole" does not stream, "silent" says nothing, and "held" is answered
+    once `go` is set.
     """
 
     def __init__(self, *script: Any, maker: str = "vllm") -> None:
@@ -57,6 +58,8 @@ class Scripted:
         if isinstance(act, int):
             error = {"message": f"because of {act}", "type": "a_type", "param": "top_k", "code": None}
             return await _whole(send, act, {"error": error}, [(b"retry-after", b"7")])
+        if act == "whole":
+            return await _whole(send, 200, {"choices": []}, [(b"content-type", b"application/json")])
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _frame(send, _chunk({"role": "assistant", "content": ""}))

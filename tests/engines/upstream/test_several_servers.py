@@ -162,6 +162,12 @@ def test_answer_when_it_is_lost_again_and_again_then_it_is_given_up(start: Start
     assert sum(len(server.asked) for server in servers) == 3
 
 
+def test_answer_when_its_server_does_not_stream_then_it_is_told_and_nobody_else_is_asked(start: Start) -> None:
+    server = Scripted("whole")
+    error = Answer(start(server)).wait().error
+    assert isinstance(error, UpstreamFailure) and "does not stream" in error.message and len(server.asked) == 1
+
+
 def test_cancel_when_an_answer_is_under_way_then_its_server_is_let_go(start: Start) -> None:
     server = Scripted("silent")
     engine = start(server)
@@ -221,6 +227,16 @@ def test_start_when_no_server_is_there_then_it_loads_and_a_request_is_told_when_
         assert caught.value.retry_after_s > 0
     finally:
         engine.close()
+
+
+def test_start_when_an_address_can_not_be_asked_then_the_others_are(start: Start) -> None:
+    with run(Scripted()) as url:
+        engine = load(ModelSettings("far", f"http://host:99999/v1 {url}#big", "upstream"), 16)
+        try:
+            assert [each.state for each in engine.upstreams] == ["down", "up"]
+            assert Answer(engine).wait().text == "fine"
+        finally:
+            engine.close()
 
 
 def test_start_when_the_server_has_another_model_then_it_says_which(start: Start) -> None:
