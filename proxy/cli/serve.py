@@ -31,6 +31,7 @@ def add_serve(commands: Commands) -> None:
     )
     serve.add_argument("--model", action="append", metavar=MODEL, help=help_)
     add_model_flags(serve)
+    serve.add_argument("--engine", help="transformers, llama_cpp (GGUF files) or vllm, for every model")
     add_config(serve)
     serve.add_argument("--host", help="the address to listen on (127.0.0.1; 0.0.0.0 is every one)")
     serve.add_argument("--port", help="the port (8000; 0 takes a free one)")
@@ -54,7 +55,7 @@ def _serve(args: argparse.Namespace) -> None:
     flags = {name: value for name, value in given.items() if value is not None}
     unasked = _unasked_models()
     settings = load_settings(args.config, flags=flags, models=unasked)
-    models = override_models(settings.models, device=args.device, dtype=args.dtype)
+    models = override_models(settings.models, device=args.device, dtype=args.dtype, engine=args.engine)
     from proxy.catalogue.pull import fetch_missing
 
     try:
@@ -63,7 +64,7 @@ def _serve(args: argparse.Namespace) -> None:
         if settings.models is not unasked or settings.default_model == FIRST:
             raise
         print(f"{error.message}\nServing the toy models alone; the next start tries again.", flush=True)
-        models = override_models(demo_models(), device=args.device, dtype=args.dtype)
+        models = override_models(demo_models(), device=args.device, dtype=args.dtype, engine=args.engine)
     print("Starting ...", flush=True)
     from proxy.server import serve
 

@@ -67,6 +67,16 @@ class RunningAnswer:
         return self._everywhere if position < last else self._steered[position - last]
 
     @property
+    def steering_before(self) -> tuple[Intervention, ...]:
+        """What is done to the prompt's tokens before its last."""
+        return self._everywhere
+
+    @property
+    def steering_after(self) -> tuple[Intervention, ...]:
+        """What is done to every steered token after the first that is steered."""
+        return self._lasting
+
+    @property
     def repeatable(self) -> bool:
         """Whether the same answer is expected when the same is asked for again."""
         return self.generation.sampling.repeatable

@@ -36,7 +36,7 @@ class ModelInfo:
     hidden_size: int
     context_length: int  # tokens, prompt and answer together
     fingerprint: str  # of the weights; vectors are tied to it
-    engine: str  # "transformers" | "llama_cpp"
+    engine: str  # "transformers" | "llama_cpp" | "vllm"
     device: str
     dtype: str
     world: str | None = None  # the small world a model was made for and knows nothing beyond, as its file names it

@@ -175,44 +175,55 @@ class SpeakingEngine(ABC):
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         """Queue a generation and return at once. Raises Refusal or, once closed, EngineClosed."""
         check_generation(generation, self._info, self._n_tokens)
-        constraint = self._constraint(generation)
-        ruled = constraint is not None and constraint.with_calls
-        calls = generation.calls is not None
-        if generation.raw:
-            speech = self._speaker.raw_speech(generation.prompt)
-        else:
-            speech = self._speaker.speech(generation.prompt, calls, generation.begun, ruled=ruled)
-        return self._hand_in(RunningAnswer(generation, on_event, speech, constraint))
+        return self._hand_in(answer_of(generation, self._speaker, self._lexicon, on_event))
 
     @abstractmethod
     def _hand_in(self, answer: RunningAnswer) -> Run:
         """Run an answer. EngineClosed once closed."""
 
-    def _constraint(self, generation: Generation) -> Constraint | None:
-        schema, rules = generation.sampling.json_schema, generation.calls
-        if schema is None and rules is None:
-            return None
-        if self._speaker.harmony is not None and rules is not None:
-            return self._grammar(schema, rules, self._speaker.harmony.begun_by(generation.prompt))
-        in_content = self._speaker.speech(generation.prompt).writing == "content"
-        said = generation.prompt[len(generation.prompt) - generation.begun :] if in_content else ()
-        return self._grammar(schema, rules, said)
-
-    def _grammar(self, schema: str | None, rules: CallRules | None, said: Sequence[int] = ()) -> Constraint | None:
-        """What an answer is kept to, of which some is said. Refusal for what it can't be kept to."""
-        if rules is None:
-            return None if schema is None else self._lexicon.constraint(schema, said)
-        if schema is None and not rules.needed and not self._lexicon.known:
-            return None
-        return self._lexicon.calls(rules, schema, said)
-
     def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None:
         """Refusal for a JSON schema, or rules of calls, that no answer can be kept to. Blocks for up to a second."""
-        self._grammar(schema, calls)
+        _grammar(schema, calls, self._lexicon)
 
     def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
         """Tells the bytes that a token adds to a text, none for a special one, or its own text with `marked`."""
         return self._lexicon.speller(self._marks if marked else {})
+
+
+def answer_of(
+    generation: Generation, speaker: Speaker, lexicon: Lexicon, on_event: Callable[[Event], None]
+) -> RunningAnswer:
+    """The answer that a generation is to become. Refusal for what it can't be kept to."""
+    constraint = _constraint(generation, speaker, lexicon)
+    ruled = constraint is not None and constraint.with_calls
+    calls = generation.calls is not None
+    if generation.raw:
+        speech = speaker.raw_speech(generation.prompt)
+    else:
+        speech = speaker.speech(generation.prompt, calls, generation.begun, ruled=ruled)
+    return RunningAnswer(generation, on_event, speech, constraint)
+
+
+def _constraint(generation: Generation, speaker: Speaker, lexicon: Lexicon) -> Constraint | None:
+    schema, rules = generation.sampling.json_schema, generation.calls
+    if schema is None and rules is None:
+        return None
+    if speaker.harmony is not None and rules is not None:
+        return _grammar(schema, rules, lexicon, speaker.harmony.begun_by(generation.prompt))
+    in_content = speaker.speech(generation.prompt).writing == "content"
+    said = generation.prompt[len(generation.prompt) - generation.begun :] if in_content else ()
+    return _grammar(schema, rules, lexicon, said)
+
+
+def _grammar(
+    schema: str | None, rules: CallRules | None, lexicon: Lexicon, said: Sequence[int] = ()
+) -> Constraint | None:
+    """What an answer is kept to, of which some is said. Refusal for what it can't be kept to."""
+    if rules is None:
+        return None if schema is None else lexicon.constraint(schema, said)
+    if schema is None and not rules.needed and not lexicon.known:
+        return None
+    return lexicon.calls(rules, schema, said)
 
 
 def hidden(hiding: Hiding, message: Message) -> Message:

@@ -39,10 +39,11 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ]
     engine: Annotated[
-        Literal["transformers", "llama_cpp", "upstream"],
+        Literal["transformers", "llama_cpp", "vllm", "upstream"],
         Meta(
             description="What runs it: `transformers`, or, for a `.gguf` file and its default where the extra "
-            "`llama-cpp` is installed, `llama_cpp`; `upstream` for `URL#NAME`, which nothing else can be"
+            "`llama-cpp` is installed, `llama_cpp`; `vllm`, which the extra `vllm` brings, runs folders and hub names; "
+            "`upstream` for `URL#NAME`, which nothing else can be"
         ),
     ] = "transformers"
     device: Annotated[

@@ -59,10 +59,16 @@ def model_settings(source: str) -> ModelSettings:
 
 
 def override_models(
-    models: Sequence[ModelSettings], *, device: str | None = None, dtype: str | None = None
+    models: Sequence[ModelSettings],
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    engine: str | None = None,
 ) -> list[ModelSettings]:
-    """The models with the device and dtype of the command line, where given. Raises SetupError naming the flag."""
-    given: dict[str, str] = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+    """The models with the device, dtype and engine of the command line, where given. Raises SetupError naming the
+    flag."""
+    flags = {"device": device, "dtype": dtype, "engine": engine}
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for name, value in given.items():
         _convert({"id": "any", "source": "any", name: value}, ModelSettings, f"--{name}", named=False)
     return [msgspec.structs.replace(model, **given) for model in models]
