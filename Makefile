@@ -70,6 +70,7 @@ docs: $(DOCS_VENV)/.installed
 
 bench: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 	@$(VENV)/bin/python -m tests.benchmarks speed $(if $(QUICK),--quick)
+	@$(VENV)/bin/python -m tests.benchmarks native $(if $(QUICK),--quick)
 
 bench-surface: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 	@$(VENV)/bin/python -m tests.benchmarks surface $(if $(QUICK),--quick)

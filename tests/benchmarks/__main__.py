@@ -11,10 +11,12 @@ import torch
 from proxy.cli.console import ProgressBar
 from proxy.engines.transformers.loading import choose_device
 from proxy.errors import SetupError
-from tests.benchmarks import records
+from tests.benchmarks import native, records
 from tests.benchmarks.client import BenchmarkError
 from tests.benchmarks.contenders import NAMES, ours
 from tests.benchmarks.models import DEMO, MODELS, usual
+from tests.benchmarks.native import MODELS as NATIVE
+from tests.benchmarks.native_tables import native_misses, slower
 from tests.benchmarks.run import Effort, measure_model
 from tests.benchmarks.soak import flat, soak
 from tests.benchmarks.surface import CONTENDERS as SURFACES
@@ -28,10 +30,11 @@ EXAMPLES = """examples:
   python -m tests.benchmarks speed --model demo-gpt-oss-gguf --server llama-cpp-python
   python -m tests.benchmarks soak                           10,000 requests, and what memory does meanwhile
   python -m tests.benchmarks surface                        what servers cost beside their model: five minutes
+  python -m tests.benchmarks native                         beside llama-server, on real models: half an hour
   python -m tests.benchmarks tables                         what docs/results/SPEED.md shows between its markers
 
 Leave the machine alone meanwhile: anything else that computes shows in the figures.
-`make bench` installs what is measured against into .venv-bench, then runs `speed`.
+`make bench` installs what is measured against into .venv-bench, then runs `speed` and `native`.
 """
 
 
@@ -77,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
     surface.add_argument("--quick", action="store_true", help="one short round, for trying things; keeps nothing")
     surface.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
     surface.set_defaults(run=_surface)
+    native = commands.add_parser("native", help="beside llama.cpp's own server, on real models")
+    native.add_argument("--model", action="append", choices=NATIVE, help="repeatable; by default all that are here")
+    native.add_argument("--quick", action="store_true", help="a small part, for trying things; keeps nothing")
+    native.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
+    native.set_defaults(run=_native)
     tables = commands.add_parser("tables", help="print the results that are kept, as Markdown")
     tables.set_defaults(run=_tables)
     return root
@@ -141,6 +149,28 @@ def _surface(args: argparse.Namespace) -> int:
         records.write(path, kept)
     print(render([records.Results(machine, surface=result)]))
     print(*(f"missed: {line}" for line in surface_misses(result)), sep="\n")
+    return 0
+
+
+def _native(args: argparse.Namespace) -> int:
+    _, machine = _place("cpu")
+    path = args.out or records.FOLDER / f"{machine.name}.json"
+    amount = native.QUICK if args.quick else native.Amount()
+    for name in args.model or NATIVE:
+        kept = records.read(path, machine)
+        before = next((each for each in kept.native if each.model == name), None)
+        try:
+            with ProgressBar(sys.stderr) as progress:
+                result = asyncio.run(native.measure_native(NATIVE[name], machine.cores, amount, progress))
+        except BenchmarkError as error:
+            print(f"{name} beside llama-server: not measured: {error}")
+            continue
+        if not args.quick or args.out:
+            kept.put(result)
+            records.write(path, kept)
+        print(render([records.Results(machine, native=[result])]))
+        print(*(f"missed: {line}" for line in native_misses(result)), sep="\n")
+        print(*(f"slower than kept: {line}" for line in slower(before, result)), sep="\n")
     return 0
 
 

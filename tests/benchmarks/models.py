@@ -85,7 +85,7 @@ def endless_gguf_demo(model: BenchmarkModel, cache: Path) -> Prepared:
     file = cache / f"{model.id}.gguf"
     cache.mkdir(parents=True, exist_ok=True)
     gguf_files.copy_endless(MODELS_DIR / "gpt-oss" / "model-f16.gguf", file)
-    return _with_vectors(model, file)
+    return with_vectors(model, file, cache)
 
 
 def random_shape(**sizes: Any) -> Callable[[BenchmarkModel, Path], Prepared]:
@@ -117,13 +117,14 @@ def made_of(source: BenchmarkModel, write: Callable[[Path, Path], None]) -> Call
             making = file.with_suffix(".making")
             write(source.prepared(cache).path, making)
             making.rename(file)
-        return _with_vectors(model, file)
+        return with_vectors(model, file, cache)
 
     return prepare
 
 
-def _with_vectors(model: BenchmarkModel, file: Path) -> Prepared:
-    vectors = file.with_name(f"{model.id}-vectors")
+def with_vectors(model: BenchmarkModel, file: Path, cache: Path) -> Prepared:
+    """A file with random vectors, made anew."""
+    vectors = cache / f"{model.id}-vectors"
     gguf_files.write_vectors(vectors, model.id, file)
     return Prepared(file, vectors, gguf_files.end_ids(file))
 

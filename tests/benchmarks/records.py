@@ -142,6 +142,40 @@ class SurfaceResult(msgspec.Struct, frozen=True, kw_only=True):
     servers: list[SurfaceServer]
 
 
+class NativeLoad(msgspec.Struct, frozen=True):
+    """So many streams with "short" or "long" prompts: completion tokens per second of each round, of ours unsteered, of
+    ours with all of them steered differently, and of llama-server."""
+
+    streams: int
+    prompt: str
+    unsteered: list[float]
+    mixed: list[float]
+    other: list[float]
+
+
+class NativeStart(msgspec.Struct, frozen=True):
+    """Of each start: seconds from the command to the end of a first short answer, and resident MB after it."""
+
+    ready_s: list[float]
+    resident_mb: list[float]
+
+
+class NativeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Ours beside llama-server with one model. By server are `cold_s` and `warm_s`, the seconds to the first token of a
+    long prompt that was never seen and of one that begins as it, and `starts`, what starting takes."""
+
+    model: str
+    about: str
+    date: str
+    versions: dict[str, str]
+    threads: int
+    tokens: int
+    loads: list[NativeLoad]
+    cold_s: dict[str, list[float]]
+    warm_s: dict[str, list[float]]
+    starts: dict[str, NativeStart]
+
+
 class Results(msgspec.Struct):
     """One machine's file."""
 
@@ -149,10 +183,12 @@ class Results(msgspec.Struct):
     models: list[ModelResult] = []
     soaks: list[SoakResult] = []
     surface: SurfaceResult | None = None
+    native: list[NativeResult] = []
 
-    def put(self, result: ModelResult | SoakResult) -> None:
+    def put(self, result: ModelResult | SoakResult | NativeResult) -> None:
         """Add a model's result, or put it in the place of its older one."""
-        kept: list[Any] = self.models if isinstance(result, ModelResult) else self.soaks
+        lists: dict[type, list[Any]] = {ModelResult: self.models, SoakResult: self.soaks, NativeResult: self.native}
+        kept = lists[type(result)]
         for place, older in enumerate(kept):
             if older.model == result.model:
                 kept[place] = result

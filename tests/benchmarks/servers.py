@@ -83,8 +83,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(server: Server, threads: int) -> AsyncIterator[Running]:
-    """The server, ready to answer, with so many threads to compute with; ended on the way out.
+async def running(server: Server, threads: int, poll_s: float = POLL_S) -> AsyncIterator[Running]:
+    """The server, ready to answer, with so many threads to compute with; ended on the way out. It is asked for an
+    answer every `poll_s` seconds until it gives one.
 
     BenchmarkError when it can't be started, with the end of what it said.
     """
@@ -98,7 +99,7 @@ async def running(server: Server, threads: int) -> AsyncIterator[Running]:
             command = [word.format(port=port, threads=threads) for word in server.command]
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             async with new_client(f"http://127.0.0.1:{port}") as client:
-                await _until_it_answers(server, process, client)
+                await _until_it_answers(server, process, client, poll_s)
                 yield Running(process.pid, client)
         except (OSError, TimeoutError, subprocess.CalledProcessError, BenchmarkError) as error:
             raise BenchmarkError(f"{error}{_tail(log)}") from error
@@ -107,13 +108,15 @@ async def running(server: Server, threads: int) -> AsyncIterator[Running]:
                 _end(process)
 
 
-async def _until_it_answers(server: Server, process: subprocess.Popen[bytes], client: httpx.AsyncClient) -> None:
+async def _until_it_answers(
+    server: Server, process: subprocess.Popen[bytes], client: httpx.AsyncClient, poll_s: float
+) -> None:
     async with asyncio.timeout(START_S):
         while process.poll() is None:
             with contextlib.suppress(Unavailable):
                 await ask(client, server.body("unsteered", 0, SHORT_ANSWER))
                 return
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(poll_s)
     raise BenchmarkError(f"it ended with exit code {process.returncode} instead of serving")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tests.benchmarks.native_tables import render_native
 from tests.benchmarks.records import Load, ModelResult, Results, ServerResult, StepCost, SurfaceResult, SurfaceServer
 
 CONDITIONS = {"unsteered": "unsteered", "one": "one persona", "mixed": "all different"}
@@ -37,6 +38,8 @@ def _machine(results: Results) -> Iterator[str]:
             f"per 1,000 requests)."
         )
         yield ""
+    for native in results.native:
+        yield from render_native(native, place)
     if results.surface is not None:
         yield from _surface(results.surface, place)
 

@@ -30,6 +30,7 @@ MOST_PIECE = 512  # tokens of prompts a step takes
 _LEAST_PIECE = 32
 _STALL_S = 0.25  # longer than this should no step take because of them
 _FIXED_PIECES = {"cpu": 64, "gpu": MOST_PIECE}  # where only repeatable answers run; a CPU gains little from longer ones
+_MOST_IDLE = 1024  # tokens of ended answers that stay in the memory, where there is a copy to be had
 _WORTH_COPYING = 16  # tokens; fewer cost as much to copy as to read again
 
 _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and output of a token, and what is done to it
@@ -83,7 +84,7 @@ class LlamaBatch:
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes, as time allows
         self._lone: _Seat | None = None  # nobody else has had a seat since the memory was emptied for its answer
-        self._shelf = Shelf(context_length)  # much less than the context's own memory, and yet any one text
+        self._shelf = Shelf(context.n_cells)
         self._steered: _Steered = []
         self._steering: StepSteering | None = None  # made from `_steered`
         self._probed: _Probed = []
@@ -109,6 +110,7 @@ class LlamaBatch:
         """A token for all who run, and a piece of prompt for those who join. What fails ends in a Failure event."""
         self._drop_cancelled()
         self._admit()
+        self._clear_away()
         while pieces := self._next_pieces():
             try:
                 logits = self._run(pieces)
@@ -172,6 +174,22 @@ class LlamaBatch:
             seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
             job.answer.cached = len(seat.tokens)
             self._lone = seat if lone else None
+
+    def _clear_away(self) -> None:
+        """Put aside most of what ended answers left. On a CPU a step looks through all that the memory holds, whosever
+        it is: four thousand tokens of others make a small model's a third longer. What was left last stays: a
+        conversation goes on."""
+        if self._context.model.device != "cpu":
+            return
+        left = sorted((seat for seat in self._seats if seat.job is None and seat.tokens), key=lambda seat: seat.since)
+        n_tokens = sum(len(seat.tokens) for seat in left)
+        for seat in left[:-1]:
+            if n_tokens <= _MOST_IDLE:
+                return
+            n_tokens -= len(seat.tokens)
+            if not seat.passing:
+                self._put_aside(seat)
+            self._keep(seat, 0)
 
     def _start_over(self, lone: RunningAnswer | None) -> None:
         """Empty the memory, so that what comes next does not depend on what came before. What it held is put aside.

@@ -74,6 +74,7 @@ class Context:
         weakref.finalize(self, _free, self.handle, model).atexit = False
         self._memory: Any = llama.llama_get_memory(self.handle)
         self.n_batch: int = llama.llama_n_batch(self.handle)
+        self.n_cells = n_cells
         self._n_outputs = n_outputs
         self._batch = _StepArrays(self.n_batch)
 

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -248,7 +249,7 @@ def test_a_long_prompt_when_others_are_running_then_they_get_a_token_with_each_o
 
 
 def test_pieces_of_prompts_when_steps_are_slow_then_shrink_and_when_fast_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = LlamaBatch(None, frozenset(), 100, 4)  # type: ignore[arg-type]
+    batch = LlamaBatch(SimpleNamespace(n_cells=100), frozenset(), 100, 4)  # type: ignore[arg-type]
     sizes = []
     for took_s in (0.01, 0.01, 0.01, 0.2, 0.4, 0.01) + (0.01,) * 9:
         batch._pace(batch._piece, took_s)
