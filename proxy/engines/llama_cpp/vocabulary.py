@@ -40,6 +40,10 @@ class Vocabulary:
         self._model = model  # what the C side points into
         self._vocabulary = model.vocabulary
         self.size = model.n_tokens
+        # Asked for once: loading looks through all tokens several times.
+        self._attributes = [llama.llama_vocab_get_attr(self._vocabulary, id_) for id_ in range(self.size)]
+        texts = [llama.llama_vocab_get_text(self._vocabulary, id_) for id_ in range(self.size)]
+        self._texts: list[str] = [text.decode("utf-8", "replace") for text in texts]
         self.all_special_ids = [id_ for id_ in range(self.size) if self._is_special(id_)]
         self.added_tokens_decoder: dict[int, Any] = {}  # whichever are special stand in `all_special_ids`
         self.end_ids = [id_ for id_ in range(self.size) if llama.llama_vocab_is_eog(self._vocabulary, id_)]
@@ -94,14 +98,14 @@ class Vocabulary:
         """The special tokens, and tags that have a meaning in the template."""
         return Markers(
             {
-                self._text(id_): Marker(
+                self._texts[id_]: Marker(
                     id_,
                     self._has(id_, llama.LLAMA_TOKEN_ATTR_LSTRIP),
                     self._has(id_, llama.LLAMA_TOKEN_ATTR_RSTRIP),
                     tag=id_ not in self._special,
                 )
                 for id_ in range(self.size)
-                if id_ in self._special or (self._is_added(id_) and is_tag(self._text(id_), self.template))
+                if id_ in self._special or (self._is_added(id_) and is_tag(self._texts[id_], self.template))
             }
         )
 
@@ -132,7 +136,7 @@ class Vocabulary:
 
     def get_vocab(self) -> dict[str, int]:
         """Every token as the file writes it, and its id."""
-        return {self._text(id_): id_ for id_ in range(self.size)}
+        return {text: id_ for id_, text in enumerate(self._texts)}
 
     def to_bytes(self) -> LLTokenizer:
         """The tokens as the bytes they add to a text."""
@@ -140,7 +144,7 @@ class Vocabulary:
 
     def _is_special(self, id_: int) -> bool:
         # llama.cpp takes GPT-OSS's markers for words that somebody added.
-        return self._is_control(id_) or (self._is_added(id_) and MARKER.fullmatch(self._text(id_)) is not None)
+        return self._is_control(id_) or (self._is_added(id_) and MARKER.fullmatch(self._texts[id_]) is not None)
 
     def _is_control(self, id_: int) -> bool:
         return self._has(id_, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN)
@@ -150,7 +154,7 @@ class Vocabulary:
         return self._is_control(id_) or self._has(id_, llama.LLAMA_TOKEN_ATTR_USER_DEFINED)
 
     def _has(self, id_: int, attributes: int) -> bool:
-        return bool(llama.llama_vocab_get_attr(self._vocabulary, id_) & attributes)
+        return bool(self._attributes[id_] & attributes)
 
     def _special_texts(self) -> dict[str, str]:
         known = {
@@ -158,11 +162,7 @@ class Vocabulary:
             "eos_token": self.eos_token_id,
             "pad_token": llama.llama_vocab_pad(self._vocabulary),
         }
-        return {name: self._text(id_) for name, id_ in known.items() if id_ >= 0}
-
-    def _text(self, id_: int) -> str:
-        text: bytes = llama.llama_vocab_get_text(self._vocabulary, id_)
-        return text.decode("utf-8", "replace")
+        return {name: self._texts[id_] for name, id_ in known.items() if id_ >= 0}
 
     def piece(self, id_: int) -> bytes:
         """What a token adds to a text."""
@@ -182,10 +182,9 @@ class Vocabulary:
         """None where it is not known how llama.cpp cuts this vocabulary's words."""
         if self._cutting is None or self._cutting.patterns is None:
             return None
-        added = {self._text(id_): self._is_control(id_) for id_ in range(self.size) if self._is_added(id_)}
-        texts = [self._text(id_) for id_ in range(self.size)]
+        added = {self._texts[id_]: self._is_control(id_) for id_ in range(self.size) if self._is_added(id_)}
         try:
-            return BytePairs(byte_pair_tokenizer(GgufFile(self._model.file), texts, added, self._cutting))
+            return BytePairs(byte_pair_tokenizer(GgufFile(self._model.file), self._texts, added, self._cutting))
         except ValueError:
             return None
 
