@@ -88,17 +88,23 @@ def test_answers_when_prompts_begin_differently_then_two_servers_share_them(star
 def test_answers_when_prompts_begin_alike_then_one_server_until_it_has_much_more_to_do(start: Start) -> None:
     servers = Scripted(), Scripted()
     engine = start(*servers)
-    for _ in range(5):
-        Answer(engine).wait()
-    assert sorted(len(server.asked) for server in servers) == [0, 5]
     for server in servers:
-        server.script.extend(["held"] * 12)
-    answers = [Answer(engine) for _ in range(12)]
-    wait_until(lambda: sum(upstream.running for upstream in engine.upstreams) == 12)
-    assert min(upstream.running for upstream in engine.upstreams) >= 3
+        server.script.extend(["held"] * 14)
+
+    def running() -> list[int]:
+        return sorted(upstream.running for upstream in engine.upstreams)
+
+    answers = []
+    for count in range(1, 6):
+        answers.append(Answer(engine))
+        wait_until(lambda: sum(running()) == count)  # noqa: B023
+        assert running() == [0, count]
+    answers += [Answer(engine) for _ in range(9)]
+    wait_until(lambda: sum(running()) == 14)
+    assert running()[0] >= 3
     for server in servers:
         server.go.set()
-    assert [answer.wait().text for answer in answers] == ["fine"] * 12
+    assert [answer.wait().text for answer in answers] == ["fine"] * 14
 
 
 def test_answer_when_its_end_was_told_then_with_what_the_server_counted(start: Start) -> None:
