@@ -232,6 +232,15 @@ def test_override_models_when_device_or_dtype_is_given_then_every_model_gets_it(
         override_models(models, dtype="int4")
 
 
+def test_override_models_when_an_engine_is_given_then_every_model_here_gets_it() -> None:
+    here, far = ModelSettings("a", "org/a"), ModelSettings("b", "http://gpu1:8000/v1#b", "upstream")
+    assert override_models([here, far], engine="vllm") == [ModelSettings("a", "org/a", "vllm"), far]
+    with pytest.raises(SetupError, match="^--engine: upstream goes with a source that is URL#NAME"):
+        override_models([here], engine="upstream")
+    with pytest.raises(SetupError, match="^--engine: not a possible value"):
+        override_models([here], engine="tgi")
+
+
 FAR = "http://gpu1:8000/v1 http://gpu2:8000/v1/#Qwen/Qwen2.5-7B"
 
 

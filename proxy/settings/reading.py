@@ -65,13 +65,16 @@ def override_models(
     dtype: str | None = None,
     engine: str | None = None,
 ) -> list[ModelSettings]:
-    """The models with the device, dtype and engine of the command line, where given. Raises SetupError naming the
-    flag."""
+    """The models with the device, dtype and engine of the command line, where given; what other servers run keeps its
+    engine. Raises SetupError naming the flag."""
     flags = {"device": device, "dtype": dtype, "engine": engine}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for name, value in given.items():
         _convert({"id": "any", "source": "any", name: value}, ModelSettings, f"--{name}", named=False)
-    return [msgspec.structs.replace(model, **given) for model in models]
+    if engine == "upstream":
+        raise SetupError("--engine: upstream goes with a source that is URL#NAME, and needs no flag")
+    far = {name: value for name, value in given.items() if name != "engine"}
+    return [msgspec.structs.replace(model, **(far if model.engine == "upstream" else given)) for model in models]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -170,7 +170,6 @@ def cramped(vllm_of: LoadVllm) -> "VllmEngine":
         8,
         max_num_batched_tokens=64,
         additional_config=options,
-        kv_cache_memory_bytes=None,
         num_gpu_blocks_override=20,
         max_model_len=512,
     )
