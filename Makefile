@@ -111,28 +111,18 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed tests/clients/js/package.json t
 	@$(VENV)/bin/python -m tests.clients.node
 	@touch $@
 
-# What builds the manual, apart from what is ours: it needs nothing of that.
-$(DOCS_VENV)/.installed: pyproject.toml
-	@echo "Installing what builds the manual into $(DOCS_VENV) ..."
-	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
-	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
-	@$(DOCS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group docs
-	@touch $@
-
-# Apart from what is ours: it wants an older hypothesis.
-$(HOLD_VENV)/.installed: pyproject.toml
-	@echo "Installing schemathesis into $(HOLD_VENV) ..."
-	@test -x $(HOLD_VENV)/bin/python || $(PYTHON) -m venv $(HOLD_VENV)
-	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
-	@$(HOLD_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group hold
-	@touch $@
-
-# Apart from what is ours: they want other versions of what we use too.
-$(CLIENTS_VENV)/.installed: pyproject.toml
-	@echo "Installing clients into $(CLIENTS_VENV): a minute or two the first time ..."
-	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
-	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
-	@$(CLIENTS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --group clients
+# Each apart from what is ours, with the group of its name: `docs` needs nothing of ours, `hold` wants an older hypothesis,
+# `clients` other versions of what we use too, and `frontends` pins hundreds of packages. That takes many minutes, so pip
+# tells of it.
+WHAT_docs := what builds the manual
+WHAT_hold := schemathesis
+WHAT_clients := clients: a minute or two the first time
+WHAT_frontends := Open WebUI: 7 GB with CUDA's libraries, many minutes the first time
+$(addsuffix /.installed,$(DOCS_VENV) $(HOLD_VENV) $(CLIENTS_VENV) $(FRONTENDS_VENV)): .venv-%/.installed: pyproject.toml
+	@echo "Installing $(WHAT_$*) into $(@D) ..."
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
+	@$(@D)/bin/python -m pip $(if $(filter frontends,$*),,--quiet) --disable-pip-version-check install --group $*
 	@touch $@
 
 # Apart from what is ours: it pins what we use too. For its use with text, what it wants for pictures and sound is left out.
@@ -144,14 +134,6 @@ $(VLLM_VENV)/.installed: pyproject.toml tests/engines/vllm/requirements.py
 	@$(VLLM_VENV)/bin/python -m tests.engines.vllm.requirements > $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install -r $(VLLM_VENV)/requirements.txt
 	@$(VLLM_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
-	@touch $@
-
-# Apart from what is ours: it pins hundreds of packages. Not quiet: this takes many minutes.
-$(FRONTENDS_VENV)/.installed: pyproject.toml
-	@echo "Installing Open WebUI into $(FRONTENDS_VENV): 7 GB with CUDA's libraries, many minutes the first time ..."
-	@test -x $(FRONTENDS_VENV)/bin/python || $(PYTHON) -m venv $(FRONTENDS_VENV)
-	@$(FRONTENDS_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1' # the one there may be too old for --group
-	@$(FRONTENDS_VENV)/bin/python -m pip --disable-pip-version-check install --group frontends
 	@touch $@
 
 # What is measured against, apart from what is ours, but with the same torch, transformers and llama.cpp.
