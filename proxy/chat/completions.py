@@ -12,12 +12,12 @@ from msgspec import UNSET
 
 from proxy.chat.logprobs import Speller, at_least
 from proxy.chat.refusals import rename
-from proxy.chat.stream import GrowingChoice, Head, Piece, failure, reported, usage
-from proxy.engines.base import Finish, Likelihood, Token
+from proxy.chat.stream import AnswerChunks, GrowingChoice, Head, Piece, failure, reported, usage
+from proxy.engines.base import Likelihood, Token
 from proxy.errors import ProxyError
 from proxy.protocol.completions import CompletionChoice, CompletionLogprobs, TextCompletion, TextCompletionChunk
 from proxy.protocol.errors import ErrorResponse
-from proxy.protocol.steering import SteeringReport, SteeringTrace
+from proxy.protocol.steering import SteeringReport
 
 FIELDS = {"messages": "prompt"}  # what has another name in a chat
 
@@ -125,15 +125,12 @@ def _reason(answer: GrowingChoice) -> Literal["stop", "length"] | None:
     return "stop" if answer.finish_reason == "stop" else None if answer.finish_reason is None else "length"
 
 
-class CompletionSequence:
-    """The chunks of one streamed response: the prompts that are to be repeated, what each event adds, a finish chunk
-    for each choice, and the usage if it was asked for."""
+class CompletionSequence(AnswerChunks[TextCompletionChunk]):
+    """The chunks of one streamed completion: first the prompts that are to be repeated."""
 
     def __init__(self, head: Head, choices: Sequence[Growing], per_prompt: int, *, include_usage: bool) -> None:
-        self._head = head
+        super().__init__(head, [choice.answer for choice in choices], per_prompt, include_usage=include_usage)
         self._choices = choices
-        self._per_prompt = per_prompt
-        self._include_usage = include_usage
         places = [0 if choice.echo is None else len(choice.echo.text) for choice in choices]
         self._tokens = None if head.spell is None else [ToldTokens(head.spell, at) for at in places]
 
@@ -146,34 +143,13 @@ class CompletionSequence:
                 chunks.append(self._finish(index))
         return chunks
 
-    def feed(self, index: int, event: Token | Finish) -> list[TextCompletionChunk]:
-        """The chunks that an event of choice `index` makes: none, one, or its last text and the finish."""
-        answer = self._choices[index].answer
-        finished_before = answer.finish_reason is not None
-        if finished_before:
-            return []
-        chunks = [self._chunk([self._piece(index, piece)]) for piece in answer.feed(event)]
-        if answer.finish_reason is not None:
-            chunks.append(self._finish(index))
-        elif chunks and (trace := answer.readings.trace()):
-            chunks[0].steering = SteeringTrace(trace)
-        return chunks
-
-    def closing(self) -> list[TextCompletionChunk]:
-        """What follows when all choices are finished."""
-        if not self._include_usage:
-            return []
-        last = self._chunk([])
-        last.usage = usage(self._head.prompt_tokens, [choice.answer for choice in self._choices], self._per_prompt)
-        return [last]
-
     def failing(self, error: ProxyError) -> list[ErrorResponse]:
         """What is told in place of the rest: the error, as the SDKs recognise it."""
         return [failure(rename(error, FIELDS))]
 
-    def _piece(self, index: int, piece: Piece) -> CompletionChoice:
+    def _piece(self, index: int, piece: Piece) -> TextCompletionChunk:
         logprobs = None if self._tokens is None else self._tokens[index].answer(piece.tokens)
-        return CompletionChoice(index, piece.text, logprobs)
+        return self._chunk([CompletionChoice(index, piece.text, logprobs)])
 
     def _finish(self, index: int) -> TextCompletionChunk:
         choice = self._choices[index]
@@ -182,6 +158,9 @@ class CompletionSequence:
         chunk = self._chunk([CompletionChoice(index, "", logprobs, _reason(choice.answer))])
         chunk.steering = reported(choice.report, [choice.answer])
         return chunk
+
+    def _empty(self) -> TextCompletionChunk:
+        return self._chunk([])
 
     def _chunk(self, choices: list[CompletionChoice]) -> TextCompletionChunk:
         return TextCompletionChunk(

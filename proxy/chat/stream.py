@@ -4,8 +4,10 @@ Pure: no sockets, no clock, no engine. A caller feeds events and sends on what c
 the caller turns them into an error.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -30,8 +32,11 @@ from proxy.protocol.chat import (
     ToolCallDelta,
     Usage,
 )
+from proxy.protocol.completions import TextCompletionChunk
 from proxy.protocol.errors import ErrorResponse
 from proxy.protocol.steering import SteeringReport, SteeringTrace
+
+Chunk = TypeVar("Chunk", ChatChunk, TextCompletionChunk)
 
 DONE = b"data: [DONE]\n\n"
 
@@ -248,49 +253,80 @@ def _call_id(head: Head, choice: int, number: int) -> str:
     return f"call_{head.id.removeprefix('chatcmpl-')}_{choice}_{number}"
 
 
-class ChunkSequence:
-    """The chunks of one streamed response, in the order the OpenAI SDKs need: the roles of all choices, what each
-    event adds, a finish chunk per choice (which carries the report), and the usage if it was asked for."""
+class AnswerChunks(ABC, Generic[Chunk]):
+    """The chunks of one streamed response, of whichever endpoint: what each event adds, a finish chunk per choice with
+    its report, and the usage if it was asked for."""
 
-    def __init__(self, head: Head, answers: Sequence[GrowingChoice], *, include_usage: bool) -> None:
+    def __init__(
+        self,
+        head: Head,
+        answers: Sequence[GrowingChoice],
+        per_prompt: int | None = None,
+        *,
+        include_usage: bool,
+    ) -> None:
         self._head = head
         self._answers = answers
+        self._per_prompt = per_prompt
         self._include_usage = include_usage
 
-    def opening(self) -> list[ChatChunk]:
-        first = Delta(role="assistant", content="", refusal=None)
-        return [self._chunk([ChunkChoice(index, first)]) for index in range(len(self._answers))]
-
-    def feed(self, index: int, event: Token | Finish) -> list[ChatChunk]:
+    def feed(self, index: int, event: Token | Finish) -> list[Chunk]:
         """The chunks that an event of choice `index` makes: none, one, or its last text and the finish."""
         answer = self._answers[index]
         finished_before = answer.finish_reason is not None
         if finished_before:
             return []
-        chunks = [self._chunk([self._choice(index, piece)]) for piece in answer.feed(event)]
+        chunks = [self._piece(index, piece) for piece in answer.feed(event)]
         if answer.finish_reason is not None:
-            finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
-            finish.steering = reported(self._head.steering, [answer])
-            chunks.append(finish)
+            chunks.append(self._finish(index))
         elif chunks and (trace := answer.readings.trace()):
             chunks[0].steering = SteeringTrace(trace)
         return chunks
 
-    def closing(self) -> list[ChatChunk]:
+    def closing(self) -> list[Chunk]:
         """What follows when all choices are finished."""
         if not self._include_usage:
             return []
-        last = self._chunk([])
-        last.usage = usage(self._head.prompt_tokens, self._answers)
+        last = self._empty()
+        last.usage = usage(self._head.prompt_tokens, self._answers, self._per_prompt)
         return [last]
+
+    @abstractmethod
+    def _piece(self, index: int, piece: Piece) -> Chunk:
+        """What is added to a choice."""
+
+    @abstractmethod
+    def _finish(self, index: int) -> Chunk:
+        """That a choice is finished."""
+
+    @abstractmethod
+    def _empty(self) -> Chunk:
+        """A chunk of no choice."""
+
+
+class ChunkSequence(AnswerChunks[ChatChunk]):
+    """The chunks of one streamed chat, in the order the OpenAI SDKs need: first the roles of all choices."""
+
+    def opening(self) -> list[ChatChunk]:
+        first = Delta(role="assistant", content="", refusal=None)
+        return [self._chunk([ChunkChoice(index, first)]) for index in range(len(self._answers))]
 
     def failing(self, error: ProxyError) -> list[ErrorResponse]:
         """What is told in place of the rest: the error, as the SDKs recognise it."""
         return [failure(error)]
 
-    def _choice(self, index: int, piece: Piece) -> ChunkChoice:
+    def _piece(self, index: int, piece: Piece) -> ChatChunk:
         logprobs = to_logprobs(piece.tokens, self._head.spell) if piece.channel == "content" else None
-        return ChunkChoice(index, self._delta(index, piece), logprobs=logprobs)
+        return self._chunk([ChunkChoice(index, self._delta(index, piece), logprobs=logprobs)])
+
+    def _finish(self, index: int) -> ChatChunk:
+        answer = self._answers[index]
+        finish = self._chunk([ChunkChoice(index, Delta(), answer.finish_reason)])
+        finish.steering = reported(self._head.steering, [answer])
+        return finish
+
+    def _empty(self) -> ChatChunk:
+        return self._chunk([])
 
     def _delta(self, index: int, piece: Piece) -> Delta:
         if piece.channel == "content":

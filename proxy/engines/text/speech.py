@@ -26,7 +26,7 @@ class Speaker:
         self._tokenizer = tokenizer
         self.think = ThinkTags.of(tokenizer, template)
         self.harmony = HarmonyFormat.of(tokenizer)
-        self._tags = ToolTags.of(tokenizer)
+        self._tags = ToolTags.found(tokenizer)
         added = tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
         markers = frozenset() if self.harmony is None else self.harmony.markers

@@ -5,38 +5,28 @@ nothing of models.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 from proxy.engines.base import Channel, Token
 from proxy.engines.errors import Refusal
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.saying import Speech
+from proxy.engines.text.tag_pair import TagPair
 from proxy.engines.text.typed_markers import Encode
-
-_OPEN, _CLOSE = "<think>", "</think>"
 
 Thinking = Literal["ahead", "under way", "over"]
 
 
-@dataclass(frozen=True)
-class ThinkTags:
-    """The tags' ids in one tokenizer."""
+class ThinkTags(TagPair):
+    """The tags around thoughts."""
 
-    open: int
-    close: int
-
-    @property
-    def texts(self) -> dict[int, str]:
-        return {self.open: _OPEN, self.close: _CLOSE}
+    OPEN, CLOSE = "<think>", "</think>"
 
     @classmethod
-    def of(cls, tokenizer: Any, template: str) -> "ThinkTags | None":
+    def of(cls, tokenizer: Any, template: str) -> Self | None:
         """None where the vocabulary lacks a tag, or the chat template does not know of thinking."""
-        vocabulary = tokenizer.get_vocab()
-        if _CLOSE not in template or _OPEN not in vocabulary or _CLOSE not in vocabulary:
-            return None
-        return cls(vocabulary[_OPEN], vocabulary[_CLOSE])
+        return cls.found(tokenizer) if cls.CLOSE in template else None
 
     def state(self, prompt: Sequence[int], special: frozenset[int]) -> Thinking:
         """How far the answer is that a prompt has begun, behind its last special token."""

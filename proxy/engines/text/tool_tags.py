@@ -6,58 +6,27 @@ tags and all. Knows nothing of models.
 """
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
-from proxy.engines.base import Channel, Token
+from proxy.engines.base import Token
+from proxy.engines.text.calling_speech import CallingSpeech
 from proxy.engines.text.depth import too_deep
 from proxy.engines.text.detokenizer import Detokenizer
-
-_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-
-
-@dataclass(frozen=True)
-class ToolTags:
-    """The tags' ids in one tokenizer."""
-
-    open: int
-    close: int
-
-    @property
-    def texts(self) -> dict[int, str]:
-        return {self.open: _OPEN, self.close: _CLOSE}
-
-    @classmethod
-    def of(cls, tokenizer: Any) -> "ToolTags | None":
-        """None when the vocabulary lacks a tag."""
-        vocabulary = tokenizer.get_vocab()
-        if _OPEN not in vocabulary or _CLOSE not in vocabulary:
-            return None
-        return cls(vocabulary[_OPEN], vocabulary[_CLOSE])
+from proxy.engines.text.tag_pair import TagPair
 
 
-class TaggedSpeech:
-    """An answer's text where calls stand between tags. A call counts without its closing tag too, where another call or
-    the answer's end follows it."""
+class ToolTags(TagPair):
+    """The tags around a call."""
 
-    channels: frozenset[Channel] = frozenset(("content",))
+    OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+
+class TaggedSpeech(CallingSpeech[str]):
+    """An answer's text where calls stand between tags, of which one is known by what stands behind its opening tag so
+    far. It counts without its closing tag too, where another call or the answer's end follows it."""
 
     def __init__(self, detokenizer: Detokenizer, tags: ToolTags) -> None:
-        self.special = detokenizer.special
-        self._detokenizer = detokenizer
+        super().__init__(detokenizer)
         self._tags = tags
-        self._call: str | None = None  # what stands behind an opening tag so far
-        self._called = False  # nothing was said since a call
-        self._last = -1
-
-    @property
-    def writing(self) -> Channel | None:
-        return "content" if self._call is None else "arguments"
-
-    @property
-    def opener(self) -> int | None:
-        """None: reasoning is no matter of a first token."""
-        return None
 
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""
@@ -69,7 +38,9 @@ class TaggedSpeech:
         if token == self._tags.close:
             self._detokenizer.reset()
             written, self._call = self._call, None
-            return self._said(token, _CLOSE) if written is None else self._told(token, written, _CLOSE)
+            return (
+                self._said(token, self._tags.CLOSE) if written is None else self._told(token, written, self._tags.CLOSE)
+            )
         text = self._detokenizer.add(token)
         if self._call is None:
             return self._said(token, text)
@@ -80,12 +51,6 @@ class TaggedSpeech:
         """What was held back, once nothing follows."""
         written, self._call = self._call, None
         return None if written is None else self._told(self._last, written, "")
-
-    def _said(self, token: int, text: str) -> Token:
-        if self._called and not text.strip():
-            return Token(token, "")  # the line break between two calls
-        self._called = False
-        return Token(token, text)
 
     def _told(self, token: int, written: str, end: str) -> Token:
         """The call, or what was written in its place."""
@@ -98,4 +63,4 @@ class TaggedSpeech:
                 return told
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
-        return self._said(token, _OPEN + written + end)
+        return self._said(token, self._tags.OPEN + written + end)

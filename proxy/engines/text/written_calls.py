@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Mapping
 
-from proxy.engines.base import Channel, Token
+from proxy.engines.base import Token
 from proxy.engines.text.call_grammar import CLOSE, OPEN
+from proxy.engines.text.calling_speech import CallingSpeech
 from proxy.engines.text.detokenizer import Detokenizer
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
@@ -65,28 +66,13 @@ class CallReader:
         return told
 
 
-class WrittenSpeech:
+class WrittenSpeech(CallingSpeech[CallReader]):
     """An answer's text with calls in it. `tags` are tokens with a text that some tokenizers would leave out."""
 
-    channels: frozenset[Channel] = frozenset(("content",))
-
     def __init__(self, detokenizer: Detokenizer, tags: Mapping[int, str]) -> None:
-        self.special = detokenizer.special
-        self._detokenizer = detokenizer
+        super().__init__(detokenizer)
         self._tags = tags
         self._held = ""  # what may yet become a tag
-        self._call: CallReader | None = None
-        self._called = False  # nothing was said since a call
-        self._last = -1
-
-    @property
-    def writing(self) -> Channel | None:
-        return "content" if self._call is None else "arguments"
-
-    @property
-    def opener(self) -> int | None:
-        """None: reasoning is no matter of a first token."""
-        return None
 
     def add(self, token: int) -> Token:
         """The token with the text it adds, and its channel."""
@@ -125,12 +111,6 @@ class WrittenSpeech:
         if call.behind is not None:
             self._held, self._call, self._called = call.behind, None, True
         return Token(token, arguments, "arguments", opens=opens) if opens or arguments else Token(token, "")
-
-    def _said(self, token: int, text: str) -> Token:
-        if self._called and not text.strip():
-            return Token(token, "")  # the line break between two calls
-        self._called = False
-        return Token(token, text)
 
 
 def _begun(text: str, tag: str) -> int:
