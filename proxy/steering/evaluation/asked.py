@@ -159,7 +159,9 @@ class AskedModel:
             temperature=TEMPERATURE,
             seed=seed_of(options.seed, purpose, cell.question, cell.sample),
         )
-        return Generation(tokens, sampling, self._plans.of(cell.way.steering, cell.question, cell.sample))
+        # Every answer has a random direction of its own.
+        number = cell.question * options.n_samples + cell.sample
+        return Generation(tokens, sampling, self._plans.of(cell.way.steering, cell.question, number))
 
     def _messages(self, cell: EvaluatedCell, question: str) -> list[Message]:
         """The conversation that asks a question, under the trait's instructions in turn."""
@@ -177,7 +179,8 @@ class AskedModel:
 
     @cached_property
     def _plans(self) -> Plans:
-        return Plans(self.info, self.vector, self.others, self.options.seed, self.options.n_samples)
+        n_answers = len(self.questions) * self.options.n_samples
+        return Plans(self.info, self.vector, self.others, self.options.seed, n_answers)
 
 
 def ways(sides: Iterable[Side], *, wrong_trait: bool, shown: bool) -> list[Way]:

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.errors import SetupError
 from proxy.steering.evaluation import run
+from proxy.steering.evaluation.asked import AskedModel
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.evaluation.run import KEPT_ANSWERS, evaluate_vector, stages
 from proxy.steering.judge import Answer, Judge, Score, Validated
@@ -189,3 +190,15 @@ def test_evaluate_when_the_vector_can_not_be_used_then_setup_error() -> None:
 def test_options_when_a_number_is_out_of_range_then_setup_error(wrong: dict[str, object]) -> None:
     with pytest.raises(SetupError):
         VectorEvaluationOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_asked_when_random_directions_are_a_control_then_every_answer_has_its_own() -> None:
+    engine = PretendEngine()
+    asked = AskedModel(engine.info, TRAIT, VECTOR, VectorEvaluationOptions("standard"))
+    vectors = [
+        made.plan.interventions[0].vector
+        for cell, made in zip(asked.cells, asked.generations(engine), strict=True)
+        if cell.way.steering.kind == "random" and cell.way.steering.coefficient == 1.0
+    ]
+    assert len(vectors) == 2 * 10 * 2
+    assert len({vector.tobytes() for vector in vectors if vector is not None}) == len(vectors)
