@@ -115,7 +115,7 @@ def cost_of_evaluation(
     limit, budget = options.extent.max_tokens, options.limited
     n_questions = len(trait.questions_for(info.world).evaluate) - placement.N_PLACEMENT_QUESTIONS
     shown = bool(trait.shown_to(info.world))
-    n_first = n_questions * options.n_samples * len(ways(SIDES, wrong_trait=True, shown=shown))
+    n_first = n_questions * options.n_samples * len(ways(SIDES, options.extent, wrong_trait=True, shown=shown))
     n_second = n_questions * (1 + 2 * len(SIDES))
     n_costed = 0 if info.world else len(costed(SIDES))
     n_compared = 4 * len(SIDES) * n_questions * options.n_samples

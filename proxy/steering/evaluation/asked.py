@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from proxy.engines.base import Engine, Generation, Message, ModelInfo, Sampling
 from proxy.steering.asking import answer_tokens, in_manner, messages
-from proxy.steering.evaluation.options import COEFFICIENTS, CONTROLLED, COSTED, VectorEvaluationOptions
+from proxy.steering.evaluation.options import COSTED, Extent, VectorEvaluationOptions
 from proxy.steering.evaluation.rules import Fact, Instruction, cost_questions
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
 from proxy.steering.seeds import Purpose, seed_of
@@ -92,6 +92,12 @@ class AskedModel:
         return self.trait.questions_for(self.info.world).evaluate[N_PLACEMENT_QUESTIONS:]
 
     @cached_property
+    def ways(self) -> list[Way]:
+        """The ways that are compared."""
+        shown = bool(self._shown)
+        return ways(self.sides, self.options.extent, wrong_trait=bool(self.others), shown=shown)
+
+    @cached_property
     def cells(self) -> list[EvaluatedCell]:
         """Everything that is asked once, question by question, so that ways share each batch. Of other traits'
         directions, which answer in turn, one answer to each question is enough."""
@@ -99,7 +105,7 @@ class AskedModel:
             EvaluatedCell(way, question, sample)
             for question in range(len(self.questions))
             for sample in range(self.options.n_samples)
-            for way in ways(self.sides, wrong_trait=bool(self.others), shown=bool(self._shown))
+            for way in self.ways
             if way.steering.kind != "wrong_trait" or sample == 0
         ]
 
@@ -183,13 +189,13 @@ class AskedModel:
         return Plans(self.info, self.vector, self.others, self.options.seed, n_answers)
 
 
-def ways(sides: Iterable[Side], *, wrong_trait: bool, shown: bool) -> list[Way]:
+def ways(sides: Iterable[Side], extent: Extent, *, wrong_trait: bool, shown: bool) -> list[Way]:
     """All ways that are compared. `wrong_trait`: there are other traits' directions; `shown`: demonstrations."""
     found = [BARE]
     for side in sides:
-        found += [steered(side, coefficient) for coefficient in COEFFICIENTS]
+        found += [steered(side, coefficient) for coefficient in extent.coefficients]
         controls: tuple[SweepKind, ...] = ("random", "wrong_trait") if wrong_trait else ("random",)
-        found += [steered(side, coefficient, kind) for kind in controls for coefficient in CONTROLLED]
+        found += [steered(side, coefficient, kind) for kind in controls for coefficient in extent.controlled]
         found += [in_words(side, "prompt"), in_words(side, "prompt", 1.0)]
         found += [in_words(side, "demonstrations")] if shown else []
     return found

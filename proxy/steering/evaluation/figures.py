@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proxy.steering.evaluation.asked import BARE, RuledCell, Way, costed, in_words, steered, ways
+from proxy.steering.evaluation.asked import BARE, RuledCell, Way, costed, in_words, steered
 from proxy.steering.evaluation.judging import JudgedAnswer
-from proxy.steering.evaluation.options import COEFFICIENTS
 from proxy.steering.evaluation.rules import Fact, follows, states
 from proxy.steering.evaluation.verdict import Evidence, Interval, Steered
 from proxy.steering.judge import Score
@@ -24,9 +23,18 @@ from proxy.steering.statistics import (
     wrong_way,
     wrong_way_unsteered,
 )
-from vector_store import SIDES, AskedBy, CostArm, EvaluatedArm, Measured, Side, opposite
+from vector_store import AskedBy, CostArm, EvaluatedArm, Measured, Side, SweepKind, opposite
 
 OPPOSED = 50.0  # of 100: on either side of it two judges contradict each other
+ORDER: tuple[tuple[SweepKind, AskedBy], ...] = (
+    ("unsteered", "nothing"),
+    ("steered", "nothing"),
+    ("random", "nothing"),
+    ("wrong_trait", "nothing"),
+    ("unsteered", "prompt"),
+    ("steered", "prompt"),
+    ("unsteered", "demonstrations"),
+)
 NAMES: dict[AskedBy, str] = {"prompt": "system prompt", "demonstrations": "demonstrations"}
 
 
@@ -100,12 +108,12 @@ def evidence(of_side: Mapping[Key, Figures], side: Side, scored: bool) -> Eviden
         return difference(of_side[way, 1]["trait"], of_side[other, 1]["trait"], best_of=best_of)
 
     at: dict[float, Steered] = {}
-    for coefficient in COEFFICIENTS:
+    of_vector = [way.steering for way, turn in of_side if turn == 1 and way.asked_by == "nothing"]
+    tried = sorted(arm.coefficient for arm in of_vector if (arm.kind, arm.side) == ("steered", side))
+    for coefficient in tried:
         way = steered(side, coefficient)
-        if (way, 1) not in of_side:
-            continue
         # Coefficient 1 was named beforehand; of the others the best counts, which one lies high the more often.
-        best_of = 1 if coefficient == 1.0 else len(COEFFICIENTS) - 1
+        best_of = 1 if coefficient == 1.0 else max(sum(other > 1.0 for other in tried), 1)
         random, wrong = steered(side, coefficient, "random"), steered(side, coefficient, "wrong_trait")
         at[coefficient] = Steered(
             above(way, BARE, best_of), above(way, random, best_of), above(way, wrong, best_of), _coherent(of_side, way)
@@ -163,5 +171,4 @@ def _coefficient(way: Way, side: Side) -> float:
 
 
 def _order(way: Way, turn: int, side: Side) -> tuple[int, int, float]:
-    kinds = [(each.steering.kind, each.asked_by) for each in ways(SIDES, wrong_trait=True, shown=True)]
-    return turn, kinds.index((way.steering.kind, way.asked_by)), _coefficient(way, side)
+    return turn, ORDER.index((way.steering.kind, way.asked_by)), _coefficient(way, side)

@@ -7,24 +7,25 @@ from proxy.steering.asking import MAX_TOKENS
 from proxy.steering.budget import BUDGETS, Budget, BudgetName
 
 MAX_SAMPLES = 100
-COEFFICIENTS = (0.5, 1.0, 1.5, 2.0)  # of either pole; below 0 a pole is its opposite
-CONTROLLED = (1.0, 2.0)  # at which random directions and other traits' ones stand beside a pole's own
 COSTED = (1.0, 1.5)  # at which facts and instructions are asked
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is asked within a budget: `samples` answers to each question of the trait, of at most `max_tokens`; so
-    many of the `facts` and `instructions`."""
+    """How much is asked within a budget: `samples` answers to each question of the trait, of at most `max_tokens`, at
+    the `coefficients` of either pole, of which below 0 each is its opposite; with random directions and other traits'
+    ones beside them at those that are `controlled`. So many of the `facts` and `instructions`."""
 
     samples: int
     max_tokens: int
     facts: int
     instructions: int
+    coefficients: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    controlled: tuple[float, ...] = (1.0, 2.0)
 
 
 EXTENTS: dict[BudgetName, Extent] = {
-    "quick": Extent(1, BUDGETS["quick"].answer_tokens, 10, 10),
+    "quick": Extent(1, BUDGETS["quick"].answer_tokens, 10, 10, (1.0, 2.0), (1.0,)),
     "standard": Extent(2, BUDGETS["standard"].answer_tokens, 60, 40),
     "thorough": Extent(4, MAX_TOKENS, 60, 40),
 }
