@@ -204,13 +204,18 @@ def described(header: "VectorHeader") -> list[str]:
 def _verdicts(header: "VectorHeader") -> Iterator[str]:
     """What each pole was found to be worth, a line each."""
     from proxy.steering.evaluation.report import verdict_line
+    from proxy.steering.evaluation.verdict import WORDS, verdict_of_curve
 
-    for side, found in header.evaluations.items():
-        yield f"  verdict on {verdict_line(header.pole(side), found)}"
-    missing = [header.pole(side) for side in header.poles if side not in header.evaluations]
+    for side, evaluation in header.evaluations.items():
+        yield f"  verdict on {verdict_line(header.pole(side), evaluation)}"
+    missing = [side for side in header.poles if side not in header.evaluations]
     if missing:
         how = f"persona-proxy evaluate --model {header.model_id} --trait {header.trait}"
-        yield f"  verdict on {', '.join(missing)}: not evaluated; {how} does it"
+        yield f"  verdict on {', '.join(map(header.pole, missing))}: not evaluated; {how} does it"
+    for side in missing:
+        found = verdict_of_curve(header.sweeps[side]) if side in header.sweeps else None
+        if found is not None:
+            yield f"    {header.pole(side)}: {WORDS[found[0]]} ({found[1]})"
 
 
 def _by_block(header: "VectorHeader") -> Iterator[str]:

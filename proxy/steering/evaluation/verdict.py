@@ -20,12 +20,14 @@ Knows no model, no judge and no answers.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vector_store import Verdict
+from vector_store import Measured, Sweep, SweepKind, Verdict
 
 COHERENT = 0.9  # of the unsteered coherence, at coefficient 1
 STILL_COHERENT = 0.75  # of it, at a larger one
 SHOWN = 80.0  # of 100, by the model itself
+NEAR_1 = 0.8  # a curve's coefficients that are as good as 1, up to one over it
 Interval = tuple[float, float]
+CONTROLS: dict[SweepKind, str] = {"random": "random directions", "wrong_trait": "other traits' directions"}
 
 WORDS: dict[Verdict, str] = {
     "steers": "steers",
@@ -100,3 +102,31 @@ def _works(at: Steered) -> bool:
 
 def _above(interval: Interval | None) -> bool:
     return interval is not None and interval[0] > 0
+
+
+def verdict_of_curve(sweep: Sweep) -> tuple[Verdict, str] | None:
+    """What a pole's curve alone allows to say: that it steers, or is weak. None where it allows neither, since a curve
+    has too few answers to say that nothing works. Certain are intervals that lie apart."""
+    points = {(point.kind, point.coefficient): point for point in sweep.points}
+    base = next((point for (kind, _), point in points.items() if kind == "unsteered"), None)
+    if not sweep.judge.scored or base is None or base.trait is None or base.coherence is None:
+        return None
+    steered = sorted(coefficient for kind, coefficient in points if kind == "steered")
+    for coefficient in [each for each in steered if each >= NEAR_1]:
+        point = points["steered", coefficient]
+        others = [base, *(points[kind, coefficient] for kind in CONTROLS if (kind, coefficient) in points)]
+        apart = all(_apart(point.trait, other.trait) for other in others)
+        if not apart or len(others) < 2 or point.coherence is None or not base.coherence.mean:
+            continue
+        kept = point.coherence.mean / base.coherence.mean
+        beside = " and ".join(CONTROLS[other.kind] for other in others[1:])
+        where = f"by its curve alone it is above no steering and {beside} at {coefficient:.2f}, intervals apart"
+        if kept >= COHERENT and coefficient <= 1 / NEAR_1:
+            return "steers", where
+        if kept >= STILL_COHERENT:
+            return "weak", f"{where}, with {kept:.0%} of the coherence"
+    return None
+
+
+def _apart(one: Measured | None, other: Measured | None) -> bool:
+    return one is not None and other is not None and one.low > other.high

@@ -1,11 +1,13 @@
 """Verdicts: one rule after the other, and that it is the first that holds which counts."""
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
 
-from proxy.steering.evaluation.verdict import WARNED, WORDS, Evidence, Interval, Steered, verdict_of
-from vector_store import Verdict
+from proxy.steering.evaluation.verdict import WARNED, WORDS, Evidence, Interval, Steered, verdict_of, verdict_of_curve
+from tests.vector_store.test_sweep import SWEEP
+from vector_store import Measured, Sweep, SweepKind, Verdict
 
 UP, FLAT, DOWN = (5.0, 30.0), (-5.0, 9.0), (-30.0, -5.0)
 GOOD = Steered(UP, UP, UP, 1.0)
@@ -58,3 +60,45 @@ def test_verdict_when_words_alone_work_then_it_is_the_vector_that_does_not(which
 
 def test_words_then_each_verdict_has_some_and_only_the_hopeless_are_warned_of() -> None:
     assert set(WARNED) == {"prompt_only", "nothing"} and len(set(WORDS.values())) == len(WORDS) == 6
+
+
+def swept(*points: tuple[SweepKind, float, float, float], scored: bool = True) -> Sweep:
+    """A curve of points: kind, coefficient, trait, within 5 to either side, and coherence."""
+    made = [
+        dataclasses.replace(
+            SWEEP.points[0],
+            kind=kind,
+            coefficient=coefficient,
+            trait=Measured(mean=trait, low=trait - 5, high=trait + 5),
+            coherence=Measured(mean=coherence, low=coherence, high=coherence),
+        )
+        for kind, coefficient, trait, coherence in points
+    ]
+    return dataclasses.replace(SWEEP, points=made, judge=dataclasses.replace(SWEEP.judge, scored=scored))
+
+
+Point = tuple[SweepKind, float, float, float]
+NONE: Point = ("unsteered", 0.0, 10.0, 100.0)
+RANDOM: Point = ("random", 1.03, 20.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        (swept(NONE, RANDOM, ("steered", 1.03, 60.0, 91.0)), "steers"),
+        (swept(NONE, RANDOM, ("wrong_trait", 1.03, 58.0, 100.0), ("steered", 1.03, 60.0, 91.0)), None),
+        (swept(NONE, RANDOM, ("steered", 1.03, 60.0, 89.0)), "weak"),
+        (swept(NONE, RANDOM, ("steered", 1.03, 60.0, 70.0)), None),
+        (swept(NONE, RANDOM, ("steered", 1.03, 29.0, 100.0)), None),
+        (swept(NONE, ("steered", 1.03, 60.0, 100.0)), None),
+        (swept(NONE, ("random", 2.0, 20.0, 99.0), ("steered", 2.0, 90.0, 95.0)), "weak"),
+        (swept(NONE, ("random", 0.5, 20.0, 99.0), ("steered", 0.5, 90.0, 95.0)), None),
+        (swept(NONE, RANDOM, ("steered", 1.03, 60.0, 91.0), scored=False), None),
+    ],
+)
+def test_verdict_of_a_curve_when_intervals_lie_apart_then_what_it_allows_to_say(
+    curve: Sweep, expected: Verdict | None
+) -> None:
+    found = verdict_of_curve(curve)
+    assert (None if found is None else found[0]) == expected
+    assert found is None or "by its curve alone" in found[1]
