@@ -123,7 +123,7 @@ function Models({ activity }) {
 function Upstreams({ activity }) {
   const rows = activity.flatMap(({ id, upstreams }) => (upstreams ?? []).map((one) => ({ model: id, ...one })));
   const count = (ended, ...names) => names.reduce((total, name) => total + (ended[name] ?? 0), 0);
-  return rows.length > 0 && html`<${Table} caption="Servers behind this one" rows=${rows} keyOf=${(one) => `${one.model} ${one.url}`} empty="" columns=${[
+  return rows.length > 0 && html`<h2>Servers behind this one</h2><${Table} caption="Servers behind this one" rows=${rows} keyOf=${(one) => `${one.model} ${one.url}`} empty="" columns=${[
     { title: "Model", cell: ({ model }) => html`<strong>${model}</strong>` },
     { title: "Server", cell: ({ url }) => html`<code>${url}</code>` },
     { title: "State", cell: ({ state, problem }) => `${state.replace("_", " ")}${problem ? `: ${problem}` : ""}` },
