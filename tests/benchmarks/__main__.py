@@ -81,7 +81,9 @@ def parser() -> argparse.ArgumentParser:
     surface.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
     surface.set_defaults(run=_surface)
     native = commands.add_parser("native", help="beside llama.cpp's own server, on real models")
-    native.add_argument("--model", action="append", choices=NATIVE, help="repeatable; by default all that are here")
+    native.add_argument(
+        "--model", action="append", choices=NATIVE, help="repeatable; by default all, --quick the first"
+    )
     native.add_argument("--quick", action="store_true", help="a small part, for trying things; keeps nothing")
     native.add_argument("--out", type=Path, metavar="FILE", help="where results go (tests/benchmarks/results)")
     native.set_defaults(run=_native)
@@ -156,7 +158,7 @@ def _native(args: argparse.Namespace) -> int:
     _, machine = _place("cpu")
     path = args.out or records.FOLDER / f"{machine.name}.json"
     amount = native.QUICK if args.quick else native.Amount()
-    for name in args.model or NATIVE:
+    for name in args.model or list(NATIVE)[: 1 if args.quick else None]:
         kept = records.read(path, machine)
         before = next((each for each in kept.native if each.model == name), None)
         try:

@@ -57,8 +57,18 @@ def _real(model: BenchmarkModel, cache: Path) -> Prepared:
     return with_vectors(model, file, cache)
 
 
-SMALL = replace(HALF_BILLION_F16, id="smollm2-135m-instruct", about="30 blocks of width 576", prepare=_real)
-CODER = replace(HALF_BILLION_F16, id="qwen2.5-coder-0.5b-instruct", about="24 blocks of width 896", prepare=_real)
+SMALL = replace(
+    HALF_BILLION_F16,
+    id="smollm2-135m-instruct",
+    about="SmolLM2 135M Instruct in Q4_1, 30 blocks of width 576",
+    prepare=_real,
+)
+CODER = replace(
+    HALF_BILLION_F16,
+    id="qwen2.5-coder-0.5b-instruct",
+    about="Qwen2.5-Coder 0.5B Instruct in Q4_K_M, 24 blocks of width 896",
+    prepare=_real,
+)
 MODELS = {model.id: model for model in (SMALL, CODER)}
 
 
