@@ -45,6 +45,7 @@ LONGEST = (
     "engines/test_repeatable.py",
     "docs/test_code_blocks.py",
     "contract/test_jobs.py",
+    "benchmarks/test_native.py",
     "benchmarks/test_measure.py",
     "clients/test_demo_models.py",
     "demo/test_models.py",
