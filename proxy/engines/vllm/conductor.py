@@ -103,6 +103,10 @@ class Conductor:
         self._socket.bind(address)
         await self._llm.collective_rpc("persona_listen", args=(address,))
         self._listener = asyncio.create_task(self._listen())
+        # What a first request has to wait for is not the first client's.
+        first = SamplingParams(max_tokens=2, logprobs=1, detokenize=False)
+        async for _ in self._llm.generate(tokens_input([0]), first, "first"):
+            pass
         return facts
 
     async def _listen(self) -> None:
