@@ -46,7 +46,7 @@ class Amount:
     starts: int = 3
 
 
-QUICK = Amount(rounds=1, tokens=32, streams=(1, 8), starts=1)
+QUICK = Amount(rounds=1, tokens=32, streams=(1, 4), starts=1)
 
 
 def _real(model: BenchmarkModel, cache: Path) -> Prepared:
