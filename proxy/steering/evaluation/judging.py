@@ -82,7 +82,7 @@ def wanted(
 
 
 def compared(asked: Iterable[JudgedAnswer]) -> list[JudgedAnswer]:
-    """Those of the answers that a second judge scores: what a verdict rests on."""
+    """Answers that a second judge scores: what a verdict rests on."""
     of_side: dict[Side, list[Way]] = {
         side: [BARE, steered(side, 1.0), steered(side, 1.0, "random"), in_words(side, "prompt")] for side in SIDES
     }
