@@ -208,7 +208,7 @@ class GraphHook(dict[int, bool]):
 
 
 def _blocks(steering: StepSteering | None, reading: BlockRead | None) -> set[int]:
-    """Those that a step is to be seen at."""
+    """Blocks that a step is to be seen at."""
     return {block for part in (steering, reading) if part for block in part.rows}
 
 
