@@ -16,8 +16,9 @@ from proxy.errors import EngineFailure, HubFailed, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.extraction import ExtractionParameters
 from proxy.jobs.kinds.vectors import Surroundings
-from proxy.settings import ModelSettings, Settings, demo_models
+from proxy.settings import KNOWN_FOLDER, ModelSettings, Settings, demo_models
 from proxy.settings_table import describe_settings
+from proxy.steering.traits.trait import load_traits
 from tests.fakes import save_vector
 from tests.steering.pretend import PretendEngine
 
@@ -283,8 +284,7 @@ def test_extract_when_given_flags_then_they_reach_the_extraction(extraction: Ext
     ]
     assert cli.main(["extract", "--trait", "all", *flags, "--out", str(tmp_path / "out")]) == 0
     assert extraction.model == ModelSettings("own", "org/name", device="cpu")
-    traits = ["dishonest", "inattentive", "silly", "superficial"]
-    assert sorted(asked.trait for asked in extraction.asked) == traits
+    assert sorted(asked.trait for asked in extraction.asked) == sorted(load_traits(KNOWN_FOLDER / "traits"))
     assert {(asked.rollouts, asked.questions, asked.seed, asked.judge) for asked in extraction.asked} == {
         (2, 5, 7, "likelihood")
     }

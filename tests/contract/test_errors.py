@@ -115,7 +115,8 @@ def test_nothing_there_then_404(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(path for path in ROUTES if "nothing" in path))
 def test_unknown_name_then_404(client: httpx.Client, path: str) -> None:
-    check_shape(client.request("GET" if "GET" in ROUTES[path] else "POST", path), 404)
+    body = {"url": "http://host/v1", "draining": True} if path.endswith("/drain") else None
+    check_shape(client.request("GET" if "GET" in ROUTES[path] else "POST", path, json=body), 404)
 
 
 @pytest.mark.parametrize("path", sorted(path for path in ROUTES if path not in ("/health", "/ready")))

@@ -144,15 +144,15 @@ def test_metrics_when_the_queue_is_full_then_that_is_an_outcome_of_its_own(setti
 
 
 def test_metrics_when_a_persona_is_gone_then_no_label_names_it(client: httpx.Client, tmp_path: Path) -> None:
-    assert client.post("/api/traits", json=WRITTEN).status_code == 200
-    save_vector(tmp_path / "vectors", "mood", "grumpy", "cheerful", responses=True)
-    assert client.post(CHAT, json=asked("hello", persona="grumpy")).status_code == 200
+    assert client.post("/api/traits", json={**WRITTEN, "positive": "cross"}).status_code == 200
+    save_vector(tmp_path / "vectors", "mood", "cross", "cheerful", responses=True)
+    assert client.post(CHAT, json=asked("hello", persona="cross")).status_code == 200
     found = scrape(client)
-    assert found.of("steered_answers_total", persona="grumpy") == 1
-    assert found.of("projection", persona="grumpy") is not None
+    assert found.of("steered_answers_total", persona="cross") == 1
+    assert found.of("projection", persona="cross") is not None
     assert client.delete("/api/traits/mood").status_code < 300
     found = scrape(client)
-    assert "grumpy" not in found.values_of("persona") | found.values_of("pole")
+    assert "cross" not in found.values_of("persona") | found.values_of("pole")
 
 
 def test_metrics_when_open_metrics_is_asked_for_then_it_comes_in_that_form(client: httpx.Client) -> None:

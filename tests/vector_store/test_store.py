@@ -465,7 +465,7 @@ def test_in_use_when_the_weights_lie_under_another_id_then_they_are_found_there(
     assert running.in_use("mine", "silly", "w") is None
     theirs = writer.save(make_vector("theirs", fingerprint="w"))
     writer.save(make_vector("others", fingerprint="other weights"))
-    writer.save(make_vector("mine", fingerprint="former weights"))
+    writer.save(make_vector("mine", "silly", "2026-01-01T03:04:05+00:00", fingerprint="former weights"))
     assert running.in_use("mine", "silly", "w").id == theirs  # type: ignore[union-attr]
     assert running.in_use("mine", "other", "w") is None
     assert {trait: header.id for trait, header in running.all_in_use("mine", "w").items()} == {"silly": theirs}

@@ -14,7 +14,7 @@ import torch
 CAPTURE = "persona_capture"  # in a request's extra_args
 
 
-class Wanted(msgspec.Struct):
+class CaptureOrder(msgspec.Struct):
     """Of one text: spans of its tokens, [first, one after the last]. With `whole` every token's residual is kept, at
     these blocks, else means at these blocks, and all tokens' norms."""
 
@@ -33,7 +33,7 @@ class Found(msgspec.Struct):
 
 
 class _Capture:
-    def __init__(self, wanted: Wanted, hidden: int) -> None:
+    def __init__(self, wanted: CaptureOrder, hidden: int) -> None:
         self.wanted = wanted
         n_tokens = [end - begin for begin, end in wanted.spans]
         n_blocks = len(wanted.blocks)
@@ -79,7 +79,7 @@ class Captures:
     def add(self, name: str, extra: Mapping[str, Any] | None) -> None:
         """A request comes."""
         if extra is not None and CAPTURE in extra:
-            self._all[name] = _Capture(msgspec.json.decode(extra[CAPTURE], type=Wanted), self._hidden)
+            self._all[name] = _Capture(msgspec.json.decode(extra[CAPTURE], type=CaptureOrder), self._hidden)
 
     def drop(self, names: Iterable[str]) -> None:
         """Requests have ended."""

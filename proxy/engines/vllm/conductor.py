@@ -32,7 +32,7 @@ from proxy.engines.vllm.captures import Found
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.holding import Holding
 from proxy.engines.vllm.orders import ANSWER, AT, KEY, PLAN, STEERED, kept
-from proxy.engines.vllm.residents import Reading
+from proxy.engines.vllm.residents import ProbeReading
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class _Readings:
         return self.found.pop(position)
 
 
-class Asked:
+class AnswerHandle:
     """A generation under way."""
 
     def __init__(self, answer: RunningAnswer, conductor: "Conductor") -> None:
@@ -111,7 +111,7 @@ class Conductor:
 
     async def _listen(self) -> None:
         while True:
-            for reading in msgspec.msgpack.decode(await self._socket.recv(), type=list[Reading]):
+            for reading in msgspec.msgpack.decode(await self._socket.recv(), type=list[ProbeReading]):
                 if (mine := self._readings.get(reading.key)) is not None:
                     mine.found[reading.position] = reading.values
                     mine.changed.set()
@@ -132,13 +132,13 @@ class Conductor:
         answers: list[bytes] = await self._llm.collective_rpc("persona_fetch", args=(key,))
         return msgspec.msgpack.decode(answers[0], type=Found)
 
-    def start(self, answer: RunningAnswer) -> Asked:
+    def start(self, answer: RunningAnswer) -> AnswerHandle:
         """Run an answer. EngineClosed after `close`."""
         with self._lock:
             if self._closed:
                 raise _closed()
             self._loop.call_soon_threadsafe(self._take, answer)
-        return Asked(answer, self)
+        return AnswerHandle(answer, self)
 
     def call(self, work: Callable[["Conductor"], Coroutine[Any, Any, T]]) -> T:
         """Do something on the loop, and wait for it. EngineClosed after `close`, ModelFailed where it fails."""

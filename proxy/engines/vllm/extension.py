@@ -9,7 +9,7 @@ import msgspec
 import zmq
 
 from proxy.engines.vllm import plugin
-from proxy.engines.vllm.residents import Reading
+from proxy.engines.vllm.residents import ProbeReading
 from proxy.engines.vllm.steering import Steering
 from proxy.engines.vllm.table import TooMuch
 
@@ -57,7 +57,7 @@ class SteeringExtension:
         socket.setsockopt(zmq.LINGER, 0)
         socket.connect(address)
 
-        def tell(readings: list[Reading]) -> None:
+        def tell(readings: list[ProbeReading]) -> None:
             socket.send(msgspec.msgpack.encode(readings))
 
         self._persona_steering().listen(tell)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from proxy.engines.vllm.table import MOST_READ, ROUNDS, Table
+from proxy.engines.vllm.table import MOST_READ, ROUNDS, ProgramTable
 
 Needs = npt.NDArray[np.int8]
 
@@ -20,13 +20,13 @@ class Desk:
     """One model's: its table, and what the step under way does. `programs` has a number for each token of the step,
     `found` what the probes read: float32[n_blocks, MOST_READ, n_tokens]."""
 
-    def __init__(self, table: Table, n_blocks: int, most_tokens: int, device: torch.device) -> None:
+    def __init__(self, table: ProgramTable, n_blocks: int, most_tokens: int, device: torch.device) -> None:
         self.table = table
         self.programs = torch.zeros(most_tokens, dtype=torch.int64, device=device)
         self.found = torch.zeros((n_blocks, MOST_READ, most_tokens), dtype=torch.float32, device=device)
         self.n_tokens = 0
         self.reader: Callable[[int, torch.Tensor], None] | None = None  # sees each block's output, after steering
-        self.needs: dict[int, Needs] = {}  # of the blocks that do anything in this step; see Table
+        self.needs: dict[int, Needs] = {}  # of the blocks that do anything in this step; see ProgramTable
         self._last: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._last_needs: dict[int, Needs] = {}
         self.number = len(_DESKS)

@@ -26,7 +26,7 @@ from proxy.engines.base import (
     SpanStats,
 )
 from proxy.engines.spans import bounds
-from proxy.engines.vllm.captures import CAPTURE, Found, Wanted
+from proxy.engines.vllm.captures import CAPTURE, CaptureOrder, Found
 from proxy.engines.vllm.conductor import Conductor, orders
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.orders import ANSWER, kept
@@ -77,7 +77,7 @@ async def _run(
         return [output async for output in outputs][-1]
 
 
-async def _captured(conductor: Conductor, rollout: Rollout, wanted: Wanted, **params: Any) -> tuple[Found, Any]:
+async def _captured(conductor: Conductor, rollout: Rollout, wanted: CaptureOrder, **params: Any) -> tuple[Found, Any]:
     extra = {CAPTURE: msgspec.json.encode(wanted).decode()}
     output = await _run(conductor, _text(rollout), extra=extra, **params)
     return await conductor.fetch(wanted.key), output
@@ -102,7 +102,7 @@ async def capture(
     """Engine.capture."""
 
     async def one(rollout: Rollout) -> Found:
-        wanted = Wanted(conductor.key(), [bounds(rollout, span) for span in spans], list(range(n_blocks)))
+        wanted = CaptureOrder(conductor.key(), [bounds(rollout, span) for span in spans], list(range(n_blocks)))
         return (await _captured(conductor, rollout, wanted))[0]
 
     found = await _each([one(rollout) for rollout in rollouts], progress)
@@ -123,7 +123,7 @@ async def capture_tokens(
     """Engine.capture_tokens."""
 
     async def one(rollout: Rollout) -> FloatArray:
-        wanted = Wanted(conductor.key(), [bounds(rollout, span)], list(blocks), whole=True)
+        wanted = CaptureOrder(conductor.key(), [bounds(rollout, span)], list(blocks), whole=True)
         return _floats((await _captured(conductor, rollout, wanted))[0].values, -1, len(blocks), hidden)
 
     return await _each([one(rollout) for rollout in rollouts], None)
@@ -135,7 +135,7 @@ async def read(
     """Engine.read."""
 
     async def one(rollout: Rollout) -> tuple[FloatArray, FloatArray]:
-        wanted = Wanted(conductor.key(), [bounds(rollout, "response")], list(blocks))
+        wanted = CaptureOrder(conductor.key(), [bounds(rollout, "response")], list(blocks))
         found, output = await _captured(conductor, rollout, wanted, prompt_logprobs=0)
         return _floats(found.values, len(blocks), hidden), _response_logprobs(rollout, output)
 

@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 Begin = Callable[[Generation], RunningAnswer]
 
 
-class Reading(NamedTuple):
+class ProbeReading(NamedTuple):
     """What a request's probes read at one of its tokens."""
 
     key: int
@@ -135,7 +135,7 @@ class Residents:
         if any_:
             self.desk.begin(programs)
 
-    def end(self) -> list[Reading]:
+    def end(self) -> list[ProbeReading]:
         """The step is over: what was read in it."""
         self.desk.end()
         if not self._read:
@@ -143,7 +143,9 @@ class Residents:
         rows = [row for _, _, row in self._read]
         found = self.desk.found[:, :, rows].cpu().numpy()
         readings = [
-            Reading(resident.key, position, [float(found[block, place, number]) for block, place in resident.probes])
+            ProbeReading(
+                resident.key, position, [float(found[block, place, number]) for block, place in resident.probes]
+            )
             for number, (resident, position, _) in enumerate(self._read)
             if resident.key is not None
         ]

@@ -18,8 +18,8 @@ from proxy.engines.transformers.text import Tokenizing
 from proxy.engines.vllm import op
 from proxy.engines.vllm.captures import Captures
 from proxy.engines.vllm.orders import OPTIONS
-from proxy.engines.vllm.residents import Reading, Residents
-from proxy.engines.vllm.table import Table
+from proxy.engines.vllm.residents import ProbeReading, Residents
+from proxy.engines.vllm.table import ProgramTable
 
 SLOTS, DIRECTIVES = 4096, 1024
 
@@ -34,7 +34,7 @@ class Steering:
         self.n_blocks: int = text_config.num_hidden_layers
         self.hidden: int = text_config.hidden_size
         self.model = model
-        table = Table(
+        table = ProgramTable(
             self.n_blocks, self.hidden, options.get("slots", SLOTS), options.get("directives", DIRECTIVES), device
         )
         self.desk = op.Desk(table, self.n_blocks, config.scheduler_config.max_num_batched_tokens, device)
@@ -89,7 +89,7 @@ class Steering:
         """A step is over."""
         self.desk.reader = None
         self.captures.end()
-        readings: list[Reading] = self.residents.end()
+        readings: list[ProbeReading] = self.residents.end()
         if readings and self._tell is not None:
             self._tell(readings)
 

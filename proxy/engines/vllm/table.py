@@ -83,7 +83,7 @@ class _Needed:
             self.vector(np.ascontiguousarray(row))
 
 
-class Table:
+class ProgramTable:
     """For a model of `n_blocks` blocks. `n_slots` vectors have room, and `n_directives` directives."""
 
     def __init__(self, n_blocks: int, hidden: int, n_slots: int, n_directives: int, device: torch.device) -> None:

@@ -7,7 +7,7 @@ import torch
 from proxy.engines.base import FloatArray, Intervention, Mode, Plan, Positions, Probe
 from proxy.engines.vllm import op
 from proxy.engines.vllm.directive import Directive
-from proxy.engines.vllm.table import EVERYWHERE, FIRST, LASTING, READ_ONLY, Table, TooMuch
+from proxy.engines.vllm.table import EVERYWHERE, FIRST, LASTING, READ_ONLY, ProgramTable, TooMuch
 from tests.engines.reference import apply
 
 HIDDEN, N_BLOCKS = 16, 3
@@ -39,7 +39,7 @@ PLANS = [
 
 def desk(n_slots: int = 64, n_directives: int = 8) -> op.Desk:
     device = torch.device("cpu")
-    return op.Desk(Table(N_BLOCKS, HIDDEN, n_slots, n_directives, device), N_BLOCKS, 32, device)
+    return op.Desk(ProgramTable(N_BLOCKS, HIDDEN, n_slots, n_directives, device), N_BLOCKS, 32, device)
 
 
 @pytest.mark.parametrize("split", [True, False])
