@@ -7,13 +7,14 @@ import { Table } from "./table.js";
 export function Chart({ label, data, options, height = 280, table }) {
   const frame = useRef(null);
   useEffect(() => {
+    const place = frame.current;
     let plot;
     let gone = false;
     const sized = new ResizeObserver(([{ contentRect }]) => plot?.setSize({ width: Math.floor(contentRect.width), height }));
     import("../vendor/uplot.js").then(({ default: UPlot }) => {
-      if (gone) return;
-      plot = new UPlot({ width: frame.current.clientWidth, height, ...options }, data, frame.current);
-      sized.observe(frame.current);
+      if (gone || !place?.isConnected) return; // the view was left while uPlot was loaded
+      plot = new UPlot({ width: place.clientWidth, height, ...options }, data, place);
+      sized.observe(place);
     });
     return () => {
       gone = true;
