@@ -83,8 +83,9 @@ test-clients: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
 	@$(VENV)/bin/persona-proxy pull qwen2.5-coder-0.5b-instruct
 	@$(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout tests/clients/test_tools_on_real_models.py
 
+# Warnings are no errors there: importing vLLM warns.
 test-vllm: $(VLLM_VENV)/.installed
-	@$(VLLM_VENV)/bin/python -m pytest -q -rs tests/engines/vllm
+	@$(VLLM_VENV)/bin/python -m pytest -q -rs -W default tests/engines/vllm
 
 # The browser is looked for before anything large is installed.
 test-frontends: $(VENV)/.installed-for-tests

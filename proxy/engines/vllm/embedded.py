@@ -9,7 +9,7 @@ import signal
 import threading
 from multiprocessing import connection, parent_process
 
-EMBEDDED = "PERSONA_PROXY_EMBEDDED"  # in the environment of all of them
+EMBEDDED = "PERSONA_STEERING_EMBEDDED"  # in the environment of all of them, and no setting
 
 
 def live_with_server() -> None:
