@@ -43,7 +43,8 @@ class Checks:
         while True:
             pause_s = self._every_s if replica.healthy else min(self._every_s, SOONER_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(replica.suspect.wait(), pause_s)
+                async with asyncio.timeout(pause_s):  # wait_for of 3.11 forgets that it was cancelled once it is woken
+                    await replica.suspect.wait()
             replica.suspect.clear()
             await self.check(replica)
 

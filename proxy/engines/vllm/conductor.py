@@ -52,7 +52,8 @@ class _Readings:
     async def at(self, position: int) -> list[float]:
         while position not in self.found:
             self.changed.clear()
-            await asyncio.wait_for(self.changed.wait(), READING_S)
+            async with asyncio.timeout(READING_S):
+                await self.changed.wait()
         return self.found.pop(position)
 
 

@@ -1,8 +1,10 @@
 """What is sent to other servers, and how their streams are read: by the words of several makes."""
 
+import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from proxy.engines.base import (
@@ -20,6 +22,7 @@ from proxy.engines.base import (
 )
 from proxy.engines.errors import Refusal, UpstreamFailure
 from proxy.engines.upstream.body import body_of
+from proxy.engines.upstream.checks import Checks
 from proxy.engines.upstream.events import CutShort, Frames, Reader, StreamError
 from proxy.engines.upstream.replica import Replica
 
@@ -195,3 +198,19 @@ def test_checks_when_a_busy_server_leaves_one_unanswered_then_it_is_still_well()
     assert replica.state(0) == "down"
     replica.passed()
     assert replica.state(0) == "up"
+
+
+def test_watch_when_it_is_cancelled_as_a_server_falls_under_suspicion_then_it_ends() -> None:
+    async def cancelled_in_time() -> bool:
+        replica = Replica("http://nowhere.invalid/v1")
+        async with httpx.AsyncClient() as client:
+            watching = asyncio.create_task(Checks(client, "big", 60).watch(replica))
+            replica.healthy, replica.problem = True, None
+            await asyncio.sleep(0)
+            replica.suspect.set()
+            await asyncio.sleep(0)  # it is to be woken, and has not run yet
+            watching.cancel()
+            await asyncio.wait([watching], timeout=5)
+            return watching.cancelled()
+
+    assert asyncio.run(cancelled_in_time())
