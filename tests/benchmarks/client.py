@@ -49,8 +49,9 @@ class Burst:
 
 
 def new_client(url: str) -> httpx.AsyncClient:
-    """A client of one server with as many connections as are asked for."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    """A client of one server with as many connections as are asked for. Idle ones are closed before a server does it,
+    which would be while the client sends the next request."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=1.0)
     return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits, trust_env=False)
 
 

@@ -14,7 +14,8 @@ from proxy.settings import ModelSettings
 from tests.engines import tiny_models
 from tests.engines.llama_cpp.models import export_tiny, load_tiny
 
-NO_END = {256: -100.0, 257: -100.0}
+START, END = 256, 257  # of a message
+NO_END = {START: -100.0, END: -100.0}
 HIDDEN = 256  # wide enough for torch to round by how many tokens it reads at once
 VECTOR = np.random.default_rng(5).normal(size=HIDDEN).astype(np.float32)
 UNSTEERED = Plan()
@@ -42,6 +43,8 @@ ASKED = {
     "short": seeded(text(4, 30)),
     "steered": seeded([*SYSTEM, *text(3, 45)], FROM_THE_LAST),
     "steered everywhere": seeded([*SYSTEM, *text(3, 45)], EVERYWHERE),
+    "conversation": greedy([START, *SYSTEM[:100], END, START, *text(6, 30), END, START, *text(7, 50), END, START]),
+    "another with its beginning": seeded([START, *SYSTEM[:100], END, START, *text(6, 30), *text(8, 20), END, START]),
 }
 
 
@@ -151,6 +154,20 @@ def test_what_is_read_when_a_conversation_goes_on_then_is_hardly_more_than_what_
             told(engine, between)
         assert n_read(greedy(second)) == 7 + 320 - 256
         assert n_read(seeded([*second, 5], seed=None)) <= 8 + 64
+    engine.close()
+
+
+def test_what_is_read_when_another_question_follows_the_same_messages_then_it_is_that_question(
+    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    read = counted(monkeypatch)
+    system = [START, *SYSTEM[:150], END]
+    told(engine, [greedy([*system, START, *text(40, 13), END, START])])
+    for question in (text(41, 9), text(42, 33)):
+        read.clear()
+        told(engine, [greedy([*system, START, *question, END, START])])
+        assert sum(read) == 3 + len(question) + 7
     engine.close()
 
 

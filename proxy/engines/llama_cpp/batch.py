@@ -5,13 +5,14 @@ can be read without keeping the others waiting. When the memory is full, first w
 then the answer that joined last: it waits for another to end, and is read again.
 
 llama.cpp's rounding depends on how a text is cut into steps and on where in the memory it lies. An answer that is to be
-repeatable and finds nobody else running therefore begins in an empty memory, and its prompt is cut at fixed places. Of
-a prompt that was read before only what was read in just this way is used again. What others left is put aside for them.
-Knows nothing of threads, HTTP or personas.
+repeatable and finds nobody else running therefore begins in an empty memory, and its prompt is cut where its text alone
+decides. Of a prompt that was read before only what was read in just this way is used again. What others left is put
+aside for them. Knows nothing of threads, HTTP or personas.
 """
 
 import logging
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -19,8 +20,10 @@ from proxy.engines.answer import Outbox, RunningAnswer
 from proxy.engines.base import Failure, FloatArray, Intervention, Likelihood, Probe
 from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
+from proxy.engines.llama_cpp.cutting import last_end, piece_ends
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
+from proxy.engines.llama_cpp.seats import Job, Seat, length_alike
 from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText, common_length
 from proxy.engines.logprobs import likelihood
 
@@ -37,40 +40,6 @@ _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and out
 _Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
 
 
-class _AnswerTokens:
-    """An answer with its text so far: prompt and what was generated."""
-
-    def __init__(self, answer: RunningAnswer) -> None:
-        self.answer = answer
-        self.text = list(answer.prompt)
-        self.sampler: Sampler | None = None
-
-
-class _Seat:
-    """A sequence of the context, by its number, and the job it is for. When that has ended, its tokens stay until the
-    seat is needed: a later prompt may begin with them."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.job: _AnswerTokens | None = None
-        self.tokens: list[int] = []  # what the context holds
-        self.key = ""  # what was done to those of them that others may use
-        self.settled = 0  # how many of the first are as reading their text alone leaves them, to the last bit
-        self.passing = False  # whether its text is of no use to others later
-        self.since = 0  # when it was last taken, left or of use
-
-    @property
-    def shareable(self) -> int:
-        """How many of the first tokens are as `key` says."""
-        # The last token of a prompt is the first that its own plan may have changed.
-        return len(self.tokens) if self.job is None else min(len(self.tokens), len(self.job.answer.prompt) - 1)
-
-    @property
-    def pending(self) -> list[int]:
-        """What is still to be read."""
-        return [] if self.job is None else self.job.text[len(self.tokens) :]
-
-
 class LlamaBatch:
     """All answers of one model, waiting, joining and running, of which `n_seats` at once. A worker steps it."""
 
@@ -78,12 +47,12 @@ class LlamaBatch:
         self._context = context
         self._stops = stops
         self._context_length = context_length
-        self._waiting: deque[_AnswerTokens] = deque()
-        self._seats = [_Seat(number) for number in range(n_seats)]
+        self._waiting: deque[Job] = deque()
+        self._seats = [Seat(number) for number in range(n_seats)]
         self._clock = 0
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes, as time allows
-        self._lone: _Seat | None = None  # nobody else has had a seat since the memory was emptied for its answer
+        self._lone: Seat | None = None  # nobody else has had a seat since the memory was emptied for its answer
         self._shelf = Shelf(context.n_cells)
         self._steered: _Steered = []
         self._steering: StepSteering | None = None  # made from `_steered`
@@ -104,7 +73,7 @@ class LlamaBatch:
     def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
         answer.outbox = self._outbox
-        self._waiting.append(_AnswerTokens(answer))
+        self._waiting.append(Job(answer))
 
     def step(self) -> None:
         """A token for all who run, and a piece of prompt for those who join. What fails ends in a Failure event."""
@@ -133,7 +102,7 @@ class LlamaBatch:
         """End every answer, and start afresh."""
         jobs = [seat.job for seat in self._seats if seat.job] + list(self._waiting)
         self._waiting.clear()
-        self._seats = [_Seat(seat.number) for seat in self._seats]
+        self._seats = [Seat(seat.number) for seat in self._seats]
         self._lone = None
         self._shelf.clear()
         self._context.clear()
@@ -141,7 +110,7 @@ class LlamaBatch:
             job.answer.emit(Failure(error))
         self.pause()
 
-    def _failed(self, seats: Sequence[_Seat], error: Exception) -> None:
+    def _failed(self, seats: Sequence[Seat], error: Exception) -> None:
         logger.error("a step of %d answers failed", len(seats), exc_info=error)
         failure = error if isinstance(error, ModelFailed) else ModelFailed("the model failed while it ran")
         for seat in seats:
@@ -166,7 +135,7 @@ class LlamaBatch:
             self._crowded = False
             if self._waiting and all(job.answer.repeatable for job in self._waiting):
                 lone = len(self._waiting) == 1
-                self._start_over(self._waiting[0].answer if lone else None)
+                self._start_over(self._waiting[0] if lone else None)
         while self._waiting and free and not self._crowded:
             job = self._waiting.popleft()
             seat = self._seat_for(job, free, settled=lone)
@@ -191,15 +160,19 @@ class LlamaBatch:
                 self._put_aside(seat)
             self._keep(seat, 0)
 
-    def _start_over(self, lone: RunningAnswer | None) -> None:
+    def _start_over(self, lone: Job | None) -> None:
         """Empty the memory, so that what comes next does not depend on what came before. What it held is put aside.
         Only the settled beginning of a lone answer's prompt is left in it, where there is one."""
-        key, wanted = ("", []) if lone is None else (lone.prefix_key, lone.prompt[:-1])
+        key, wanted, ends = "", [], []
+        if lone is not None:
+            answer = lone.answer
+            key, wanted = answer.prefix_key, answer.prompt[:-1]
+            ends = lone.ends = piece_ends(answer.prompt, answer.special, self._fixed_piece)
         length, seat = 0, self._lone
         if lone is not None and seat is not None and seat.key == key:
-            length = self._whole_pieces(self._usable(seat, wanted[: seat.settled]))
+            length = last_end(ends, self._usable(seat, wanted[: seat.settled]))
         text = None if lone is None else self._shelf.best(key, wanted, settled=True)
-        on_shelf = 0 if text is None else self._whole_pieces(text.usable(key, wanted, settled=True))
+        on_shelf = 0 if text is None else last_end(ends, text.usable(key, wanted, settled=True))
         if length < on_shelf:
             length = 0
         for kept in self._seats:
@@ -219,15 +192,12 @@ class LlamaBatch:
     def _fixed_piece(self) -> int:
         return _FIXED_PIECES[self._context.model.device]
 
-    def _whole_pieces(self, length: int) -> int:
-        return length - length % self._fixed_piece
-
-    def _put_aside(self, seat: _Seat) -> None:
+    def _put_aside(self, seat: Seat) -> None:
         # Of blocks that look back over a window, what is put back does not lie where it would after reading.
         settled = 0 if self._context.model.window else seat.settled
         self._shelf.put(ShelvedText(seat.key, list(seat.tokens), settled, self._context.save(seat.number)))
 
-    def _take_down(self, text: ShelvedText, seat: _Seat, length: int) -> bool:
+    def _take_down(self, text: ShelvedText, seat: Seat, length: int) -> bool:
         """Let an empty seat hold the first `length` tokens of what was put aside; whether it can go on from there."""
         if not self._context.restore(seat.number, text.state):
             return False
@@ -236,7 +206,7 @@ class LlamaBatch:
         self._keep(seat, length if fits else 0)
         return fits
 
-    def _seat_for(self, job: _AnswerTokens, free: Sequence[_Seat], *, settled: bool) -> _Seat:
+    def _seat_for(self, job: Job, free: Sequence[Seat], *, settled: bool) -> Seat:
         """A free seat that holds as much of the job's prompt as is known of it, and nothing else. With `settled`, what
         the seats hold is all that may be used."""
         answer = job.answer
@@ -262,7 +232,7 @@ class LlamaBatch:
         seat.key = key
         return seat
 
-    def _from_shelf(self, job: _AnswerTokens, free: Sequence[_Seat], least: int) -> _Seat | None:
+    def _from_shelf(self, job: Job, free: Sequence[Seat], least: int) -> Seat | None:
         """A free seat for a job of whose prompt `least` tokens or more were put aside; None where they were not."""
         key, wanted = job.answer.prefix_key, job.answer.prompt[:-1]
         text = self._shelf.best(key, wanted)
@@ -276,12 +246,12 @@ class LlamaBatch:
         seat.settled = 0  # it need not lie in order, nor at the memory's beginning, which last bits depend on
         return seat
 
-    def _usable(self, seat: _Seat, wanted: Sequence[int]) -> int:
+    def _usable(self, seat: Seat, wanted: Sequence[int]) -> int:
         """How many of a seat's first tokens are those wanted, if others may go on from there."""
         length = common_length(seat.tokens[: seat.shareable], wanted)
         return length if self._context.can_go_on(seat.number, length) else 0
 
-    def _next_pieces(self) -> list[tuple[_Seat, list[int]]]:
+    def _next_pieces(self) -> list[tuple[Seat, list[int]]]:
         """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""
         seats = [(seat, seat.pending) for seat in self._seats if seat.job is not None]
         pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
@@ -290,11 +260,19 @@ class LlamaBatch:
             if len(tokens) > 1 and left:
                 if self._borrow(seat):
                     tokens = seat.pending
-                pieces.append((seat, tokens[:left]))
+                pieces.append((seat, tokens[: min(left, self._until_cut(seat))]))
                 left -= len(pieces[-1][1])
         return pieces
 
-    def _borrow(self, seat: _Seat) -> bool:
+    def _until_cut(self, seat: Seat) -> int:
+        """How many of its tokens a step may read."""
+        if seat is not self._lone or seat.job is None:
+            return MOST_PIECE
+        at = len(seat.tokens)
+        following = bisect_right(seat.job.ends, at)
+        return seat.job.ends[following] - at if following < len(seat.job.ends) else MOST_PIECE
+
+    def _borrow(self, seat: Seat) -> bool:
         """Let a seat begin where another has come to meanwhile with a prompt that begins alike; whether that is
         further. Answers that join together find nothing read yet, but are read one after the other."""
         assert seat.job is not None
@@ -316,7 +294,7 @@ class LlamaBatch:
         """Whether all who have seats are to be repeatable: then the clock decides nothing."""
         return all(seat.job.answer.repeatable for seat in self._seats if seat.job is not None)
 
-    def _run(self, pieces: Sequence[tuple[_Seat, list[int]]]) -> FloatArray:
+    def _run(self, pieces: Sequence[tuple[Seat, list[int]]]) -> FloatArray:
         """One step: float32[n_answers, vocabulary], for each answer whose text is read to its end, in their order."""
         tokens: list[StepToken] = []
         steered: _Steered = []
@@ -364,7 +342,7 @@ class LlamaBatch:
         elif took_s < _STALL_S / 2 and n_tokens >= self._piece:
             self._piece = min(self._piece * 2, MOST_PIECE)
 
-    def _take(self, pieces: Sequence[tuple[_Seat, list[int]]], logits: FloatArray) -> None:
+    def _take(self, pieces: Sequence[tuple[Seat, list[int]]], logits: FloatArray) -> None:
         """Note what was read, and draw the next token of every answer whose text is read to its end."""
         n_drawn, row = 0, -1
         for seat, piece in pieces:
@@ -387,15 +365,14 @@ class LlamaBatch:
             else:
                 self._leave(seat)
 
-    def _settle(self, seat: _Seat, n_tokens: int) -> None:
-        """Note that these follow on the seat's tokens: a whole piece, read alone, that its plan treats as any other
-        prompt's, is settled."""
+    def _settle(self, seat: Seat, n_tokens: int) -> None:
+        """Note that these follow on the seat's tokens: a piece between two cuts, read alone, is settled."""
         assert seat.job is not None
         end = len(seat.tokens) + n_tokens
-        if seat.settled == len(seat.tokens) and n_tokens == self._fixed_piece and end < len(seat.job.answer.prompt):
+        if seat.settled == len(seat.tokens) and last_end(seat.job.ends, end) == end:
             seat.settled = end
 
-    def _draw(self, job: _AnswerTokens, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
+    def _draw(self, job: Job, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
         """The job's next token, -1 for none, from the logits of the step's token `row`."""
         answer, rules = job.answer, job.answer.generation.sampling
         if job.sampler is None:
@@ -407,11 +384,11 @@ class LlamaBatch:
         token = job.sampler.draw(self._context.handle, row, logits)
         return token, None if token < 0 else likelihood(before, token, rules.top_logprobs, answer.special)
 
-    def _leave(self, seat: _Seat) -> None:
+    def _leave(self, seat: Seat) -> None:
         """The answer has ended. What was done to its tokens as to its prompt's may be of use to others."""
         assert seat.job is not None
         answer, seat.job = seat.job.answer, None
-        self._keep(seat, _length_alike(answer, len(seat.tokens)))
+        self._keep(seat, length_alike(answer, len(seat.tokens)))
         self._crowded = False
 
     def _make_room(self) -> bool:
@@ -430,7 +407,7 @@ class LlamaBatch:
         self._keep(last, 0)
         return True
 
-    def _keep(self, seat: _Seat, length: int) -> None:
+    def _keep(self, seat: Seat, length: int) -> None:
         """Keep the first tokens of a seat without a job."""
         self._context.cut(seat.number, length)
         del seat.tokens[length:]
@@ -440,19 +417,6 @@ class LlamaBatch:
     def _tick(self) -> int:
         self._clock += 1
         return self._clock
-
-
-def _length_alike(answer: RunningAnswer, n_tokens: int) -> int:
-    """How many of an answer's first tokens were treated as most of its prompt's were."""
-    everywhere = [item for item in answer.generation.plan.interventions if item.positions == "all"]
-    length = min(n_tokens, len(answer.prompt) - 1)
-    while length < n_tokens and _identical(answer.steering_at(length), everywhere):
-        length += 1
-    return length
-
-
-def _identical(first: Sequence[Intervention], second: Sequence[Intervention]) -> bool:
-    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
 
 
 def _same(first: _Steered | _Probed, second: _Steered | _Probed) -> bool:
