@@ -171,6 +171,19 @@ def test_what_is_read_when_another_question_follows_the_same_messages_then_it_is
     engine.close()
 
 
+def test_what_is_kept_when_a_long_text_loses_its_last_few_tokens_then_no_copy_of_it_is_made(
+    qwen2: Path, tmp_path: Path
+) -> None:
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    system = [START, *text(1, 900), END]
+    for question in (text(43, 5), text(44, 6)):
+        told(engine, [greedy([*system, *question])])
+        assert engine.cached_bytes == 0
+    told(engine, [greedy(text(45, 5))])
+    assert engine.cached_bytes > 0
+    engine.close()
+
+
 def test_what_is_read_when_several_join_together_with_one_beginning_then_it_is_read_once(
     qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ _STALL_S = 0.25  # longer than this should no step take because of them
 _FIXED_PIECES = {"cpu": 64, "gpu": MOST_PIECE}  # where only repeatable answers run; a CPU gains little from longer ones
 _MOST_IDLE = 1024  # tokens of ended answers that stay in the memory, where there is a copy to be had
 _WORTH_COPYING = 16  # tokens; fewer cost as much to copy as to read again
+_COPIED_IN_A_READING = 32  # tokens are put aside while one is read, and then they may never be asked for
 
 _Steered = list[tuple[int, int | None, tuple[Intervention, ...]]]  # row and output of a token, and what is done to it
 _Probed = list[tuple[int, int, tuple[Probe, ...]]]  # row and output of a token, and what is read there
@@ -176,8 +177,8 @@ class LlamaBatch:
         if length < on_shelf:
             length = 0
         for kept in self._seats:
-            goes_on = length and kept is seat and kept.tokens == wanted[: len(kept.tokens)]
-            if kept.tokens and not (goes_on or kept.passing):
+            lost = len(kept.tokens) - (common_length(kept.tokens, wanted) if length and kept is seat else 0)
+            if lost * _COPIED_IN_A_READING > len(kept.tokens) and not kept.passing:
                 self._put_aside(kept)
         if length and seat is not None:
             self._keep(seat, length)  # it lies at the memory's beginning, and nobody else in it
