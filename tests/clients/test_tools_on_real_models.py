@@ -1,7 +1,7 @@
 """A function called, its result handed back and the answer read, by many clients, on the small real models.
 
 Whether the answer is any good is the model's affair. That the call follows the function's parameters is ours: it is
-kept to them while it is decoded. `make test-clients` gets the models and the clients that the test group lacks.
+kept to them while it is decoded. `make test-real` gets the models and the clients that the test group lacks.
 """
 
 import json
@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from proxy.app import create_app
-from proxy.catalogue.known import FIRST, KNOWN
+from proxy.catalogue.known import FIRST
 from proxy.engines.registry import Registry
-from proxy.settings import ModelSettings, models_folder
+from proxy.settings import ModelSettings
 from tests.clients.tool_users import CLIENTS
 from tests.fakes import running, settings_in
+from tests.real_models import weights_of
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 pytestmark = pytest.mark.timeout(600)  # with the loading of a model
@@ -34,10 +35,7 @@ QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would look for prices on 
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A server's URL and its model."""
     model = request.param
-    file = KNOWN[model].place(models_folder())
-    if not file.is_file():
-        pytest.skip(f"{model} is not on this machine; `persona-proxy pull {model}` gets it")
-    registry = Registry([ModelSettings(model, str(file), engine="llama_cpp")], 4)
+    registry = Registry([ModelSettings(model, str(weights_of(model)), engine="llama_cpp")], 4)
     registry.start()
     try:
         assert registry.wait(300)
@@ -53,7 +51,7 @@ def test_client_when_the_model_calls_then_arguments_by_the_schema_and_an_answer_
 ) -> None:
     python = Path(sys.executable) if client in OWN else OTHERS
     if not python.is_file():
-        pytest.skip(f"{client} is not installed; `make test-clients` does it")
+        pytest.skip(f"{client} is not installed; `make test-real` does it")
     command = [str(python), str(SCRIPT), client, *served]
     done = subprocess.run(command, env={**os.environ, **QUIET}, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -37,25 +37,23 @@ def conversations(engine: Engine) -> dict[tuple[str, str], Turns]:
         return dict(zip(wanted, threads.map(lambda each: held(*each), wanted), strict=True))
 
 
+# Each model holds its conversations once, so that its poles are one test.
 @pytest.mark.parametrize("engine", TRAINED, indirect=True)  # whether a prompt is followed lies in the weights
-@pytest.mark.parametrize("pole", ASKED_FOR)
-def test_a_conversation_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
-    conversations: dict[tuple[str, str], Turns], pole: str
+def test_conversations_when_a_system_prompt_asks_for_a_pole_then_it_lasts_to_the_third_turn(
+    conversations: dict[tuple[str, str], Turns],
 ) -> None:
-    turns = conversations["asked for", pole]
-    assert len(turns) == N_TURNS == 3
-    assert min(lasting(pole, turns)) >= 0.6
+    shares = {pole: lasting(pole, turns) for (way, pole), turns in conversations.items() if way == "asked for"}
+    assert shares.keys() == set(ASKED_FOR)
+    assert {pole: share for pole, share in shares.items() if min(share) < 0.6} == {}
 
 
-@pytest.mark.parametrize(
-    ("engine", "pole"), [(model, pole) for model, poles in STEERED.items() for pole in poles], indirect=["engine"]
-)
-def test_a_conversation_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(
-    conversations: dict[tuple[str, str], Turns], pole: str
+@pytest.mark.parametrize("engine", STEERED, indirect=True)
+def test_conversations_when_each_turn_is_steered_then_the_pole_lasts_to_the_third(
+    engine: Engine, conversations: dict[tuple[str, str], Turns]
 ) -> None:
-    turns = conversations["steered", pole]
-    assert len(turns) == N_TURNS == 3
-    assert min(lasting(pole, turns)) >= 0.7
+    shares = {pole: lasting(pole, turns) for (way, pole), turns in conversations.items() if way == "steered"}
+    assert shares.keys() == set(STEERED[engine.info.id])
+    assert {pole: share for pole, share in shares.items() if min(share) < 0.7} == {}
 
 
 @pytest.mark.parametrize("engine", ["demo-gpt-oss-gguf"], indirect=True)  # the quickest: the table is the same for all
@@ -71,5 +69,6 @@ def test_turns_when_measured_then_the_table_has_every_pole_arm_and_turn(engine: 
 
 
 def lasting(pole: str, turns: Turns) -> list[float]:
-    """By turn, the share of answers that show the pole."""
+    """By turn, of which there are three, the share of answers that show the pole."""
+    assert len(turns) == N_TURNS == 3
     return [float(np.mean([rules.shows(pole, question, answer) for question, answer in said])) for said in turns]

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.catalogue.known import FIRST, KNOWN
+from proxy.catalogue.known import FIRST
 from proxy.demo import gguf
 from proxy.demo.models import FAMILIES
 from proxy.engines.base import Engine, FloatArray, Intervention, Message, Plan, Rollout
 from proxy.engines.registry import load_engine
-from proxy.settings import ModelSettings, models_folder
+from proxy.settings import ModelSettings
+from tests.real_models import weights_of
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 
@@ -52,9 +53,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         file: Path = tmp_path_factory.mktemp("gguf") / "qwen2.gguf"
         gguf.export(FAMILIES["qwen2"].folder, file)
     else:
-        file = KNOWN[FIRST].place(models_folder())
-        if not file.is_file():
-            pytest.skip(f"{FIRST} is not here; `persona-proxy pull {FIRST}` gets it")
+        file = weights_of(FIRST)
     llama = load_engine(ModelSettings("m", str(file), engine="llama_cpp"), 4)
     ours = load_engine(ModelSettings("m", str(file), engine="transformers"), 4)
     yield Pair(ours, llama, 0.02 if demo else 0.5, 0.005 if demo else 0.08)
