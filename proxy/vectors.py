@@ -78,13 +78,18 @@ def versions(
     headers = [header for header in store.versions(model, trait, fingerprint) if version in (None, header.id)]
     if not headers:
         what = f"vector {version!r}" if version else "vector"
-        owners = (header.trait for header in store.list(model) if trait in (header.positive, header.negative))
-        owner = next(owners, trait)
+        owner = trait_of(store, model, trait)
         hint = "" if owner == trait else f" It is a pole of {owner!r}."
         raise NotFound(
             f"There is no {what} of {trait!r} for the model {model!r}.{hint}", param="version" if version else "trait"
         )
     return headers
+
+
+def trait_of(store: VectorStore, model: str | None, name: str) -> str:
+    """The trait that has a pole of this name in a vector of the model, or of any; otherwise the name itself."""
+    owners = (header.trait for header in store.list(model) if name in (header.positive, header.negative))
+    return next(owners, name)
 
 
 def swept(

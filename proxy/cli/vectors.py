@@ -110,25 +110,29 @@ def _store(args: argparse.Namespace) -> "tuple[Settings, VectorStore]":
 
 
 def _picked(args: argparse.Namespace, store: "VectorStore") -> "PersonaVector":
-    """The version of the id, or the one in use of the model and trait, or the newest where none is."""
-    from proxy.vectors import chosen
+    """The version of the id, or the one in use of the model and trait, or the newest where none is. A trait may be
+    named by either of its poles."""
+    from proxy.vectors import chosen, trait_of
 
     if args.id is not None:
         return store.get(args.id)
     if args.model is None or args.trait is None:
         raise SetupError("name a version by its id, or the one in use by --model and --trait")
-    return chosen(store, args.model, args.trait)
+    return chosen(store, args.model, trait_of(store, args.model, args.trait))
 
 
 def _list(args: argparse.Namespace) -> None:
+    from proxy.vectors import trait_of
+
     store = _store(args)[1]
-    headers = store.list(args.model, args.trait)
+    trait = args.trait and trait_of(store, args.model, args.trait)
+    headers = store.list(args.model, trait)
     if not headers:
         named = " and ".join(name for name in (args.model, args.trait) if name is not None)
         of = f"of {named}" if named else "yet"
         print(f"There are none {of}; `persona-proxy extract --help` shows how to make them.")
         return
-    standings = store.standings(args.trait)
+    standings = store.standings(trait)
     rows = [("MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "STEERS")]
     for header in headers:
         blocks = ", ".join(f"{header.pole(side)} at block {choice.block}" for side, choice in header.poles.items())
@@ -219,25 +223,29 @@ def _verdicts(header: "VectorHeader") -> Iterator[str]:
 
 
 def _by_block(header: "VectorHeader") -> Iterator[str]:
-    """What steering at each block was found to do, a row for each block; nothing where none was tried."""
+    """What steering was found to do, a row for each block that was tried; nothing where none was."""
     from vector_store import SIDES
 
-    columns = {
+    known = {
         f"{header.pole(side)} {what}": values
         for side in SIDES
         for what, values in (("gain", header.likelihood_gains(side)), ("effect", header.effects(side)))
     }
-    if all(value is None for values in columns.values() for value in values):
+    columns = {name: values for name, values in known.items() if any(value is not None for value in values)}
+    if not columns:
         return
-    yield "  by block (- is not tried):"
-    yield "    gain: how much likelier steering makes the pole's answers, as a share of what its instruction adds"
-    yield "    effect: what steering adds to the score, trait x coherence from 0 to 1, of answers it was tried on"
+    yield "  the blocks that were tried:"
+    if any(name.endswith(" gain") for name in columns):
+        yield "    gain: how much likelier steering makes the pole's answers, as a share of what its instruction adds"
+    if any(name.endswith(" effect") for name in columns):
+        yield "    effect: what steering adds to the score, trait x coherence from 0 to 1, of answers it was tried on"
     yield "    " + "  ".join(["block", *columns])
     for block, row in enumerate(zip(*columns.values(), strict=True)):
-        cells = ("-" if value is None else f"{value:.2f}" for value in row)
-        yield "    " + "  ".join(
-            [f"{block:5}", *(f"{cell:>{len(name)}}" for cell, name in zip(cells, columns, strict=True))]
-        )
+        if any(value is not None for value in row):
+            cells = ("-" if value is None else f"{value:.2f}" for value in row)
+            yield "    " + "  ".join(
+                [f"{block:5}", *(f"{cell:>{len(name)}}" for cell, name in zip(cells, columns, strict=True))]
+            )
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from proxy.steering.extract import extract
 from proxy.vectors_hub import push
 from tests.fakes import save_vector
 from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
-from vector_store import JudgedBy, PlaceGain, VectorStore
+from vector_store import JudgedBy, PlaceGain, Side, VectorStore
 from vector_store.exchange import directions, export_vector
 from vector_store.formats import FORMAT_NAMES
 
@@ -54,23 +54,23 @@ NEWEST = ("--model", "org/one", "--trait", "silly")
 def test_list_when_there_are_none_then_says_of_what(id_: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert vectors("list", "--model", "org/two", "--trait", "silly") == 0
     assert "There are none of org/two and silly;" in capsys.readouterr().out
-    assert vectors("list", "--model", "org/one") == 0
-    assert id_ in capsys.readouterr().out
+    for named in ((), ("--trait", "silly"), ("--trait", "serious")):
+        assert vectors("list", "--model", "org/one", *named) == 0
+        assert id_ in capsys.readouterr().out
 
 
 def test_show_then_everything_that_is_known(id_: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for asked in ((id_,), NEWEST):
+    for asked in ((id_,), NEWEST, ("--model", "org/one", "--trait", "serious")):
         assert vectors("show", *asked) == 0
         shown = capsys.readouterr().out
         for part in ("silly / serious in org/one", id_, "native", "4 blocks of 8", "block 1", "up to coefficient 1.5"):
             assert part in shown
-        assert "now in use" in shown and "by block" not in shown
+        assert "now in use" in shown and "the blocks that were tried" not in shown
     assert "no vector 'nope'" in refused(capsys, "show", "nope")
     assert "no vector of 'silly' for the model 'other'" in refused(
         capsys, "show", "--model", "other", "--trait", "silly"
     )
-    poles_name = refused(capsys, "show", "--model", "org/one", "--trait", "serious")
-    assert "no vector of 'serious' for the model 'org/one'. It is a pole of 'silly'." in poles_name
+    assert "no vector of 'serious'" in refused(capsys, "show", "--model", "other", "--trait", "serious")
     assert "by its id, or the one in use by --model" in refused(capsys, "show", "--model", "org/one")
 
 
@@ -376,11 +376,16 @@ def test_show_when_blocks_were_tried_then_each_figure_stands_below_what_it_is(
     id_: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = VectorStore([folder])
-    gain = PlaceGain(side="positive", block=2, span="response", positions="response", relative_dose=1.0, gain=0.5)
-    assert vectors("show", store.save(dataclasses.replace(store.get(id_), id="", gains=[gain]))) == 0
-    lines = capsys.readouterr().out.splitlines()
-    names = next(number for number, line in enumerate(lines) if line.split()[:3] == ["block", "silly", "gain"])
-    assert [line.split() for line in lines[names + 1 : names + 5]] == [
-        [str(block), "0.50" if block == 2 else "-", "-", "-", "-"] for block in range(4)
+    tried: list[tuple[Side, int, float]] = [("positive", 2, 0.5), ("positive", 3, 0.25), ("negative", 3, -0.1)]
+    gains = [
+        PlaceGain(side=side, block=block, span="response", positions="response", relative_dose=1.0, gain=gain)
+        for side, block, gain in tried
     ]
-    assert "as a share of what its instruction adds" in "".join(lines)
+    assert vectors("show", store.save(dataclasses.replace(store.get(id_), id="", gains=gains))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = ["block", "silly", "gain", "serious", "gain"]
+    titles = ["block", "silly", "gain", "serious", "gain"]
+    names = next(number for number, line in enumerate(lines) if line.split() == titles)
+    assert [line.split() for line in lines[names + 1 : names + 3]] == [["2", "0.50", "-"], ["3", "0.25", "-0.10"]]
+    assert not lines[names + 3].startswith("    ")
+    assert "as a share of what its instruction adds" in "".join(lines) and "effect" not in "".join(lines)

@@ -28,7 +28,7 @@ SWEEP = Sweep(
     coherent_to=1.5,
     collapse=None,
     factor=0.8,
-    verdict="what was 0.80 is 1 now",
+    verdict="1 was set to what 0.80 was",
     seed=0,
 )
 

@@ -76,7 +76,7 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool, *, keep: bool
         why = f"up to {reached:g}, where answers hold together, steering shows no more of it than no steering"
         if collapse is None or reached >= 1 or keep:
             return None, why
-        return reached, f"what was {reached:.2f} is 1 now, the last before answers fall apart; {why} for certain"
+        return reached, f"1 was set to what {reached:.2f} was, the last before answers fall apart; {why} for certain"
     start = mean(base.trait)
     wanted = start + ENOUGH * (mean(best.trait) - start)
     enough = _first_at(wanted, [(0.0, start), *((level.coefficient, mean(level.trait)) for level in scored)])
@@ -90,7 +90,7 @@ def strength(levels: Sequence[Level], base: Level, truthful: bool, *, keep: bool
         return 1.0, f"coefficient 1 was right: {why}"
     if keep:
         return None, f"1 stays what it was, as asked; the rule would make it what {found:.2f} is: {why}"
-    return found, f"what was {found:.2f} is 1 now; in coefficients as they were, {why}"
+    return found, f"1 was set to what {found:.2f} was; in coefficients of before, {why}"
 
 
 def _first_at(wanted: float, points: Sequence[tuple[float, float]]) -> float:

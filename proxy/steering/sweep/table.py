@@ -34,14 +34,15 @@ def _rows(sweep: Sweep) -> Iterator[str]:
     controls = {(point.kind, point.coefficient): point for point in sweep.points if point.kind in CONTROLS}
     known = {name for name in SHARES if any(getattr(point, name) for point in sweep.points)}
     shares = "".join(f"{title:{CELL}}" for name, title in SHARES.items() if name in known)
+    kinds = [kind for kind in CONTROLS if any(kind == measured for measured, _ in controls)]
     yield "  mean (95 % interval): trait and coherence from 0 to 100, the others in percent of the answers;"
     yield "  of random vectors and those of other traits, as strong as this one, the means: trait / coherence"
     yield f"  other traits: {', '.join(sweep.wrong_traits) or 'none, the model had no other vector of this kind'}"
-    beside = "".join(f"{title:{BESIDE}}" for title in CONTROLS.values())
+    beside = "".join(f"{CONTROLS[kind]:{BESIDE}}" for kind in kinds)
     yield f"  {'coefficient':14}{'dose':5}{'trait':{CELL}}{'coherence':{CELL}}{shares}{beside}".rstrip()
     for point in sweep.points:
         if point.kind not in CONTROLS:
-            beside = "".join(f"{_beside(controls.get((kind, point.coefficient))):{BESIDE}}" for kind in CONTROLS)
+            beside = "".join(f"{_beside(controls.get((kind, point.coefficient))):{BESIDE}}" for kind in kinds)
             yield f"  {_row(point, known)}{beside}{_bar(point.trait)}".rstrip()
 
 

@@ -81,7 +81,7 @@ def test_strength_when_a_calibrated_vector_is_swept_again_then_it_is_1_again(
 def test_strength_when_vectors_differ_in_strength_alone_then_the_same_dose_is_1(unit: float) -> None:
     found, said = strength(swept(unit, 0.6, 5.0), BASE, truthful=True)
     assert found is not None and found * unit == pytest.approx(ON_TOP * 0.57, rel=0.15)
-    assert ("was right" in said) == (found == 1.0) != ("is 1 now; in coefficients as they were, " in said)
+    assert ("was right" in said) == (found == 1.0) != ("1 was set to what " in said)
 
 
 def test_strength_when_the_trait_was_still_rising_then_it_says_that_more_may_come() -> None:

@@ -44,7 +44,7 @@ def curve(trait: float | None = 90.0, correct: float | None = None, collapse: fl
         coherent_to=1.0 if collapse else 1.5,
         collapse=collapse,
         factor=0.5,
-        verdict="what was 0.50 is 1 now",
+        verdict="1 was set to what 0.50 was",
         seed=0,
         wrong_traits=["deep", "superficial"],
     )
@@ -57,7 +57,7 @@ def vector(**sweeps: Sweep) -> PersonaVector:
 def test_table_then_each_coefficient_has_a_line_with_its_interval_and_its_control() -> None:
     lines = list(curve_table(vector(positive=curve(correct=0.5))))
     text = "\n".join(lines)
-    assert lines[0] == "silly: relative dose 0.50 at coefficient 1" and "what was 0.50 is 1 now" in lines[1]
+    assert lines[0] == "silly: relative dose 0.50 at coefficient 1" and "1 was set to what 0.50 was" in lines[1]
     assert "hold together up to coefficient 1.00 and fall apart at 1.50" in lines[2]
     assert "a <judge> & co, AUROC 0.97" in lines[3]
     (row,) = [line for line in lines if line.startswith("  0.50 ")]
