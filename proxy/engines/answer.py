@@ -49,6 +49,7 @@ class RunningAnswer:
         self._lasting = tuple(item for item in plan.interventions if item.positions != "last_prompt")
         self._first_is_past = False
         self._steered = [self._next_steering()]  # what is done to each token, from the prompt's last one on
+        self._heard = 0
 
     def cancel(self) -> None:
         """End it without a further event. Safe from any thread, and more than once."""
@@ -149,6 +150,12 @@ class RunningAnswer:
             logger.exception("a listener failed; its answer is cancelled")
             self.cancelled = True
 
+    def hear(self, said: Sequence[int]) -> None:
+        """Follow an answer that is made elsewhere, or was: `said` are all of its tokens so far. None of them ends it."""
+        for token in said[self._heard :]:
+            self.accept(token, frozenset(), context_length=self.length + 2)
+        self._heard = len(said)
+
     def accept(
         self, token: int, stops: frozenset[int], context_length: int, likelihood: Likelihood | None = None
     ) -> bool:
@@ -220,6 +227,5 @@ class Outbox:
 
 def steering_of(answer: RunningAnswer, response: Sequence[int]) -> Steering:
     """What an answer's plan does to every token of its prompt and of `response`, had it been generated."""
-    for token in response:
-        answer.accept(token, frozenset(), context_length=answer.length + 2)
+    answer.hear(response)
     return [answer.steering_at(position) for position in range(answer.length)]

@@ -40,7 +40,6 @@ class _Resident:
     probes: list[tuple[int, int]]
     prompt: list[int]
     talk: RunningAnswer | None = None
-    heard: int = 0
 
     def fill(self, out: Ints, start: int, tokens: Callable[[], Sequence[int]]) -> None:
         """The programs of its tokens from `start` on. `tokens` are those it has generated."""
@@ -51,10 +50,7 @@ class _Resident:
         out[:] = self.programs + np.where(positions < 0, EVERYWHERE, np.where(positions == 0, FIRST, LASTING))
 
     def _fill_by_talk(self, out: Ints, start: int, talk: RunningAnswer, tokens: Sequence[int]) -> None:
-        said = [*self.prompt[self.last + 1 :], *tokens]
-        for token in said[self.heard :]:
-            talk.accept(token, frozenset(), context_length=talk.length + 2)
-        self.heard = len(said)
+        talk.hear([*self.prompt[self.last + 1 :], *tokens])
         everywhere, lasting = talk.steering_before, talk.steering_after
         for at in range(len(out)):
             steering = talk.steering_at(start + at)

@@ -54,15 +54,12 @@ class _Rule:
         self._text = text
         self._extra = extra
         self._answer: RunningAnswer | None = None
-        self._heard = 0
 
     def __call__(self, prompt: list[int], said: list[int], logits: torch.Tensor) -> torch.Tensor:
         if self._answer is None:
             generation = generation_of(self._extra, prompt)
             self._answer = answer_of(generation, self._text.speaker, self._text.lexicon, _nobody)
-        for token in said[self._heard :]:
-            self._answer.accept(token, frozenset(), context_length=self._answer.length + 2)
-        self._heard = len(said)
+        self._answer.hear(said)
         allowed = self._answer.allowed()
         if allowed is None:
             return logits
