@@ -42,12 +42,15 @@ class Available:
     def personas_of(self, model: ModelState) -> list[str]:
         """The personas this model can be steered to: its weights have a vector in use, with a measured place.
 
+        By prompt it can be steered to all of them, where that is how it is asked.
         Of a model that was never loaded the weights are unknown. Where it is loaded on demand, these are then the
         personas with a vector for its id, of whatever weights; elsewhere none.
         """
         if model.info is None and not model.on_demand:
             return []
-        if model.info is not None and model.info.in_words:
+        if model.info is not None and model.info.by_prompt:
+            return list(self._poles())
+        if model.info is not None and not model.info.steerable:
             return []
         used = self._store.all_in_use(model.id, None if model.info is None else model.info.fingerprint)
         return [
@@ -76,7 +79,7 @@ class Available:
     def unavailable(self, wanted: Wanted, info: ModelInfo) -> VectorUnavailable:
         """That the model has no vector for a persona: why, what to run, what else would do, and what there is."""
         trait, name = wanted.trait, wanted.name
-        if info.in_words:
+        if not info.steerable:
             return self._out_of_reach(wanted, info)
         if self.is_unmeasured(trait, info):
             reason = (
@@ -104,6 +107,9 @@ class Available:
         if job is not None:
             return f"the job {job} is making it, see GET /api/jobs/{job}"
         settings = next((each for each in self._models if each.id == model), None)
+        if settings is not None and settings.engine == "upstream":
+            folder = shlex.quote(f"{model}=FOLDER")
+            return f"make it where the weights are: {_command()} extract --model {folder} --trait {trait}"
         return f"make it with: {extract_command(model if settings is None else settings, trait.id)}"
 
     def _otherwise(self, trait: Trait, info: ModelInfo) -> str:

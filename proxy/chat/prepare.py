@@ -143,7 +143,7 @@ class Preparation:
 
     def _in_words(self, info: ModelInfo, asked: Asked) -> Prepared:
         """Plan one request to a model whose tokens another server has, which renders, measures and may refuse it."""
-        check_in_words(asked.steering, asked.projected)
+        check_in_words(asked.steering, asked.projected, steerable=info.steerable)
         steering = self._steer(asked.personas, asked.steering, info)
         messages = () if asked.raw is not None else _told(asked, steering.instruction, info)
         _check_raw(asked, steering.instruction)
@@ -154,6 +154,7 @@ class Preparation:
             asked.template_options,
             asked.begun.content,
             asked.begun.reasoning,
+            weights=info.fingerprint,
         )
         limit = NO_LIMIT if asked.max_tokens is None else asked.max_tokens
         drawn, clamped = sample(limit, asked.sampling, steering.modulation)
@@ -176,17 +177,19 @@ class Preparation:
         )
 
     def _steer(self, personas: Sequence[Wanted], options: SteeringOptions, info: ModelInfo) -> _Steering:
-        """By the method asked for; `auto` is activation, and sampling where a GPT-OSS model lacks a vector."""
+        """By the method asked for; `auto` is activation, or what the model's settings say, and sampling where a GPT-OSS
+        model lacks a vector."""
         _check_random_direction(options)
-        if options.method in ("prompt", "sampling"):
+        method = "prompt" if options.method == "auto" and info.by_prompt else options.method
+        if method in ("prompt", "sampling"):
             personas = [wanted for wanted in personas if wanted.coefficient]  # 0 is a level only where it is held
         if not personas:
             return _Steering()
-        if options.method == "prompt":
+        if method == "prompt":
             return _Steering(prompt_report(coefficients(personas)), instruction=_instruction(personas))
-        if options.method == "sampling":
+        if method == "sampling":
             return self._modulated(personas, info)
-        if info.in_words:
+        if not info.steerable:
             raise self.available.unavailable(personas[0], info)
         own = [self.available.own_vector(wanted.trait, info) for wanted in personas]
         vectors = [vector for vector in own if vector is not None]
@@ -194,7 +197,7 @@ class Preparation:
             return _activated(personas, vectors, options, info)
         missing = [wanted for wanted, vector in zip(personas, own, strict=True) if vector is None]
         unmeasured = [wanted for wanted in missing if self.available.is_unmeasured(wanted.trait, info)]
-        modulable = options.method == "auto" and options.random_direction is None
+        modulable = method == "auto" and options.random_direction is None
         if modulable and not unmeasured and is_gpt_oss(info):
             return self._modulated(personas, info)
         raise self.available.unavailable([*unmeasured, *missing][0], info)

@@ -151,7 +151,8 @@ class RunningAnswer:
             self.cancelled = True
 
     def hear(self, said: Sequence[int]) -> None:
-        """Follow an answer that is made elsewhere, or was: `said` are all of its tokens so far. None of them ends it."""
+        """Follow an answer that is made elsewhere, or was: `said` are all of its tokens so far, none of which
+        ends it."""
         for token in said[self._heard :]:
             self.accept(token, frozenset(), context_length=self.length + 2)
         self._heard = len(said)

@@ -41,7 +41,14 @@ class ModelInfo:
     dtype: str
     world: str | None = None  # the small world a model was made for and knows nothing beyond, as its file names it
     weights_bytes: int | None = None  # of memory, as they are held
-    in_words: bool = False  # another server's: it takes a Talk, and of its shape nothing is known; 0 or "" says so
+    # Another server's: it takes a Talk. Where that takes no plans, nothing is known of its shape; 0 or "" says so.
+    in_words: bool = False
+    by_prompt: bool = False  # who asks for a persona, and for no method, gets it in words
+
+    @property
+    def steerable(self) -> bool:
+        """Whether its residuals can be steered at all."""
+        return self.n_layers > 0
 
 
 UpstreamState = Literal["up", "half_open", "open", "down", "draining"]
@@ -219,7 +226,8 @@ class Talk:
     """A request in words, for a model whose chat template and tokenizer are another server's.
 
     `raw`, a text or token ids, is the whole prompt in place of a conversation. The answer goes on with `content` and
-    `reasoning`. `options` are what the chat template gets to see. `stops` are texts that end it.
+    `reasoning`. `options` are what the chat template gets to see. `stops` are texts that end it. `weights`: those that
+    the generation's plan was made for.
     """
 
     messages: Sequence[Message] = ()
@@ -229,6 +237,7 @@ class Talk:
     content: str = ""
     reasoning: str = ""
     stops: tuple[str, ...] = ()
+    weights: str = ""
     spelling: Spelling = field(default_factory=Spelling, compare=False)
 
 

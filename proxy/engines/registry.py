@@ -66,6 +66,12 @@ class _Model:
         self.closing: Engine | None = None
 
     @property
+    def now(self) -> ModelState:
+        """Its state. Of one that other servers run it may change at any time what is known of it."""
+        elsewhere = isinstance(self.engine, HasUpstreams)
+        return replace(self.state, info=self.engine.info) if elsewhere and self.engine else self.state
+
+    @property
     def due_s(self) -> float:
         """When it has been idle for long enough to be unloaded, on the monotonic clock, as things are; or never."""
         if self.engine is None or self.holds or self.settings.unload_after_s is None:
@@ -117,12 +123,12 @@ class Registry:
     def models(self) -> list[ModelState]:
         """The state of every model, in the order of the settings."""
         with self._changed:
-            return [model.state for model in self._models.values()]
+            return [model.now for model in self._models.values()]
 
     def state(self, model_id: str) -> ModelState:
         """The state of one model. ModelNotFound names the known ones."""
         with self._changed:
-            return self._known(model_id).state
+            return self._known(model_id).now
 
     def cached_bytes(self, model_id: str) -> int | None:
         """The memory that a model takes for prompts that were read; None for one that is not loaded. ModelNotFound."""

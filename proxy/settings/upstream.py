@@ -6,7 +6,7 @@ name over there.
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,13 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Path | None,
         Meta(description="The file that holds their key, in place of a variable; read when the model loads"),
     ] = None
+    method: Annotated[
+        Literal["activation", "prompt"],
+        Meta(
+            description="How a request for a persona is answered that names no method: by `activation`, which only a "
+            "vLLM with our plugin can, or by `prompt`; then every persona is listed with the model"
+        ),
+    ] = "activation"
     connect_timeout_s: Annotated[
         Seconds, Meta(description="Seconds, above 0, that a connection may take to be made")
     ] = 5.0

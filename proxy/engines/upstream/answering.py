@@ -19,19 +19,24 @@ from proxy.engines.errors import EngineClosed, EngineError, NoUpstream, Upstream
 from proxy.engines.upstream.asking import RETRY_AFTER_S, Lost, TurnedAway, Unreached, ask
 from proxy.engines.upstream.body import body_of, path_of
 from proxy.engines.upstream.events import Reader
+from proxy.engines.upstream.plans import Changed, tell_plan
 from proxy.engines.upstream.pool import Pool, key_of
 from proxy.engines.upstream.replica import Replica
+from proxy.engines.vllm.directive import Directive
+from proxy.engines.vllm.wire import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
 LOSSES = 3  # after which a request is not given to another server: it may be what ends them
+TELLINGS = 3  # of its plan to one server, which forgets it as often
 PAUSE_S = 0.25  # before the same servers are asked once more
 
 
 @dataclass(frozen=True)
 class Servers:
-    """What all answers of a model are made with. `name` is the model's over there."""
+    """What all answers of a model are made with. `id` is the model's here, `name` over there."""
 
+    id: str
     name: str
     pool: Pool
     client: httpx.AsyncClient
@@ -114,11 +119,12 @@ class UpstreamAnswer:
         besides: set[Replica] = set()
         until: float | None = None  # on the monotonic clock: how long a request that lost its server waits
         losses = 0
-        error: EngineError = no_upstream()
+        weights = weights_of(self._generation)
+        error: EngineError = no_upstream(servers.id)
         while True:
-            replica = servers.pool.choose(self._key, besides)
+            replica = servers.pool.choose(self._key, besides, weights)
             if replica is None:
-                if until is None or not await _again(servers.pool, until):
+                if until is None or not await _again(servers.pool, until, weights):
                     raise error
                 besides.clear()
                 continue
@@ -129,7 +135,7 @@ class UpstreamAnswer:
                 error = away.error
             except (Unreached, Lost) as loss:
                 losses += isinstance(loss, Lost)
-                error = no_upstream()
+                error = no_upstream(servers.id)
                 if losses >= LOSSES:
                     raise error from loss
                 until = time.monotonic() + servers.wait_s if until is None else until
@@ -138,9 +144,6 @@ class UpstreamAnswer:
         """Have this server make it, and count how that ends."""
         trial = replica.take(time.monotonic())
         outcome: UpstreamOutcome = "cancelled"
-        body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker))
-        url = f"{replica.url}{path_of(self._talk)}"
-
         begun = False
 
         def tell(event: Event) -> None:
@@ -151,7 +154,7 @@ class UpstreamAnswer:
             self._tell(event)
 
         try:
-            await ask(servers.client, url, body, Reader(self._talk.spelling), self._settle, tell)
+            await self._send(servers, replica, tell)
             outcome = "ok"
         except UpstreamRefusal:
             outcome = "refused"
@@ -163,18 +166,52 @@ class UpstreamAnswer:
             outcome = "failed"
             if isinstance(error, Unreached):
                 replica.failed("it can't be reached")
+            if begun:
+                logger.warning("%s: the server at %s was lost in the middle of an answer", servers.id, replica.url)
             replica.suspect.set()
             raise
         finally:
             replica.settle(outcome, time.monotonic(), trial=trial)
 
+    async def _send(self, servers: Servers, replica: Replica, tell: Callable[[Event], None]) -> None:
+        """The request, and before it its plan, where this server does not know that. It may have been restarted, or its
+        room for plans was needed: then it is told anew."""
+        body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker))
+        url = f"{replica.url}{path_of(self._talk)}"
+        directive = Directive(self._generation.plan)
+        for _ in range(TELLINGS):
+            if not directive.empty and not replica.knows(directive.id):
+                await self._tell_plan(servers, replica, directive)
+            try:
+                return await ask(servers.client, url, body, Reader(self._talk.spelling), self._settle, tell)
+            except UpstreamRefusal as refusal:
+                if directive.empty or refusal.param != UNKNOWN:
+                    raise
+                replica.forgot(directive.id)
+        raise TurnedAway(no_upstream(servers.id))
 
-def no_upstream() -> NoUpstream:
+    async def _tell_plan(self, servers: Servers, replica: Replica, directive: Directive) -> None:
+        try:
+            await tell_plan(servers.client, replica.url, directive, self._talk.weights)
+        except Changed:
+            replica.steers = None
+            replica.suspect.set()
+            raise TurnedAway(no_upstream(servers.id)) from None
+        replica.learnt(directive.id)
+
+
+def weights_of(generation: Generation) -> str:
+    """The weights that whoever makes it has to have; "" where it is not steered, and any will do."""
+    assert generation.talk is not None
+    return generation.talk.weights if generation.plan.interventions else ""
+
+
+def no_upstream(model: str) -> NoUpstream:
     """That no server can be given anything now."""
-    return NoUpstream("No server behind this model can answer now; try again shortly.", RETRY_AFTER_S)
+    return NoUpstream(f"No server behind the model {model!r} can answer now; try again shortly.", RETRY_AFTER_S)
 
 
-async def _again(pool: Pool, until: float) -> bool:
+async def _again(pool: Pool, until: float, weights: str) -> bool:
     """Wait a little, and for a server that is fit; whether there is time left to ask it."""
     await asyncio.sleep(PAUSE_S)
-    return time.monotonic() < until and await pool.wait(until)
+    return time.monotonic() < until and await pool.wait(until, weights)

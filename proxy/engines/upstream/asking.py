@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_ERROR = 64 * 1024  # bytes of an error that are read
 ENDING_S = 1.0  # for a connection to end behind its last event, so that it can be used again
 RETRY_AFTER_S, LONGEST_RETRY_S = 2, 600  # where a server names no time, and where it names a long one
+SILENT = "The server behind this model said nothing for too long."
 STOPPING = "server_stopping"  # the code by which servers like ours tell that they stop
 
 
@@ -61,7 +62,7 @@ async def ask(
     try:
         async with client.stream("POST", url, content=body) as response:
             if response.status_code != 200:
-                raise await _error_of(response)
+                raise await error_of(response)
             if "event-stream" not in response.headers.get("content-type", ""):
                 raise UpstreamFailure("it does not stream")
             accepted()
@@ -75,7 +76,7 @@ async def ask(
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise Unreached from error
     except httpx.TimeoutException:
-        raise UpstreamSilent("The server behind this model said nothing for too long.") from None
+        raise UpstreamSilent(SILENT) from None
     except httpx.HTTPError as error:
         if not told:
             raise Lost from error
@@ -98,7 +99,7 @@ async def _read(data: AsyncIterator[bytes], take: Callable[[bytes], None]) -> No
             take(frame)
 
 
-async def _error_of(response: httpx.Response) -> Exception:
+async def error_of(response: httpx.Response) -> Exception:
     """What a status that is not 200 comes to."""
     content = b""
     async for data in response.aiter_bytes():
@@ -117,7 +118,7 @@ async def _error_of(response: httpx.Response) -> Exception:
     if status == 502:
         return TurnedAway(UpstreamFailure("The server behind this model failed: it answered 502."))
     if status in (408, 504):
-        return UpstreamSilent("The server behind this model said nothing for too long.")
+        return UpstreamSilent(SILENT)
     if status in (400, 413, 415, 422):
         return _refusal(told)
     if status in (401, 403):

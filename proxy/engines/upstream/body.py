@@ -11,6 +11,8 @@ from typing import Any
 
 from proxy.engines.base import NO_LIMIT, CallRules, Generation, Message, Sampling, Talk
 from proxy.engines.errors import Refusal
+from proxy.engines.vllm.directive import Directive
+from proxy.engines.vllm.orders import PLAN
 
 LLAMA_CPP, OURS = "llamacpp", "persona-proxy"  # who made a model's server, in its list of models
 _OPENAI = ("openai", "openai-internal", "system")
@@ -39,7 +41,16 @@ def body_of(name: str, generation: Generation, maker: str) -> dict[str, Any]:
             body["logprobs"] = sampling.top_logprobs
     if talk.stops:
         body["stop"] = list(talk.stops)
-    return body | _drawing(sampling, maker)
+    return body | _drawing(sampling, maker) | _steering(Directive(generation.plan))
+
+
+def _steering(directive: Directive) -> dict[str, Any]:
+    """The plan by its id, which the server was told before, and what keeps its prompts apart: vLLM's own plugin sees to
+    that, but whatever stands between may choose a server by it."""
+    if directive.empty:
+        return {}
+    salted = {} if directive.salt is None else {"cache_salt": directive.salt}
+    return {"vllm_xargs": {PLAN: directive.id}, **salted}
 
 
 def _drawing(sampling: Sampling, maker: str) -> dict[str, Any]:

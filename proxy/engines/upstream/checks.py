@@ -9,6 +9,7 @@ import msgspec
 
 from proxy.engines.upstream.body import LLAMA_CPP, OURS
 from proxy.engines.upstream.replica import Replica
+from proxy.engines.vllm.wire import MODEL_PATH, SteerableModel
 from proxy.errors import first_line
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,11 @@ class _Models(msgspec.Struct):
 
 
 class Checks:
-    """The checks of the servers of one model, which is called `name` there."""
+    """The checks of the servers of one model, which is called `name` there, and `ours` here."""
 
-    def __init__(self, client: httpx.AsyncClient, name: str, every_s: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, ours: str, name: str, every_s: float) -> None:
         self._client = client
+        self._ours = ours
         self._name = name
         self._every_s = every_s
 
@@ -67,9 +69,9 @@ class Checks:
         if replica.problem == before:
             return
         if replica.healthy:
-            logger.info("%s: the server at %s is well", self._name, replica.url)
+            logger.info("%s: the server at %s is well", self._ours, replica.url)
         else:
-            logger.warning("%s: the server at %s gets nothing new: %s", self._name, replica.url, replica.problem)
+            logger.warning("%s: the server at %s gets nothing new: %s", self._ours, replica.url, replica.problem)
 
     async def _problem(self, replica: Replica) -> str | None:
         """Why it is not well, in one line. httpx.HTTPError where it can't be asked."""
@@ -92,7 +94,19 @@ class Checks:
             return f"it has no model {self._name!r}; it has: {names or 'none'}"
         replica.maker = found.owned_by or ""
         replica.context_length = found.max_model_len or found.context_length
+        replica.steers = await self._steers(replica)
         return await self._unready(replica)
+
+    async def _steers(self, replica: Replica) -> SteerableModel | None:
+        """What plans are to be made for: there where it is a vLLM with our plugin."""
+        if replica.maker != "vllm":
+            return None
+        told = await self._client.get(f"{replica.url}{MODEL_PATH}", timeout=TIMEOUT_S)
+        if told.status_code != 200:
+            return None
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            return msgspec.json.decode(told.content, type=SteerableModel)
+        return None
 
     async def _unready(self, replica: Replica) -> str | None:
         path = _HEALTH.get(replica.maker)

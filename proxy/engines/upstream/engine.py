@@ -15,11 +15,12 @@ import httpx
 
 from proxy.engines.base import Engine, Event, Generation, ModelInfo, Run, Upstream
 from proxy.engines.errors import EngineClosed
-from proxy.engines.upstream.answering import Servers, UpstreamAnswer, no_upstream
+from proxy.engines.upstream.answering import Servers, UpstreamAnswer, no_upstream, weights_of
 from proxy.engines.upstream.body import body_of
 from proxy.engines.upstream.checks import Checks
 from proxy.engines.upstream.out_of_reach import OutOfReach
 from proxy.engines.upstream.pool import Pool
+from proxy.engines.vllm.wire import SteerableModel
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings, UpstreamSettings, split_address
 
@@ -45,6 +46,8 @@ class UpstreamEngine(OutOfReach):
         self._upstream = upstream
         self._key = key
         self._pool = Pool(urls)
+        address_hash = hashlib.sha256(f"upstream {settings.source}".encode()).hexdigest()
+        self._unknown = SteerableModel("", 0, 0, address_hash)
         self._answers: set[UpstreamAnswer] = set()
         self._ready = threading.Event()
         self._closed = False
@@ -57,19 +60,23 @@ class UpstreamEngine(OutOfReach):
 
     @property
     def info(self) -> ModelInfo:
-        """`context_length` is the least that a server has told of, 0 where none has."""
+        """`context_length` is the least that a server has told of, 0 where none has. What plans are made for is what
+        the first server says that takes any."""
         told = [replica.context_length for replica in self._pool.replicas if replica.context_length]
+        steers = next((replica.steers for replica in self._pool.replicas if replica.steers is not None), self._unknown)
         return ModelInfo(
             id=self._settings.id,
-            family="",
-            n_layers=0,
-            hidden_size=0,
+            family=steers.family,
+            n_layers=steers.n_layers,
+            hidden_size=steers.hidden_size,
             context_length=self._settings.context_length or min(told, default=0),
-            fingerprint=hashlib.sha256(f"upstream {self._settings.source}".encode()).hexdigest(),
+            fingerprint=steers.fingerprint,
             engine="upstream",
             device="",
             dtype="",
+            world=steers.world,
             in_words=True,
+            by_prompt=self._upstream.method == "prompt",
         )
 
     @property
@@ -90,10 +97,9 @@ class UpstreamEngine(OutOfReach):
         or, once closed, EngineClosed."""
         if self._closed:
             raise EngineClosed("the model was shut down")
-        now = time.monotonic()
-        makers = {replica.maker for replica in self._pool.replicas if replica.fit(now)}
+        makers = {replica.maker for replica in self._pool.fit(weights_of(generation))}
         if not makers:
-            raise no_upstream()
+            raise no_upstream(self._settings.id)
         for maker in makers:
             body_of(self._name, generation, maker)
         answer = UpstreamAnswer(generation, on_event)
@@ -135,8 +141,8 @@ class UpstreamEngine(OutOfReach):
         timeout = httpx.Timeout(self._upstream.timeout_s, connect=self._upstream.connect_timeout_s, pool=None)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT_S)
         async with httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits) as client:
-            self._servers = Servers(self._name, self._pool, client, self._upstream.wait_s)
-            checks = Checks(client, self._name, self._upstream.check_every_s)
+            self._servers = Servers(self._settings.id, self._name, self._pool, client, self._upstream.wait_s)
+            checks = Checks(client, self._settings.id, self._name, self._upstream.check_every_s)
             await asyncio.gather(*(checks.check(replica) for replica in self._pool.replicas))
             self._ready.set()
             async with asyncio.TaskGroup() as watching:

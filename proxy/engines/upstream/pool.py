@@ -25,10 +25,14 @@ class Pool:
     def __init__(self, urls: Sequence[str]) -> None:
         self.replicas = [Replica(url) for url in urls]
 
-    def choose(self, key: str, besides: Collection[Replica] = ()) -> Replica | None:
-        """The server for a request of this key, none of `besides`; None where none is fit."""
+    def fit(self, weights: str = "") -> list[Replica]:
+        """The servers that may be given a request; those that take plans for these weights, where it is steered."""
         now = time.monotonic()
-        fit = [replica for replica in self.replicas if replica.fit(now) and replica not in besides]
+        return [replica for replica in self.replicas if replica.fit(now) and _takes(replica, weights)]
+
+    def choose(self, key: str, besides: Collection[Replica] = (), weights: str = "") -> Replica | None:
+        """The server for a request of this key, none of `besides`; None where none is fit."""
+        fit = [replica for replica in self.fit(weights) if replica not in besides]
         if not fit:
             return None
         by_key = sorted(fit, key=lambda replica: _rank(key, replica.url))
@@ -37,9 +41,9 @@ class Pool:
             return by_key[0]
         return min(by_key, key=lambda replica: replica.running)
 
-    async def wait(self, until: float) -> bool:
+    async def wait(self, until: float, weights: str = "") -> bool:
         """Wait for a server that is fit, until a time on the monotonic clock; whether there is one."""
-        while not any(replica.fit(time.monotonic()) for replica in self.replicas):
+        while not self.fit(weights):
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(LOOKED_UP_EVERY_S)
@@ -57,6 +61,10 @@ def key_of(talk: Talk) -> str:
         return repr(talk.raw[:KEYED])
     first = next((at for at, message in enumerate(talk.messages) if message["role"] == "user"), 0)
     return repr([(message["role"], message["content"]) for message in talk.messages[: first + 1]])
+
+
+def _takes(replica: Replica, weights: str) -> bool:
+    return not weights or (replica.steers is not None and replica.steers.fingerprint == weights)
 
 
 def _rank(key: str, url: str) -> bytes:

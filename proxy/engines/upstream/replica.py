@@ -4,31 +4,36 @@ Knows nothing of HTTP and has no clock of its own. Lives on the engine's event l
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from proxy.engines.base import UpstreamOutcome, UpstreamState
+from proxy.engines.vllm.wire import SteerableModel
 
 TRIPS_AT = 3  # failures in a row
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # of a tripped breaker; it doubles from trip to trip
+PLANS = 4096  # that are remembered to have been told; a server holds fewer
 STRIKES = 2  # checks in a row that a busy server may leave unanswered
 
 
 @dataclass(eq=False)
 class Replica:
     """`maker` made the server, as its list of models says. `healthy` is what the last check found, `problem` why not,
-    in one line. `draining`: the operator wants it to be given nothing new. `running`: how many requests it has of ours.
-    `suspect` is set where somebody wants it to be checked soon."""
+    in one line. `steers`: what plans for it are made for, None where it takes none. `draining`: the operator wants it
+    to be given nothing new. `running`: how many requests it has of ours. `suspect` is set where somebody wants it to be
+    checked soon."""
 
     url: str
     maker: str = ""
     context_length: int | None = None
+    steers: SteerableModel | None = None
     healthy: bool = False
     problem: str | None = "it was not asked yet"
     draining: bool = False
     running: int = 0
     suspect: asyncio.Event = field(default_factory=asyncio.Event)
     ended: "Counter[UpstreamOutcome]" = field(default_factory=Counter)
+    _told: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
     _failures: int = 0  # in a row
     _strikes: int = 0
     _pause_s: float = FIRST_PAUSE_S
@@ -82,6 +87,20 @@ class Replica:
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
             self._open_until = now + self._pause_s
 
+    def knows(self, plan: str) -> bool:
+        """Whether it was told a plan, and has not been away since. It may have forgotten it all the same."""
+        return plan in self._told
+
+    def learnt(self, plan: str) -> None:
+        """It was told a plan."""
+        self._told[plan] = None
+        if len(self._told) > PLANS:
+            self._told.popitem(last=False)
+
+    def forgot(self, plan: str) -> None:
+        """It does not know a plan any more."""
+        self._told.pop(plan, None)
+
     def passed(self) -> None:
         """A check found nothing wrong."""
         self.healthy, self.problem, self._strikes = True, None, 0
@@ -90,6 +109,7 @@ class Replica:
         """A check, or a connection that was refused, says that it is not there."""
         self._strikes = STRIKES
         self.healthy, self.problem = False, problem
+        self._told.clear()
 
     def silent(self, problem: str) -> None:
         """A check was not answered in time, which a busy server may leave once."""

@@ -25,9 +25,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from proxy.engines.answer import RunningAnswer
-from proxy.engines.base import Failure, Likelihood, Plan
+from proxy.engines.base import Failure, Likelihood
 from proxy.engines.errors import EngineClosed, EngineError, ModelFailed
 from proxy.engines.gathering import Gatherings
+from proxy.engines.vllm import admission
 from proxy.engines.vllm.captures import Found
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.holding import Holding
@@ -98,6 +99,7 @@ class Conductor:
     async def _load(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         self.holding = Holding(self._hold, self._release)
+        admission.HOLDINGS.add(self.holding)
         facts: dict[str, Any] = (await self._llm.collective_rpc("persona_facts"))[0]
         address = f"ipc://{Path(self._folder.name) / 'readings'}"
         self._socket = zmq.asyncio.Context.instance().socket(zmq.PULL)
@@ -185,6 +187,7 @@ class Conductor:
         self._listener.cancel()
         await asyncio.gather(*self._tasks.values(), self._listener, return_exceptions=True)
         self._socket.close(linger=0)
+        admission.HOLDINGS.discard(self.holding)
         if (handler := self._llm.output_handler) is not None:
             handler.cancel()  # or it would report that the processes have ended
         await asyncio.to_thread(self._llm.shutdown)
@@ -262,12 +265,11 @@ class Conductor:
         extra: dict[str, Any] = orders(directive, len(answer.prompt) - 1, key)
         if (told := kept(answer.generation)) is not None:
             extra[ANSWER] = told
-        return self.ask(answer.prompt, directive.plan, self._sampling(answer, extra))
+        return self.ask(answer.prompt, directive, self._sampling(answer, extra))
 
-    def ask(self, prompt: list[int], plan: Plan, params: SamplingParams) -> Any:
+    def ask(self, prompt: list[int], directive: Directive, params: SamplingParams) -> Any:
         """vLLM's outputs. Prompts share what is kept of their beginnings where plans do the same to it."""
-        steers_prompts = any(item.positions == "all" for item in plan.interventions)
-        tokens = tokens_input(prompt, cache_salt=plan.prompt_key if steers_prompts else None)
+        tokens = tokens_input(prompt, cache_salt=directive.salt)
         return self._llm.generate(tokens, params, f"{os.getpid()}-{next(self._keys)}")
 
     def _sampling(self, answer: RunningAnswer, extra: dict[str, Any]) -> SamplingParams:

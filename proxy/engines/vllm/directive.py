@@ -33,6 +33,12 @@ class Directive:
             digest.update(f"{probe.block}/{probe.offset!r}".encode() + probe.direction.tobytes())
         return digest.hexdigest()
 
+    @property
+    def salt(self) -> str | None:
+        """What keeps apart that which is kept of prompts; None where nothing is done to them before their last token,
+        so that all share it."""
+        return self.plan.prompt_key if any(item.positions == "all" for item in self.plan.interventions) else None
+
     def to_bytes(self) -> bytes:
         """For another process."""
         return msgspec.msgpack.encode(

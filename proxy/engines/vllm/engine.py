@@ -24,6 +24,7 @@ from proxy.engines.transformers import loading
 from proxy.engines.transformers.text import TokenizerText, Tokenizing
 from proxy.engines.vllm.library import check_library
 from proxy.engines.vllm.orders import OPTIONS
+from proxy.engines.vllm.plugin import EXTENSION, RULES
 from proxy.errors import SetupError, first_line
 from proxy.settings import ModelSettings
 
@@ -91,9 +92,9 @@ def _arguments(
         "enforce_eager": True,  # what is done to each token is told in Python, which recorded steps would leave out
         "async_scheduling": False,  # what was said decides how the next token is steered, and which may be next
         "enable_prefix_caching": True,
-        "worker_extension_cls": "proxy.engines.vllm.extension.SteeringExtension",
+        "worker_extension_cls": EXTENSION,
         "additional_config": {OPTIONS: {}},
-        "logits_processors": ["proxy.engines.vllm.rules:Rules"],
+        "logits_processors": [RULES],
         "disable_log_stats": True,
         "hf_overrides": _overrides(config),
     }

@@ -6,11 +6,18 @@ Knows nothing of vLLM but two calls. Lives on one event loop.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from proxy.engines.errors import Refusal
 from proxy.engines.vllm.directive import Directive
+
+
+@dataclass
+class _Held:
+    directive: Directive
+    users: int = 0
 
 
 class Holding:
@@ -22,13 +29,13 @@ class Holding:
     ) -> None:
         self._hold = hold
         self._release = release
-        self._users: OrderedDict[str, int] = OrderedDict()  # those that the workers hold
+        self._all: OrderedDict[str, _Held] = OrderedDict()  # that the workers hold; the one used last comes last
         self._telling = asyncio.Lock()
         self._ended = asyncio.Event()
 
-    def known(self, id_: str) -> bool:
-        """Whether the workers hold it for somebody."""
-        return self._users.get(id_, 0) > 0
+    def needs(self, id_: str) -> bool:
+        """Whether somebody needs a directive now, so that the workers hold it for certain."""
+        return id_ in self._all and self._all[id_].users > 0
 
     @asynccontextmanager
     async def held(self, directive: Directive) -> AsyncIterator[None]:
@@ -36,19 +43,40 @@ class Holding:
         if directive.empty:
             yield
             return
-        await self._take(directive)
+        async with self._telling:  # one after another, so that a large one is not passed by small ones for ever
+            await self._learn(directive)
+            self._all[directive.id].users += 1
         try:
             yield
         finally:
-            self._users[directive.id] -= 1
-            self._ended.set()
+            self._end(self._all[directive.id])
 
-    async def _take(self, directive: Directive) -> None:
-        async with self._telling:  # one after another, so that a large one is not passed by small ones for ever
-            if directive.id not in self._users:
-                await self._tell(directive)
-                self._users[directive.id] = 0
-            self._users[directive.id] += 1
+    async def learn(self, directive: Directive) -> None:
+        """Have the workers hold a directive until its room is needed; waits for room. Refusal where there never is
+        any."""
+        async with self._telling:
+            await self._learn(directive)
+
+    @contextmanager
+    def needed(self, id_: str) -> Iterator[Directive]:
+        """A directive that was learnt, held for certain meanwhile. KeyError for one that the workers do not hold."""
+        held = self._all[id_]
+        held.users += 1
+        self._all.move_to_end(id_)
+        try:
+            yield held.directive
+        finally:
+            self._end(held)
+
+    def _end(self, held: _Held) -> None:
+        held.users -= 1
+        self._ended.set()
+
+    async def _learn(self, directive: Directive) -> None:
+        if directive.id not in self._all:
+            await self._tell(directive)
+            self._all[directive.id] = _Held(directive)
+        self._all.move_to_end(directive.id)
 
     async def _tell(self, directive: Directive) -> None:
         data = directive.to_bytes()
@@ -56,9 +84,11 @@ class Holding:
             if isinstance(answer, str):
                 raise Refusal(answer)
             self._ended.clear()
-            if unneeded := [id_ for id_, users in self._users.items() if not users]:
-                for id_ in unneeded:
-                    del self._users[id_]
-                await self._release(unneeded)
+            if unneeded := [id_ for id_, held in self._all.items() if not held.users]:
+                # Half of them, so that those of late stay, and not each new one costs a call.
+                leaving = unneeded[: (len(unneeded) + 1) // 2]
+                for id_ in leaving:
+                    del self._all[id_]
+                await self._release(leaving)
             else:
                 await self._ended.wait()

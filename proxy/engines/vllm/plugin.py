@@ -15,6 +15,8 @@ from proxy.engines.vllm.embedded import live_with_server
 from proxy.engines.vllm.orders import AT, OPTIONS, STEERED
 
 KNOWN = "0.32"
+RULES = "proxy.engines.vllm.rules:Rules"  # what vLLM is started with
+EXTENSION = "proxy.engines.vllm.extension.SteeringExtension"
 
 _RUNNER = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
 _CPU_RUNNER = "vllm.v1.worker.cpu_model_runner:CPUModelRunner"
@@ -97,7 +99,8 @@ def _loading(original: Callable[..., None]) -> Callable[..., None]:
         from proxy.engines.vllm.steering import Steering
 
         original(self, *args, **kwargs)
-        if _wanted(self.vllm_config) and getattr(self, ATTRIBUTE) is None:
+        if wanted(self.vllm_config) and getattr(self, ATTRIBUTE) is None:
+            _check_admission(self.vllm_config)
             setattr(self, ATTRIBUTE, Steering(self.vllm_config, self.model, self.device))
 
     return load_model
@@ -111,14 +114,20 @@ def _resolving(original: Callable[..., type[Any]]) -> Callable[..., type[Any]]:
         from proxy.engines.vllm.state import steered
 
         found = original(vllm_config, model)
-        return steered(found) if _wanted(vllm_config) else found
+        return steered(found) if wanted(vllm_config) else found
 
     return resolve_model_state_cls
 
 
-def _wanted(config: Any) -> bool:
+def wanted(config: Any) -> bool:
     """Whether a model is to be made ready to be steered."""
     return isinstance(config.additional_config, dict) and OPTIONS in config.additional_config
+
+
+def _check_admission(config: Any) -> None:
+    """RuntimeError where nobody looks at requests before they reach a worker, which would end at an unknown plan."""
+    if RULES not in (config.model_config.logits_processors or ()):
+        raise RuntimeError(f"personas can't be steered without --logits-processors {RULES}")
 
 
 def _updating(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -73,7 +73,7 @@ async def _run(
         extra_args={**orders(directive, last), **(extra or {})} or None,
         **params,
     )
-    async with conductor.holding.held(directive), aclosing(conductor.ask(list(text), directive.plan, asked)) as outputs:
+    async with conductor.holding.held(directive), aclosing(conductor.ask(list(text), directive, asked)) as outputs:
         return [output async for output in outputs][-1]
 
 

@@ -1,4 +1,5 @@
-"""Keeps answers to their schemas and calls in vLLM's workers, as a logits processor of its V1 runner.
+"""Keeps answers to their schemas and calls in vLLM's workers, as a logits processor of its V1 runner, and, before they
+get there, has requests for personas refused that no worker could run.
 
 vLLM's own structured outputs know no channels, no answers that have begun, and not every schema that we keep to. Here
 the workers follow each such answer as the server does, and forbid what may not come next.
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import torch
 from vllm import SamplingParams
+from vllm.exceptions import VLLMValidationError
 from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 
 from proxy.engines.answer import RunningAnswer
@@ -16,7 +18,8 @@ from proxy.engines.base import Event
 from proxy.engines.speaking import answer_of
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.text import Tokenizing
-from proxy.engines.vllm.orders import ANSWER, generation_of
+from proxy.engines.vllm import admission
+from proxy.engines.vllm.orders import ANSWER, PLAN, generation_of
 
 
 class Rules(AdapterLogitsProcessor):  # type: ignore[misc]  # where vLLM is not installed
@@ -27,6 +30,14 @@ class Rules(AdapterLogitsProcessor):  # type: ignore[misc]  # where vLLM is not 
         super().__init__(vllm_config, device, is_pin_memory)
         self._model = vllm_config.model_config
         self._text: Tokenizing | None = None
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """vLLM's own place to refuse a request. It is asked in the server's process."""
+        try:
+            admission.check(sampling_params.extra_args)
+        except admission.NotAdmitted as error:
+            raise VLLMValidationError(str(error), parameter=PLAN) from None
 
     def is_argmax_invariant(self) -> bool:
         """Never: the likeliest token may be forbidden."""

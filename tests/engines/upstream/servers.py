@@ -15,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 
 from proxy.app import create_app
 from proxy.engines.registry import Registry
+from proxy.engines.vllm.directive import Directive
 from proxy.settings import ModelSettings, UpstreamSettings
 from tests.fakes import PromptServer, running, settings_in, wait_until
 
@@ -29,9 +30,14 @@ class Scripted:
     once `go` is set.
     """
 
-    def __init__(self, *script: Any, maker: str = "vllm") -> None:
+    def __init__(self, *script: Any, maker: str = "vllm", steers: dict[str, Any] | None = None) -> None:
+        """`steers` is what it says plans are made for, as a vLLM with our plugin does."""
         self.script = deque(script)
         self.maker = maker
+        self.steers = steers
+        self.told: list[Directive] = []  # plans, in the order they came
+        self.known: set[str] = set()
+        self.forgetful = False  # it never knows a plan
         self.health = 200
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -45,23 +51,46 @@ class Scripted:
             return await _whole(send, 200, listed)
         if path == "/health":
             return await _whole(send, self.health, {})
+        if path == "/v1/persona/model":
+            return await _whole(send, 404 if self.steers is None else 200, self.steers or {})
         body = b""
         while (message := await receive())["type"] == "http.request":
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if path == "/v1/persona/plans":
+            await self._learn(scope, send, body)
+            return
         self.asked.append(json.loads(body))
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode() or None)
+        plan = self.asked[-1].get("vllm_xargs", {}).get("persona_plan")
+        if plan is not None and (plan not in self.known or self.forgetful):
+            await self._answer(receive, send, "unknown plan")
+            return
         await self._answer(receive, send, self.script.popleft() if self.script else "fine")
+
+    async def _learn(self, scope: Scope, send: Send, body: bytes) -> None:
+        if self.steers is None:
+            return await _whole(send, 404, {})
+        if scope["query_string"] != f"weights={self.steers['fingerprint']}".encode():
+            return await _whole(send, 409, {"error": {"message": "the plan was made for other weights"}})
+        self.told.append(Directive.from_bytes(body))
+        self.known.add(self.told[-1].id)
+        await _whole(send, 200, {"id": self.told[-1].id})
 
     async def _answer(self, receive: Receive, send: Send, act: Any) -> None:
         if isinstance(act, int):
-            error = {"message": f"because of {act}", "type": "a_type", "param": "top_k", "code": None}
+            error: dict[str, Any] = {"message": f"because of {act}", "type": "a_type", "param": "top_k", "code": None}
             return await _whole(send, act, {"error": error}, [(b"retry-after", b"7")])
         if act == "whole":
             return await _whole(send, 200, {"choices": []}, [(b"content-type", b"application/json")])
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if act == "unknown plan":  # as vLLM refuses what is asked for as a stream
+            error = {"message": "unknown", "type": "BadRequestError", "param": "persona_plan", "code": 400}
+            await _frame(send, {"error": error})
+            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+            return
         await _frame(send, _chunk({"role": "assistant", "content": ""}))
         if act == "lost":
             raise ConnectionAbortedError

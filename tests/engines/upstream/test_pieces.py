@@ -204,7 +204,7 @@ def test_watch_when_it_is_cancelled_as_a_server_falls_under_suspicion_then_it_en
     async def cancelled_in_time() -> bool:
         replica = Replica("http://nowhere.invalid/v1")
         async with httpx.AsyncClient() as client:
-            watching = asyncio.create_task(Checks(client, "big", 60).watch(replica))
+            watching = asyncio.create_task(Checks(client, "far", "big", 60).watch(replica))
             replica.healthy, replica.problem = True, None
             await asyncio.sleep(0)
             replica.suspect.set()

@@ -1,0 +1,148 @@
+"""Personas of a model that a vLLM with our plugin runs: plans are told to its servers, and requests name them."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.engines.upstream.servers import Scripted, asked, near, run
+from tests.fakes import HIDDEN, N_LAYERS, save_vector, wait_until
+
+WEIGHTS = "ab" * 32
+STEERS: dict[str, Any] = {
+    "family": "qwen2",
+    "n_layers": N_LAYERS,
+    "hidden_size": HIDDEN,
+    "fingerprint": WEIGHTS,
+    "world": None,
+}
+
+
+@contextlib.contextmanager
+def before(folder: Path, *servers: Scripted, **upstream: Any) -> Iterator[httpx.Client]:
+    """Our server before these, with a vector for their weights."""
+    save_vector(folder / "vectors", "silly", "silly", "serious", model="far", fingerprint=WEIGHTS)
+    with contextlib.ExitStack() as ending:
+        urls = [ending.enter_context(run(server)) for server in servers]
+        client, registry = ending.enter_context(near(folder, urls, **upstream))
+        wait_until(lambda: all(each.state == "up" for each in registry.upstreams("far")))
+        yield client
+
+
+def steered(client: httpx.Client, **steering: Any) -> httpx.Response:
+    return asked(client, persona="silly", steering=steering)
+
+
+def plan_of(server: Scripted, number: int = -1) -> str:
+    return str(server.asked[number]["vllm_xargs"]["persona_plan"])
+
+
+@pytest.mark.parametrize("method", ["auto", "activation"])
+def test_a_persona_when_the_server_can_be_steered_then_it_is_told_the_plan_once_and_requests_name_it(
+    tmp_path: Path, method: str
+) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server) as client:
+        reports = [steered(client, method=method).raise_for_status().json()["steering"] for _ in range(2)]
+        assert asked(client).json()["steering"]["method"] == "none"
+    assert [report["method"] for report in reports] == ["activation"] * 2
+    assert reports[0]["layers"] == [1] and reports[0]["relative_dose"] == 0.5
+    (directive,) = server.told
+    (item,) = directive.plan.interventions
+    assert (item.block, item.positions, item.mode) == (1, "last_prompt", "add")
+    assert item.vector is not None and np.array_equal(item.vector, [1, *[0] * (HIDDEN - 1)])
+    assert [plan_of(server, at) for at in (0, 1)] == [directive.id] * 2
+    assert "vllm_xargs" not in server.asked[2] and "cache_salt" not in server.asked[2]
+
+
+def test_a_persona_when_whole_prompts_are_steered_then_their_salt_is_the_plans(tmp_path: Path) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server) as client:
+        for positions in ("response", "all", "all"):
+            steered(client, positions=positions).raise_for_status()
+        steered(client, positions="all", mode="cap").raise_for_status()
+    salts = [request.get("cache_salt") for request in server.asked]
+    assert salts[0] is None and salts[1] == salts[2] == server.told[1].plan.prompt_key
+    assert salts[3] not in salts[:3]
+
+
+def test_a_persona_when_its_server_has_forgotten_the_plan_then_that_is_told_anew_and_nobody_notices(
+    tmp_path: Path,
+) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server) as client:
+        for _ in range(2):
+            assert steered(client).json()["choices"][0]["message"]["content"] == "fine"
+            server.known.clear()  # as after a restart
+        answer = asked(client, persona="silly", stream=True)
+        assert answer.status_code == 200 and "error" not in answer.text
+    assert len(server.told) == 3 and len({directive.id for directive in server.told}) == 1
+
+
+def test_a_persona_when_its_server_never_knows_the_plan_then_503_and_others_go_on(tmp_path: Path) -> None:
+    server = Scripted(steers=STEERS)
+    server.forgetful = True
+    with before(tmp_path, server) as client:
+        refused = steered(client)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_unavailable")
+        assert len(server.told) == 3 and "'far'" in refused.json()["error"]["message"]
+        assert asked(client).status_code == 200
+
+
+def test_a_persona_when_its_server_has_other_weights_than_before_then_it_is_not_steered_by_the_old_vector(
+    tmp_path: Path,
+) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server, check_every_s=600) as client:
+        assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["far", "far:silly", "far:serious"]
+        server.steers = {**STEERS, "fingerprint": "cd" * 32}
+        assert steered(client).status_code == 503
+        wait_until(lambda: steered(client).status_code == 400)  # it was asked again
+        error = steered(client).json()["error"]
+        assert (error["code"], error["param"]) == ("vector_unavailable", "persona")
+        assert "taken from other weights" in error["message"] and "--model far=FOLDER" in error["message"]
+        assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["far"]
+    assert server.told == []
+
+
+def test_a_persona_when_one_of_two_servers_can_be_steered_then_that_one_answers(tmp_path: Path) -> None:
+    plain, other, able = Scripted(), Scripted(steers={**STEERS, "fingerprint": "cd" * 32}), Scripted(steers=STEERS)
+    with before(tmp_path, able, plain, other) as client:
+        for number in range(8):
+            messages = [{"role": "user", "content": f"question {number}"}]
+            assert asked(client, messages=messages, persona="silly").status_code == 200
+            assert asked(client, messages=messages).status_code == 200
+    assert all("vllm_xargs" not in request for server in (plain, other) for request in server.asked)
+    assert sum("vllm_xargs" in request for request in able.asked) == 8
+    assert plain.asked and other.asked
+
+
+@pytest.mark.parametrize("options", [{"trace": True}, {"channels": ["final"]}, {"projection": ["silly"]}], ids=str)
+def test_a_field_when_it_needs_to_read_residuals_then_400_names_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    with before(tmp_path, Scripted(steers=STEERS)) as client:
+        refused = steered(client, **options)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, f"steering.{next(iter(options))}")
+    assert "can't be read from here" in refused.json()["error"]["message"]
+
+
+def test_a_persona_when_there_is_no_vector_of_it_then_400_says_where_to_make_one(tmp_path: Path) -> None:
+    with before(tmp_path, Scripted(steers=STEERS)) as client:
+        error = asked(client, persona="honest").json()["error"]
+    assert error["code"] == "vector_unavailable"
+    assert "make it where the weights are" in error["message"] and '{"method": "prompt"}' in error["message"]
+
+
+def test_a_menus_name_when_the_model_is_set_to_prompt_then_it_works_without_a_field(tmp_path: Path) -> None:
+    server = Scripted(maker="somebody")
+    with before(tmp_path, server, method="prompt") as client:
+        names = [card["id"] for card in client.get("/v1/models").json()["data"]]
+        assert {"far", "far:silly", "far:honest"} <= set(names)
+        answer = asked(client, model="far:honest@0.5").raise_for_status().json()
+        assert answer["steering"]["method"] == "prompt" and answer["steering"]["personas"] == {"honest": 0.5}
+        assert server.asked[-1]["messages"][0]["role"] == "system"
+        refused = steered(client, method="activation")
+        assert refused.status_code == 400
