@@ -80,7 +80,7 @@ def _check_evaluation(found: PoleEvaluation) -> None:
 
 
 def _figures(point: SweepPoint) -> Iterator[float]:
-    for found in (point.trait, point.coherence, point.wrong_way, point.correct, point.unfinished):
+    for found in (point.trait, point.coherence, point.wrong_way, point.correct, point.unfinished, point.looping):
         if isinstance(found, Measured):
             yield from (found.mean, found.low, found.high)
 

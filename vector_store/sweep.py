@@ -28,8 +28,9 @@ class SweepPoint:
     ("wrong_trait"), no steering, or the pole asked for by a system prompt; the coefficient and dose of the last two are
     0. `trait` and `coherence` are from 0 to 100, `score` is the mean of their product, 0 to 1. `wrong_way` is the share
     of answers that show less of the pole than the same question's unsteered answers do, `correct` of those that state
-    the fact asked for and state it right, `unfinished` of those that were cut off or went round in circles, all 0 to 1.
-    None is what could not be measured, or was not yet when the vector was made.
+    the fact asked for and state it right, `unfinished` of those that were cut off or went round in circles, `looping`
+    of those that went round in circles, all 0 to 1. None is what could not be measured, or was not yet when the vector
+    was made.
     """
 
     kind: SweepKind
@@ -42,6 +43,7 @@ class SweepPoint:
     score: float | None
     n: int
     unfinished: Measured | None = None
+    looping: Measured | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

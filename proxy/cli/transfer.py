@@ -25,6 +25,7 @@ from proxy.cli.common import (
 )
 from proxy.errors import SetupError
 from proxy.settings import load_settings
+from proxy.steering.budget import BUDGET_NAMES, THOROUGH
 
 if TYPE_CHECKING:
     from proxy.steering.traits.trait import Trait
@@ -45,7 +46,8 @@ sampling parameters, and asked by a system prompt. A judge that is not told the 
 whose judge can't tell its poles apart (AUROC below 0.9) is "unscored".
 
 Needs: maps from the source to the target (persona-proxy transfer fit), and of every trait a vector of the source and
-one of the target (persona-proxy extract). The source model itself is not loaded.
+one of the target (persona-proxy extract). Where the target has none of its own, the carried one is taken as `transfer
+apply` placed it, and stands beside the controls alone. The source model itself is not loaded.
 """
 
 EVALUATING_EXAMPLES = """examples:
@@ -91,6 +93,8 @@ def add_transfer(commands: Commands) -> None:
     _add_pair(apply)
     apply.add_argument("--trait", action="append", required=True, help=TRAIT_HELP)
     apply.add_argument("--transfer", metavar="ID", help="the transfer, by its id (the newest)")
+    help_ = "how much is done to find place and strength: quick, standard or thorough (%(default)s)"
+    apply.add_argument("--budget", choices=BUDGET_NAMES, default=THOROUGH, help=help_)
     add_making_flags(apply)
     apply.set_defaults(run=_apply)
 
@@ -100,6 +104,8 @@ def add_transfer(commands: Commands) -> None:
     evaluate.add_argument("--transfer", metavar="ID", help="the maps, by their id (the newest)")
     evaluate.add_argument("--trait", action="append", help="a trait's id; repeatable (all built-in ones)")
     evaluate.add_argument("--samples", type=int, default=2, help="answers to each question in each arm (%(default)s)")
+    help_ = "how much is asked: quick, standard or thorough (%(default)s)"
+    evaluate.add_argument("--budget", choices=BUDGET_NAMES, default=THOROUGH, help=help_)
     evaluate.add_argument("--judge", help=JUDGE_HELP)
     add_fresh(evaluate)
     help_ = "keep the figures there too, and a page of all that were kept there"
@@ -178,7 +184,7 @@ def _apply(args: argparse.Namespace) -> None:
     around, folder = surroundings(settings, models, judge=args.judge, out=args.out), settings.transfers_dir
 
     def asked(trait: Trait) -> ApplyParameters:
-        parameters = {"source": source.id, "transfer": args.transfer, "seed": args.seed}
+        parameters = {"source": source.id, "transfer": args.transfer, "seed": args.seed, "budget": args.budget}
         return ApplyParameters(trait=trait.id, judge=args.judge, **parameters)
 
     def show(result: dict[str, str]) -> None:
@@ -204,7 +210,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from proxy.steering.transfer.page import section
 
     traits = [trait.id for trait in traits_named(args.trait or list(load_traits()), settings)]
-    options = EvaluationOptions(args.samples, args.seed)
+    options = EvaluationOptions(args.samples, args.seed, args.budget)
     if args.out:
         prepare_report(args.out)
     around, folder = surroundings(settings, models, judge=args.judge, saves=False), settings.transfers_dir
@@ -214,6 +220,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         transfer=args.transfer,
         samples=options.samples,
         seed=options.seed,
+        budget=options.budget,
         judge=args.judge,
     )
     with models:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from proxy.protocol.jobs import Samples, Seed
+from proxy.steering.budget import THOROUGH, BudgetName
 from proxy.steering.transfer.figures import Evaluation
 
 FittedOn = Literal["built-in", "neutral"]
@@ -29,14 +30,15 @@ class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class ApplyRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which vector to carry over: that of `trait`, from the model `source`, which need not be served, to the model
-    `target`, by the maps of `transfer`, by default the newest; see the command `transfer apply`. `judge` and `wait` are
-    as in GenerateRequest."""
+    `target`, by the maps of `transfer`, by default the newest; see the command `transfer apply`. `budget`: how much is
+    done to find place and strength, `thorough` by default. `judge` and `wait` are as in GenerateRequest."""
 
     source: str
     target: str
     trait: str
     transfer: str | None = None
     seed: Seed | None = None
+    budget: BudgetName = THOROUGH
     judge: str | None = None
     wait: bool = False
 
@@ -44,8 +46,8 @@ class ApplyRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class EvaluateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which vectors to measure in the model `target`: those of `traits`, by default all built-in ones, as the maps of
     `transfer`, by default the newest, carry them over from the model `source`, which need not be served; see the
-    command `transfer evaluate`. `samples`: answers to each question in each arm, 2 by default. `judge` and `wait` are
-    as in GenerateRequest."""
+    command `transfer evaluate`. `samples`: answers to each question in each arm, 2 by default. `budget`: how much is
+    asked, `thorough` by default. `judge` and `wait` are as in GenerateRequest."""
 
     source: str
     target: str
@@ -53,6 +55,7 @@ class EvaluateRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     transfer: str | None = None
     samples: Samples | None = None
     seed: Seed | None = None
+    budget: BudgetName = THOROUGH
     judge: str | None = None
     wait: bool = False
 

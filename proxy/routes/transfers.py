@@ -34,6 +34,7 @@ from proxy.routes.body import StrictBody
 from proxy.routes.errors import declared
 from proxy.routes.jobs import VECTOR_OR_JOB, answered, check_trait, made, model_alone
 from proxy.services import Services, services_of
+from proxy.steering.transfer.arms import applied
 from proxy.steering.transfer.evaluations import kept
 from proxy.steering.transfer.figures import Evaluation, misses, missing
 from proxy.steering.transfer.files import Side, TransferInfo, transfers
@@ -99,7 +100,12 @@ async def apply_transfer(request: Request[Any, Any, Any], data: Annotated[ApplyR
     transfer = await anyio.to_thread.run_sync(_meant, services, data.source, target, data.transfer)
     await anyio.to_thread.run_sync(_check_vectors, services, transfer.source, [data.trait], "trait")
     parameters = ApplyParameters(
-        trait=data.trait, judge=data.judge, source=data.source, transfer=data.transfer, seed=data.seed or 0
+        trait=data.trait,
+        judge=data.judge,
+        source=data.source,
+        transfer=data.transfer,
+        seed=data.seed or 0,
+        budget=data.budget,
     )
     return await made(request, APPLYING, target, parameters, data.wait)
 
@@ -111,8 +117,8 @@ async def apply_transfer(request: Request[Any, Any, Any], data: Annotated[ApplyR
     return_dto=None,
     summary="Measure what carried vectors are worth, beside native ones and controls",
     description="Starts a job of the target, and answers at once, or with `wait` when the figures are there. They are "
-    "kept beside the transfer. Each trait needs a vector of the source's own and one of the target's own. The source "
-    "model is not loaded.",
+    "kept beside the transfer. Each trait needs a vector of the source's own, and one of the target's own or a carried "
+    "one that was placed there. The source model is not loaded.",
     responses={
         200: ResponseSpec(EvaluationDetails, description="With `wait`: the figures", generate_examples=False),
         202: ResponseSpec(JobDetails, description="The job, also at `Location`", generate_examples=False),
@@ -128,13 +134,14 @@ async def evaluate_transfer(request: Request[Any, Any, Any], data: Annotated[Eva
         await check_trait(services, id_, "traits")
     services.judges.check(data.judge)
     transfer = await anyio.to_thread.run_sync(_meant, services, data.source, target, data.transfer)
-    for side in (transfer.source, transfer.target):
-        await anyio.to_thread.run_sync(_check_vectors, services, side, traits, "traits")
+    await anyio.to_thread.run_sync(_check_vectors, services, transfer.source, traits, "traits")
+    await anyio.to_thread.run_sync(_check_placed, services, transfer, traits)
     given = {"samples": data.samples, "seed": data.seed}
     parameters = EvaluationParameters(
         source=data.source,
         traits=traits,
         transfer=data.transfer,
+        budget=data.budget,
         judge=data.judge,
         **{name: value for name, value in given.items() if value is not None},
     )
@@ -175,12 +182,19 @@ def _meant(services: Services, source: str, target: str, transfer_id: str | None
     raise NotFound(f"{field}: {reason}", param=field)
 
 
-def _check_vectors(services: Services, model: Side, traits: Sequence[str], field: str) -> None:
-    """NotFound where the model has no vector of its own for one of the traits."""
+def _check_vectors(services: Services, model: Side, traits: Sequence[str], field: str, else_: str = "") -> None:
+    """NotFound where the model has no vector of its own for one of the traits. `else_`: what helps, too."""
     for trait in traits:
         if services.store.in_use(model.id, trait, model.fingerprint, origin="native") is None:
-            reason = f"{model.id} has no vector of its own for {trait}; POST /api/vectors/generate makes one"
+            reason = f"{model.id} has no vector of its own for {trait}; POST /api/vectors/generate makes one{else_}"
             raise NotFound(f"{field}: {reason}", param=field)
+
+
+def _check_placed(services: Services, transfer: TransferInfo, traits: Sequence[str]) -> None:
+    """NotFound where the target has neither a vector of its own for one of the traits, nor a carried one that was
+    placed there."""
+    lacking = [trait for trait in traits if applied(services.store, transfer, services.traits[trait]) is None]
+    _check_vectors(services, transfer.target, lacking, "traits", ", and POST /api/transfers/apply carries one over")
 
 
 def _evaluation(services: Services, transfer_id: str, id_: str) -> EvaluationDetails:

@@ -8,7 +8,7 @@ neutral, is chosen like the place.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from proxy.engines.base import Engine, ModelInfo
@@ -16,10 +16,10 @@ from proxy.errors import SetupError
 from proxy.steering import extract, judge
 from proxy.steering.budget import Budget
 from proxy.steering.extract import METHOD, READING, AskedRollout, TraitRollout, roll_out, vector_of
-from proxy.steering.gain import AnswerTexts, likelihood_shares, make_texts, texts_label
+from proxy.steering.gain import EVERY_PLACE, AnswerTexts, likelihood_shares, make_texts, texts_label
 from proxy.steering.judge import JUDGING, JudgeKind, Validated
 from proxy.steering.judge.rollouts import Asking, LabelledAnswer
-from proxy.steering.placement import N_PLACEMENT_QUESTIONS
+from proxy.steering.placement import N_PLACEMENT_QUESTIONS, every_place
 from proxy.steering.sweep import SweepOptions, curve_stages, measure_curve
 from proxy.steering.traits.trait import N_INSTRUCTIONS, Trait
 from proxy.steering.trials import Outcome, Place, Trial, Trials, curve_point, label_of, pick
@@ -44,16 +44,65 @@ HOPELESS = 0.6  # AUROC on few held-out answers: a judge below it is as good as 
 BEHIND = 2.0  # standard errors of a difference: what is further behind the best leaves the race
 
 
+LEARNING = ("likelihood", "reading")  # kinds of judge that have to learn from answers of the model first
+
+
+def usual_judge(kind: JudgeKind, named: str | None, budget: Budget | None) -> JudgeKind:
+    """Who judges where `kind` does by default and `named` was asked for: within a budget, where nobody was, the linear
+    reading rather than the likelihood ratio, which takes several passes for its one."""
+    return "reading" if named is None and kind == "likelihood" and budget else kind
+
+
+def prepared(engine: Engine, trait: Trait, kind: JudgeKind, budget: Budget, seed: int, work: Work) -> Validated:
+    """The judge of this kind, validated; it learns from what vectors of this budget are made of, not from answers of
+    its own. Blocks. SetupError where it can't judge."""
+    known = None
+    if kind in LEARNING:
+        samples, questions = rollouts(engine, trait, budget, seed, work)
+        known = _labelled(samples, questions)
+    return judge.prepare(kind, engine, trait, seed=seed, work=work, asking=asking(budget), known=known)
+
+
+def preparing_stages(trait: Trait, kind: JudgeKind, budget: Budget) -> dict[str, float]:
+    """What `prepared` reports, in order, and about how much each is, in answers to be made."""
+    made: dict[str, float] = {}
+    if kind in LEARNING:
+        made[extract.answering_label(trait)] = len(asked_rollouts(budget, budget.questions))
+    return made | judge.stages(kind, trait, asking(budget), known=bool(made))
+
+
 def make_vector(engine: Engine, trait: Trait, kind: JudgeKind, budget: Budget, seed: int, work: Work) -> PersonaVector:
     """The trait's vector with both poles placed, calibrated and swept, still to be saved. Blocks for minutes.
     SetupError where the model can't be used, or the judge can't judge its answers."""
     samples, questions = rollouts(engine, trait, budget, seed, work)
-    known = [LabelledAnswer(s.condition, questions[s.question], s.completion.text) for s in samples]
+    known = _labelled(samples, questions)
     judged = judge.prepare(kind, engine, trait, seed=seed, work=work, asking=asking(budget), known=known)
     _check_judge(judged, trait, engine.info)
     vector = vector_of(engine, trait, questions, samples, judged.judge, work, method_of(budget))
-    placed = _placed(engine, trait, vector, judged, budget, seed, work)
+    placed = _placed(engine, trait, vector, judged, budget, seed, work, _compared)
     return measure_curve(engine, trait, placed, judged, sweep_options(budget, seed), work)
+
+
+def place(
+    engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, budget: Budget, seed: int, work: Work
+) -> PersonaVector:
+    """A vector from elsewhere with both poles placed: all places where it has a direction are compared, and the best of
+    them race. Blocks for minutes."""
+    _check_judge(judged, trait, engine.info)
+    return _placed(engine, trait, vector, judged, budget, seed, work, _compared_everywhere)
+
+
+def placing_stages(trait: Trait, budget: Budget, n_places: int) -> dict[str, float]:
+    """What `place` reports, in order, and about how much each is, in answers to be made."""
+    found: dict[str, float] = {texts_label(trait): len(CONDITIONS) * budget.texts}
+    for side in SIDES:
+        found[label_of(trait, side, EVERY_PLACE)] = READING * n_reads(budget, n_places)
+        found |= _racing_stages(trait, side, budget)
+    return found
+
+
+def _labelled(samples: Sequence[TraitRollout], questions: Sequence[str]) -> list[LabelledAnswer]:
+    return [LabelledAnswer(s.condition, questions[s.question], s.completion.text) for s in samples]
 
 
 def rollouts(
@@ -121,11 +170,17 @@ def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, budget: Budget) -> di
     for side in SIDES:
         found[label_of(trait, side, COARSE)] = READING * n_reads(budget, len(coarse_places(info.n_layers, budget)))
         found[label_of(trait, side, FINE)] = READING * n_reads(budget, N_FINE)
-        for number in range(budget.rounds):
-            size = budget.race * budget.places * len(budget.raced_doses) / (number + 1)
-            label = label_of(trait, side, round_name(number))
-            found |= {label: size, f"{label}, judging": JUDGING * size}
+        found |= _racing_stages(trait, side, budget)
     return found | curve_stages(trait, sweep_options(budget, 0))
+
+
+def _racing_stages(trait: Trait, side: Side, budget: Budget) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for number in range(budget.rounds):
+        size = budget.race * budget.places * len(budget.raced_doses) / (number + 1)
+        label = label_of(trait, side, round_name(number))
+        found |= {label: size, f"{label}, judging": JUDGING * size}
+    return found
 
 
 def n_reads(budget: Budget, n_places: int) -> int:
@@ -194,7 +249,14 @@ def _check_judge(judged: Validated, trait: Trait, info: ModelInfo) -> None:
 
 
 def _placed(
-    engine: Engine, trait: Trait, vector: PersonaVector, judged: Validated, budget: Budget, seed: int, work: Work
+    engine: Engine,
+    trait: Trait,
+    vector: PersonaVector,
+    judged: Validated,
+    budget: Budget,
+    seed: int,
+    work: Work,
+    compare: Callable[[Trials, Sequence[AnswerTexts], Budget], list[PlaceGain]],
 ) -> PersonaVector:
     texts = make_texts(
         engine,
@@ -211,7 +273,7 @@ def _placed(
     curve: list[CurvePoint] = []
     for side in SIDES:
         trials = Trials(engine, trait, vector, judged.judge, side, questions, seed, work, budget.answer_tokens)
-        of_places = _compared(trials, texts, budget)
+        of_places = compare(trials, texts, budget)
         tried, running = race(trials, _entries(of_places, budget), budget)
         best = pick(running)
         assert best.trial.choice is not None  # nothing unsteered runs
@@ -251,6 +313,11 @@ def _compared(trials: Trials, texts: Sequence[AnswerTexts], budget: Budget) -> l
     best = max(found, key=lambda one: one.gain)
     fine = [place for place in fine_places(Place.of(best), n_layers, budget) if place not in coarse]
     return found + favoured(trials, _with_direction(trials, fine), texts, budget, FINE)
+
+
+def _compared_everywhere(trials: Trials, texts: Sequence[AnswerTexts], budget: Budget) -> list[PlaceGain]:
+    """What every place gains where the pole has a direction: few, where it was carried over by maps to some blocks."""
+    return favoured(trials, every_place(trials.vector, trials.side), texts, budget, EVERY_PLACE)
 
 
 def _with_direction(trials: Trials, places: Sequence[Place]) -> list[Place]:

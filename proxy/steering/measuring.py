@@ -15,7 +15,6 @@ from proxy.engines.base import Engine, FloatArray, Generation, ModelInfo, Rollou
 from proxy.errors import SetupError
 from proxy.steering import placement
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
-from proxy.steering.extract import answering_label
 from proxy.steering.judge import Validated
 from proxy.steering.seeds import Purpose, seed_of
 from proxy.steering.traits.trait import Trait
@@ -25,8 +24,17 @@ from vector_store import SPANS, Count, PersonaVector, Span
 
 def stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
     """What the work reports while it measures, in order, and about how much each is, in answers to be made."""
-    n_answers = len(trait.questions_for(info.world).extract)
-    return {answering_label(trait): n_answers} | placement.stages(trait, info.n_layers)
+    return own_stages(trait, info) | placement.stages(trait, info.n_layers)
+
+
+def own_stages(trait: Trait, info: ModelInfo) -> dict[str, float]:
+    """What `own_residuals` reports, and about how much it is, in answers to be made."""
+    return {own_label(trait): len(trait.questions_for(info.world).extract)}
+
+
+def own_label(trait: Trait) -> str:
+    """What the work is told while the model answers as it is."""
+    return f"{trait.id}: answering under no instruction"
 
 
 def measure(
@@ -68,20 +76,26 @@ class OwnResiduals:
     count: Count
 
 
-def own_residuals(engine: Engine, trait: Trait, *, seed: int, work: Work) -> OwnResiduals:
-    """The model's residuals in its answers to the trait's extract questions. Blocks. SetupError where the model answers
-    nothing."""
+def own_residuals(
+    engine: Engine, trait: Trait, *, seed: int, work: Work, max_tokens: int = MAX_TOKENS, temperature: float = 1.0
+) -> OwnResiduals:
+    """The model's residuals in its answers, of at most `max_tokens`, to the trait's extract questions. Blocks.
+    SetupError where the model answers nothing."""
     info = engine.info
     questions = trait.questions_for(info.world).extract
     prompts = [engine.render(messages(None, question)) for question in questions]
     generations = [
         Generation(
             prompt,
-            Sampling(answer_tokens(engine, prompt, MAX_TOKENS), seed=seed_of(seed, Purpose.OWN_RESIDUALS, number)),
+            Sampling(
+                answer_tokens(engine, prompt, max_tokens),
+                temperature=temperature,
+                seed=seed_of(seed, Purpose.OWN_RESIDUALS, number),
+            ),
         )
         for number, prompt in enumerate(prompts)
     ]
-    answers = work.answers("neutral", answering_label(trait), engine, generations)
+    answers = work.answers("neutral", own_label(trait), engine, generations)
     rollouts = [
         Rollout(prompt, answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True) if answer.token_ids
     ]

@@ -131,6 +131,23 @@ def test_apply_then_a_placed_vector_is_saved_that_says_where_it_is_from(
     assert "last_prompt, block 1 to 1: 0.90 (of shuffled pairs 0.00), ridge of strength 0.1" in shown
 
 
+def test_apply_when_within_a_budget_then_every_mapped_place_is_compared_and_answers_are_short(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted_transfer(folder / "transfers")
+    store = VectorStore([folder / "vectors"])
+    store.save(source_vector())
+    engine = obedient()
+    monkeypatch.setitem(ENGINES, "org/pretend", lambda: engine)
+    assert cli.main(["transfer", "apply", *PAIR, "org/pretend", "--trait", "silly", "--budget", "quick"]) == 0
+    vector = store.in_use("org/pretend", "silly", PretendEngine().info.fingerprint)
+    assert vector is not None and vector.origin == "transferred" and vector.method.endswith("the budget quick")
+    for side in SIDES:
+        assert [gain.block for gain in vector.gains if gain.side == side] == [BEST_BLOCK]
+        assert vector.poles[side].block == BEST_BLOCK
+    assert {generation.sampling.max_tokens for generation in engine.started} == {40}
+
+
 def test_apply_when_something_is_missing_then_one_line_says_what(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,17 @@ from proxy.errors import SetupError
 from proxy.steering import limited
 from proxy.steering.budget import BUDGETS, Budget
 from proxy.steering.judge import Answer, prepare
-from proxy.steering.limited import coarse_places, fine_places, make_vector, race, stages
+from proxy.steering.limited import (
+    coarse_places,
+    fine_places,
+    make_vector,
+    place,
+    placing_stages,
+    prepared,
+    preparing_stages,
+    race,
+    stages,
+)
 from proxy.steering.trials import Place, Trials
 from proxy.steering.work import Work
 from tests.steering.pretend import N_LAYERS, WORK, PretendEngine, PretendJudge, make_trait
@@ -47,6 +57,26 @@ def test_vector_when_made_within_a_budget_then_answers_are_few_and_short(
     vector, engine = made
     assert len(engine.started) < 350
     assert {generation.sampling.max_tokens for generation in engine.started} == {QUICK.answer_tokens}
+
+
+def test_place_then_every_place_with_a_direction_is_compared_and_all_that_is_reported_was_announced(
+    made: tuple[PersonaVector, PretendEngine],
+) -> None:
+    told: dict[str, None] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        told.setdefault(what)
+
+    engine, trait, work = PretendEngine(0.8), make_trait(), Work(progress)
+    judged = prepared(engine, trait, "reading", QUICK, 3, work)
+    unplaced = dataclasses.replace(made[0], poles={}, sweeps={}, gains=[], curve=[])
+    found = place(engine, trait, unplaced, judged, QUICK, 3, work)
+    n_places = len({(gain.block, gain.span) for gain in found.gains})
+    announced = preparing_stages(trait, "reading", QUICK) | placing_stages(trait, QUICK, n_places)
+    assert list(announced) == list(told)
+    for side in SIDES:
+        assert {gain.block for gain in found.gains if gain.side == side} == set(range(N_LAYERS))
+        assert found.poles[side].block == BEST.block and (found.poles[side].score or 0) > 0.3
 
 
 def test_stages_when_a_vector_was_made_then_name_all_that_was_reported() -> None:

@@ -35,6 +35,7 @@ def point(kind: SweepKind, coefficient: float, trait: float) -> SweepPoint:
         score=None,
         n=40,
         unfinished=around(0.2, 0.1),
+        looping=around(0.15, 0.05),
     )
 
 
@@ -79,7 +80,7 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     expect(page.get_by_text("up to 1 and falls apart at 2: from there on is too far.").first).to_be_visible()
     page.get_by_text("The same as a table").click()
     row = page.get_by_role("row", name="−1 serious")
-    for figure in ("40 (33–47)", "20 (10–30)", "11 (4–18)"):  # trait, unfinished, wrong trait
+    for figure in ("40 (33–47)", "20 (10–30)", "15 (10–20)", "11 (4–18)"):  # trait, unfinished, looping, wrong trait
         expect(row).to_contain_text(figure)
     limits = page.get_by_role("region", name="How far is too far")
     expect(limits).to_contain_text("wrong trait 11 (4–18)")
@@ -96,7 +97,7 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     with page.expect_download() as file:
         page.get_by_role("button", name="CSV").click()
     table = Path(file.value.path()).read_text()
-    assert "fake,silly" in table and "unfinished_low" in table and "wrong_trait" in table
+    assert "fake,silly" in table and "unfinished_low" in table and "looping_low" in table and "wrong_trait" in table
     accessible(page)
     shot(page, "thermostat-asked")
 

@@ -10,6 +10,7 @@ from proxy.steering.budget import BudgetName
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.evaluation.run import evaluate_vector, parts_key, stages
 from proxy.steering.judge import JudgeKind
+from proxy.steering.limited import usual_judge
 from proxy.steering.sweep import other_traits
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
@@ -42,9 +43,8 @@ class VectorEvaluationParameters(Parameters, frozen=True, kw_only=True):
         return parts_key(self.version, self.options, self.others or [], self.second_judge)
 
     def usual(self, kind: JudgeKind) -> JudgeKind:
-        """Who judges where `kind` does by default: within a limited budget, the linear reading rather than the
-        likelihood ratio, which takes several passes for its one."""
-        return "reading" if self.judge is None and kind == "likelihood" and self.options.limited else kind
+        """Who judges where `kind` does by default."""
+        return usual_judge(kind, self.judge, self.options.limited)
 
 
 def evaluation_kind(around: Surroundings) -> Kind:

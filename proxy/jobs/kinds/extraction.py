@@ -7,6 +7,7 @@ from proxy.protocol.jobs import Questions, Rollouts, Seed
 from proxy.steering import making
 from proxy.steering.budget import THOROUGH, BudgetName
 from proxy.steering.judge import JudgeKind
+from proxy.steering.limited import usual_judge
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
@@ -34,9 +35,8 @@ class ExtractionParameters(Parameters, frozen=True):
         return self.options, self.options.limited
 
     def usual(self, kind: JudgeKind) -> JudgeKind:
-        """Who judges where `kind` does by default: within a budget, the linear reading rather than the likelihood
-        ratio, which takes several passes for its one."""
-        return "reading" if self.judge is None and kind == "likelihood" and self.options.limited else kind
+        """Who judges where `kind` does by default."""
+        return usual_judge(kind, self.judge, self.options.limited)
 
 
 def extraction(around: Surroundings) -> Kind:

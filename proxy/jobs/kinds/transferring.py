@@ -13,11 +13,12 @@ from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Samples, Seed
 from proxy.protocol.transfers import Documents, FittedOn
-from proxy.steering import judge, making, measuring
+from proxy.steering import judge, limited, making, measuring
+from proxy.steering.budget import BUDGETS, THOROUGH, BudgetName
 from proxy.steering.judge import JudgeKind, name_of
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.apply import apply, check
-from proxy.steering.transfer.arms import EvaluationOptions, native_vector, poles_of
+from proxy.steering.transfer.arms import EvaluationOptions, native_vector, others_of, poles_of
 from proxy.steering.transfer.evaluate import evaluate, parts_key
 from proxy.steering.transfer.evaluate import stages as evaluation_stages
 from proxy.steering.transfer.evaluations import keep
@@ -61,17 +62,23 @@ def transferring_kind(around: Surroundings, folder: Path, own: Corpus | None = N
 
 class ApplyParameters(Parameters, frozen=True, kw_only=True):
     """`source` is the id of the model that the vector of `trait` is carried from, `transfer` that of the maps, by
-    default the newest. `version`, the vector's id, is found when the work begins."""
+    default the newest. `version`, the vector's id, is found when the work begins. `budget`: how much is done to find
+    place and strength."""
 
     source: str
     transfer: str | None = None
     version: str = ""
     seed: Seed = 0
+    budget: BudgetName = THOROUGH
 
     @property
     def work(self) -> object:
         """What the parts depend on besides judge, model and trait."""
-        return self.transfer, self.version, self.seed
+        return self.transfer, self.version, self.seed, self.budget
+
+    def usual(self, kind: JudgeKind) -> JudgeKind:
+        """Who judges where `kind` does by default."""
+        return limited.usual_judge(kind, self.judge, BUDGETS.get(self.budget))
 
 
 def settled(
@@ -90,12 +97,20 @@ def applying_kind(around: Surroundings, folder: Path) -> Kind:
 
     def make(engine: Engine, trait: Trait, kind: JudgeKind, asked: ApplyParameters, work: Work) -> PersonaVector:
         transfer = find(folder, asked.source, engine.info, asked.transfer)
-        judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
-        vector = around.store.get(asked.version)
-        return apply(engine, trait, vector, transfer, folder, judged, seed=asked.seed, work=work)
+        vector, budget, kind = around.store.get(asked.version), BUDGETS.get(asked.budget), asked.usual(kind)
+        if budget is None:
+            judged = judge.prepare(kind, engine, trait, seed=asked.seed, work=work)
+        else:
+            judged = limited.prepared(engine, trait, kind, budget, asked.seed, work)
+        return apply(engine, trait, vector, transfer, folder, judged, seed=asked.seed, work=work, budget=budget)
 
     def stages(trait: Trait, info: ModelInfo, kind: JudgeKind, asked: ApplyParameters) -> dict[str, float]:
-        return judge.stages(kind, trait) | measuring.stages(trait, info)
+        budget, kind = BUDGETS.get(asked.budget), asked.usual(kind)
+        if budget is None:
+            return judge.stages(kind, trait) | measuring.stages(trait, info)
+        n_places = len(find(folder, asked.source, info, asked.transfer).maps)
+        preparing = limited.preparing_stages(trait, kind, budget) | measuring.own_stages(trait, info)
+        return preparing | limited.placing_stages(trait, budget, n_places)
 
     def found(engine: Engine, trait: Trait, asked: ApplyParameters) -> ApplyParameters:
         return settled(around, folder, engine.info, trait, asked)
@@ -112,6 +127,7 @@ class EvaluationParameters(msgspec.Struct, frozen=True, kw_only=True):
     transfer: str | None = None
     samples: Samples = EvaluationOptions.samples
     seed: Seed = EvaluationOptions.seed
+    budget: BudgetName = EvaluationOptions.budget
     judge: str | None = None
 
 
@@ -124,15 +140,17 @@ def evaluating_kind(around: Surroundings, folder: Path) -> Kind:
             if id_ not in known:
                 raise SetupError(f"There is no trait {id_!r} any more.")
         traits = {id_: known[id_] for id_ in asked.traits}
-        options = EvaluationOptions(asked.samples, asked.seed)
+        options = EvaluationOptions(asked.samples, asked.seed, asked.budget)
         transfer = find(folder, asked.source, engine.info, asked.transfer)
         poles = poles_of(engine.info, traits, around.store, transfer, folder)
-        vectors = [vector.id for pole in poles for vector in (pole.source, pole.native)]
+        others = others_of(engine.info, poles, around.store, transfer, folder)
+        vectors = [vector.id for pole in poles for vector in (pole.source, pole.native) if vector is not None]
+        vectors += [other.parent or "" for other in others]
         with around.judges.opened(asked.judge, engine, task.check) as kind:
             key = parts_key(transfer, options, vectors), None if kind is None else name_of(kind)
             parts = making.parts_of(around.parts_folder, engine, list(traits.values()), key)
             work = task.work(parts, evaluation_stages(engine.info, traits, kind, options), around.max_running)
-            found = evaluate(engine, traits, poles, transfer, kind, options, work)
+            found = evaluate(engine, traits, poles, transfer, kind, options, work, others)
         task.check()
         digest = hashlib.sha256(msgspec.json.encode((proxy.__version__, engine.info, asked.traits, key))).hexdigest()
         keep(folder, id_ := f"evaluation-{digest[:12]}", found)

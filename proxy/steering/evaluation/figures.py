@@ -116,7 +116,11 @@ def evidence(of_side: Mapping[Key, Figures], side: Side, scored: bool) -> Eviden
         best_of = 1 if coefficient == 1.0 else max(sum(other > 1.0 for other in tried), 1)
         random, wrong = steered(side, coefficient, "random"), steered(side, coefficient, "wrong_trait")
         at[coefficient] = Steered(
-            above(way, BARE, best_of), above(way, random, best_of), above(way, wrong, best_of), _coherent(of_side, way)
+            above(way, BARE, best_of),
+            above(way, random, best_of),
+            above(way, wrong, best_of),
+            _coherent(of_side, way),
+            mean(of_side[way, 1]["looping"]),
         )
     asked = {name: above(in_words(side, by), BARE) for by, name in NAMES.items() if (in_words(side, by), 1) in of_side}
     known = not np.isnan(base["trait"]).all()

@@ -8,16 +8,14 @@ from collections.abc import Iterable, Sequence
 
 from proxy.engines.base import Engine
 from proxy.errors import SetupError
-from proxy.steering import extract, judge, limited
+from proxy.steering import judge, limited
 from proxy.steering.evaluation.asked import BARE, EvaluatedCell, Way, in_words, steered
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Score, Validated
-from proxy.steering.judge.rollouts import USUAL_ASKING, LabelledAnswer
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from vector_store import SIDES, Side
 
-LEARNING = ("likelihood", "reading")  # kinds of judge that have to learn from answers of the model first
 SECOND = ", the second judge"
 
 
@@ -37,24 +35,13 @@ def prepared(engine: Engine, trait: Trait, kind: JudgeKind, options: VectorEvalu
     budget = options.limited
     if budget is None:
         return judge.prepare(kind, engine, trait, seed=options.seed, work=work)
-    known = None
-    if kind in LEARNING:
-        samples, questions = limited.rollouts(engine, trait, budget, options.seed, work)
-        known = [LabelledAnswer(s.condition, questions[s.question], s.completion.text) for s in samples]
-    asking = limited.asking(budget)
-    return judge.prepare(kind, engine, trait, seed=options.seed, work=work, asking=asking, known=known)
+    return limited.prepared(engine, trait, kind, budget, options.seed, work)
 
 
 def preparing_stages(trait: Trait, kind: JudgeKind, options: VectorEvaluationOptions) -> dict[str, float]:
     """What `prepared` reports, in order, and about how much each is, in answers to be made."""
     budget = options.limited
-    if budget is None:
-        return judge.stages(kind, trait, USUAL_ASKING)
-    known = kind in LEARNING
-    made: dict[str, float] = {}
-    if known:
-        made[extract.answering_label(trait)] = len(limited.asked_rollouts(budget, budget.questions))
-    return made | judge.stages(kind, trait, limited.asking(budget), known=known)
+    return judge.stages(kind, trait) if budget is None else limited.preparing_stages(trait, kind, budget)
 
 
 def for_second(work: Work) -> Work:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from proxy.errors import SetupError
-from proxy.steering.evaluation.verdict import COHERENT, SHOWN, STILL_COHERENT, WORDS
+from proxy.steering.evaluation.verdict import COHERENT, LOOPED, SHOWN, STILL_COHERENT, WORDS
 from vector_store import CostArm, EvaluatedArm, Measured, PoleEvaluation, Side, VectorHeader
 from vector_store.store import slug
 from vector_store.whole import write_over
@@ -31,9 +31,10 @@ circles. *Second judge* is the trait as another judge sees it. A coefficient bel
 brackets are 95 % intervals, over questions. Facts and instructions are right or wrong by rules alone.
 
 A pole *steers* where coefficient 1 is above no steering, random directions and other traits' ones, for certain, with
-at least {COHERENT:.0%} of the unsteered coherence. It is *weak* where some coefficient from 1 on is above no steering
-and random directions, with at least {STILL_COHERENT:.0%}. Else the system prompt, alone or with demonstrations, works
-or nothing does. Where unsteered answers show {SHOWN:.0f} or more, the model is so by itself.
+at least {COHERENT:.0%} of the unsteered coherence, and fewer than {LOOPED:.0%} of the answers loop. It is *weak* where
+some coefficient from 1 on is above no steering and random directions, with at least {STILL_COHERENT:.0%}. Else the
+system prompt, alone or with demonstrations, works or nothing does. Where unsteered answers show {SHOWN:.0f} or more,
+the model is so by itself.
 """
 
 

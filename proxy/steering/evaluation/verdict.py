@@ -6,7 +6,8 @@ The rules, the first that holds:
 2. *by_itself*: unsteered answers show the pole with `SHOWN` of 100 or more, and coefficient 1 takes nothing certain
    away. There is hardly anything to add.
 3. *steers*: at coefficient 1 the pole shows more than unsteered, more than with random directions, and more than with
-   other traits' directions where there are any, each for certain, and coherence is at least `COHERENT` of unsteered.
+   other traits' directions where there are any, each for certain, coherence is at least `COHERENT` of unsteered, and
+   fewer than `LOOPED` of the answers go round in circles.
 4. *weak*: at some coefficient from 1 on the pole shows more than unsteered, and more than with random directions where
    they were tried there, for certain, and coherence is at least `STILL_COHERENT` of unsteered; but rule 3 fails.
 5. *prompt_only*: the pole's system prompt, alone or with demonstrations, brings more than unsteered, for certain. So
@@ -24,6 +25,7 @@ from vector_store import Measured, Sweep, SweepKind, Verdict
 
 COHERENT = 0.9  # of the unsteered coherence, at coefficient 1
 STILL_COHERENT = 0.75  # of it, at a larger one
+LOOPED = 0.5  # of the answers: from there on a pole does not count as one that steers, whatever its coherence
 SHOWN = 80.0  # of 100, by the model itself
 NEAR_1 = 0.8  # a curve's coefficients that are as good as 1, up to one over it
 Interval = tuple[float, float]
@@ -43,12 +45,14 @@ WARNED: tuple[Verdict, ...] = ("prompt_only", "nothing")  # of a persona with su
 @dataclass(frozen=True)
 class Steered:
     """What a coefficient does. Each interval is of how far the pole's score lies above that of the others, which is
-    None where those were not tried; `coherent` is the coherence as a share of unsteered."""
+    None where those were not tried; `coherent` is the coherence as a share of unsteered, `looping` the share of answers
+    that go round in circles."""
 
     above_unsteered: Interval | None
     above_random: Interval | None
     above_wrong_trait: Interval | None
     coherent: float
+    looping: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def _lacking(one: Steered) -> str:
         return "it is not certain to be above other traits' directions"
     if one.coherent < COHERENT:
         return f"coherence is {one.coherent:.0%} of unsteered"
+    if one.looping >= LOOPED:
+        return f"{one.looping:.0%} of the answers go round in circles"
     return ""
 
 
@@ -121,10 +127,12 @@ def verdict_of_curve(sweep: Sweep) -> tuple[Verdict, str] | None:
         kept = point.coherence.mean / base.coherence.mean
         beside = " and ".join(CONTROLS[other.kind] for other in others[1:])
         where = f"by its curve alone it is above no steering and {beside} at {coefficient:.2f}, intervals apart"
-        if kept >= COHERENT and coefficient <= 1 / NEAR_1:
+        looping = 0.0 if point.looping is None else point.looping.mean
+        if kept >= COHERENT and looping < LOOPED and coefficient <= 1 / NEAR_1:
             return "steers", where
         if kept >= STILL_COHERENT:
-            return "weak", f"{where}, with {kept:.0%} of the coherence"
+            circling = f", and {looping:.0%} of the answers go round in circles" if looping >= LOOPED else ""
+            return "weak", f"{where}, with {kept:.0%} of the coherence{circling}"
     return None
 
 

@@ -38,14 +38,15 @@ STILL_RISING = 0.9  # of the largest coefficient tried: where it takes more, the
 
 @dataclass(frozen=True)
 class Level:
-    """The scores of the answers at one coefficient, 0 for unsteered: trait and coherence from 0 to 100, `correct` and
-    `unfinished` 0 or 1, nan where no fact is known, and where nothing was asked."""
+    """The scores of the answers at one coefficient, 0 for unsteered: trait and coherence from 0 to 100, `correct`,
+    `unfinished` and `looping` 0 or 1, nan where no fact is known, and where nothing was asked."""
 
     coefficient: float
     trait: Scores
     coherence: Scores
     correct: Scores
     unfinished: Scores
+    looping: Scores
 
 
 def reach(levels: Iterable[Level], base: Level, truthful: bool) -> tuple[float, float | None]:

@@ -16,12 +16,14 @@ ORDER: tuple[SweepKind, ...] = (*CHOSEN_BY, "random", "wrong_trait", "prompt")
 
 
 class Judged(NamedTuple):
-    """One answer: what the judge said of it, whether its fact is right, and whether it came to no end."""
+    """One answer: what the judge said of it, whether its fact is right, and whether it came to no end, or went round in
+    circles."""
 
     cell: SweepCell
     score: Score | None
     right: bool | None
     unfinished: bool
+    looping: bool
 
 
 class PolePoint(NamedTuple):
@@ -36,12 +38,12 @@ def levels_of(answers: Iterable[Judged], questions: Sequence[int], samples: int)
     column for each sample, nan where nothing was asked, could be scored or is known."""
     rows = {question: row for row, question in enumerate(questions)}
     levels: dict[Arm, Level] = {}
-    for (arm, question, sample), score, right, unfinished in answers:
+    for (arm, question, sample), score, right, unfinished, looping in answers:
         if arm not in levels:
-            tables = [np.full((len(rows), samples), np.nan) for _ in range(4)]
+            tables = [np.full((len(rows), samples), np.nan) for _ in range(5)]
             levels[arm] = Level(arm.coefficient, *tables)
         level, place = levels[arm], (rows[question], sample)
-        level.unfinished[place] = unfinished
+        level.unfinished[place], level.looping[place] = unfinished, looping
         if score is not None:
             level.trait[place], level.coherence[place] = score.trait, score.coherence
         if right is not None:
@@ -112,7 +114,7 @@ def _coherent_to(sweep: Sweep, before: tuple[float, float] | None, unit: float) 
 
 
 def _rows(level: Level, rows: slice) -> Level:
-    tables = (level.trait, level.coherence, level.correct, level.unfinished)
+    tables = (level.trait, level.coherence, level.correct, level.unfinished, level.looping)
     return Level(level.coefficient, *(table[rows] for table in tables))
 
 
@@ -139,6 +141,7 @@ def _points(levels: Mapping[Arm, Level], unsteered: Level, dose: float, unit: fl
             score=None if np.isnan(products).all() else _rounded(float(np.nanmean(products))),
             n=int((~np.isnan(products)).sum()),
             unfinished=measured(level.unfinished),
+            looping=measured(level.looping),
         )
         points.append(point if scored else dataclasses.replace(point, trait=None, wrong_way=None, score=None))
     return points

@@ -13,7 +13,7 @@ from proxy.steering.sweep.asked import Arm, SweepCell, asked_questions, listed, 
 from proxy.steering.sweep.calibration import Level
 from proxy.steering.sweep.curve import Judged, PolePoint, levels_of, points_so_far
 from proxy.steering.sweep.options import SweepOptions
-from proxy.steering.sweep.unfinished import unfinished
+from proxy.steering.sweep.unfinished import loops, unfinished
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work
 from proxy.steering.world import world_of
@@ -77,7 +77,7 @@ class Curves:
         scores = [score for part in parts for score in part]
         for (side, cell, made), score in zip(wanted, scores, strict=True):
             right = self._world.fact_right(self._questions[cell.question], made.text) if self._world else None
-            self._answers[side].append(Judged(cell, score, right, unfinished(made)))
+            self._answers[side].append(Judged(cell, score, right, unfinished(made), loops(made.token_ids)))
         self._n_judged += len(wanted)
 
     def _tell(self, arms: Sequence[Arm]) -> None:

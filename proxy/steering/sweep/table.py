@@ -5,10 +5,11 @@ from collections.abc import Container, Iterator
 from vector_store import SIDES, Measured, Sweep, SweepKind, SweepPoint, VectorHeader
 
 BAR = 5  # characters for a trait of 100
-CELL = 14  # characters of a figure with its interval
-BESIDE = 12
+CELL = 13  # characters of a figure with its interval
+LOOPING = 8
+BESIDE = 11
 SHARES = {"wrong_way": "wrong way", "unfinished": "unfinished", "correct": "facts right"}
-CONTROLS: dict[SweepKind, str] = {"random": "random", "wrong_trait": "other traits"}  # beside each coefficient
+CONTROLS: dict[SweepKind, str] = {"random": "random", "wrong_trait": "others"}  # beside each coefficient
 
 
 def curve_table(header: VectorHeader) -> Iterator[str]:
@@ -37,13 +38,16 @@ def _rows(sweep: Sweep) -> Iterator[str]:
     kinds = [kind for kind in CONTROLS if any(kind == measured for measured, _ in controls)]
     yield "  mean (95 % interval): trait and coherence from 0 to 100, the others in percent of the answers;"
     yield "  of random vectors and those of other traits, as strong as this one, the means: trait / coherence"
+    looping = any(point.looping for point in sweep.points)
+    shares += f"{'looping':{LOOPING}}" if looping else ""
     yield f"  other traits: {', '.join(sweep.wrong_traits) or 'none, the model had no other vector of this kind'}"
     beside = "".join(f"{CONTROLS[kind]:{BESIDE}}" for kind in kinds)
     yield f"  {'coefficient':14}{'dose':5}{'trait':{CELL}}{'coherence':{CELL}}{shares}{beside}".rstrip()
     for point in sweep.points:
         if point.kind not in CONTROLS:
             beside = "".join(f"{_beside(controls.get((kind, point.coefficient))):{BESIDE}}" for kind in kinds)
-            yield f"  {_row(point, known)}{beside}{_bar(point.trait)}".rstrip()
+            share = f"{_share(point.looping):{LOOPING}}" if looping else ""
+            yield f"  {_row(point, known)}{share}{beside}{_bar(point.trait)}".rstrip()
 
 
 def _row(point: SweepPoint, known: Container[str]) -> str:
@@ -68,6 +72,10 @@ def _cell(measured: Measured | None, scale: float = 1.0) -> str:
 
 def _mean(measured: Measured | None) -> str:
     return "-" if measured is None else f"{measured.mean:.0f}"
+
+
+def _share(measured: Measured | None) -> str:
+    return "-" if measured is None else f"{measured.mean * 100:.0f}"
 
 
 def _bar(trait: Measured | None) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import proxy
 from proxy.engines.base import Engine, FloatArray, ModelInfo
 from proxy.errors import SetupError
-from proxy.steering import placement
+from proxy.steering import limited, placement
+from proxy.steering.budget import Budget
 from proxy.steering.dose import unit
 from proxy.steering.judge import Validated
 from proxy.steering.measuring import OwnResiduals, own_residuals
@@ -35,13 +36,22 @@ def apply(
     *,
     seed: int,
     work: Work,
+    budget: Budget | None = None,
 ) -> PersonaVector:
-    """The vector as one of `engine`'s model, with places and doses measured there, still to be saved. `folder` holds
-    all transfers. Blocks for minutes. SetupError as in `check`."""
+    """The vector as one of `engine`'s model, with places and doses measured there, within a limited `budget` where
+    there is one, still to be saved. `folder` holds all transfers. Blocks for minutes. SetupError as in `check`."""
     check(engine.info, trait, vector, transfer)
-    own = own_residuals(engine, trait, seed=seed, work=work)
-    moved = dataclasses.replace(carried(engine.info, vector, transfer, folder, own), judge=judged.record)
-    return placement.choose(engine, trait, moved, judged.judge, seed=seed, work=work)
+    if budget is None:
+        own = own_residuals(engine, trait, seed=seed, work=work)
+        moved = dataclasses.replace(carried(engine.info, vector, transfer, folder, own), judge=judged.record)
+        return placement.choose(engine, trait, moved, judged.judge, seed=seed, work=work)
+    own = own_residuals(
+        engine, trait, seed=seed, work=work, max_tokens=budget.answer_tokens, temperature=budget.temperature
+    )
+    moved = dataclasses.replace(
+        carried(engine.info, vector, transfer, folder, own), method=f"{METHOD}; placed within the budget {budget.name}"
+    )
+    return limited.place(engine, trait, moved, judged, budget, seed, work)
 
 
 def check(info: ModelInfo, trait: Trait, vector: PersonaVector, transfer: TransferInfo) -> None:

@@ -22,6 +22,7 @@ from proxy.engines.base import Engine, FloatArray, Generation, Intervention, Mod
 from proxy.errors import SetupError
 from proxy.steering import sampling
 from proxy.steering.asking import MAX_TOKENS, answer_tokens, messages
+from proxy.steering.budget import BUDGETS, THOROUGH, Budget, BudgetName
 from proxy.steering.dose import unit
 from proxy.steering.measuring import OwnResiduals
 from proxy.steering.placement import N_PLACEMENT_QUESTIONS
@@ -50,7 +51,10 @@ ArmKind = Literal[
     "transferred_by_others",
 ]
 KINDS: tuple[ArmKind, ...] = get_args(ArmKind)
+# Within a limited budget: the others ask for much beside, or for answers of several traits.
+KINDS_WITHIN: tuple[ArmKind, ...] = ("none", "native", "transferred", "random", "shuffled", "wrong_trait", "prompt")
 N_RANDOM = 5  # directions of either kind, a sample each
+N_WITHIN = 2  # directions or maps of each control within a limited budget
 N_ACTIVATIONS = 256  # answers whose residuals say how activations vary
 N_WORLD_QUESTIONS = 20  # held-out ones of the model's own world, besides each trait's
 ACTIVATIONS = "activations"
@@ -58,14 +62,14 @@ ACTIVATIONS = "activations"
 
 @dataclass(frozen=True)
 class Pole:
-    """One pole in the target. `source` is the source's own vector, `native` the target's, `transferred` the source's
-    carried over, `shuffled` the same by maps that were fitted to wrongly paired text. `choice`: where and how strongly
-    all of them are added."""
+    """One pole in the target. `source` is the source's own vector, `native` the target's, None where it has none,
+    `transferred` the source's carried over, `shuffled` the same by maps that were fitted to wrongly paired text.
+    `choice`: where and how strongly all of them are added."""
 
     trait: Trait
     side: Side
     source: PersonaVector
-    native: PersonaVector
+    native: PersonaVector | None
     transferred: PersonaVector
     shuffled: Sequence[PersonaVector]
     choice: PoleChoice
@@ -81,34 +85,64 @@ class Pole:
     @property
     def residual_norm(self) -> float:
         """The median residual norm at the pole's place."""
-        return float(self.native.residual_norms[self.choice.span][self.choice.block])
+        return float(self.transferred.residual_norms[self.choice.span][self.choice.block])
 
 
 def poles_of(
     info: ModelInfo, traits: Mapping[str, Trait], store: VectorStore, transfer: TransferInfo, folder: Path
 ) -> list[Pole]:
-    """Both poles of each trait. `folder` holds all transfers. SetupError where a native vector is missing or has no
-    place at a block that has a map, and as in apply.check."""
+    """Both poles of each trait. `folder` holds all transfers. Where the target has no vector of its own, place and dose
+    are those at which the carried one was placed. SetupError where that was not done either, where the native vector
+    has no place at a block that has a map, and as in apply.check."""
     found = []
     for trait in traits.values():
         source = native_vector(store, transfer.source.id, transfer.source.fingerprint, trait)
-        native = native_vector(store, info.id, info.fingerprint, trait)
+        native = store.in_use(info.id, trait.id, info.fingerprint, origin="native")
         check(info, trait, source, transfer)
-        # Its own residuals are in it: with them the dose is the same for both to the last digit.
-        own = OwnResiduals(
-            {span: means["neutral"] for span, means in native.means.items()},
-            native.residual_norms,
-            native.counts["neutral"],
-        )
+        placed = native or applied(store, transfer, trait)
+        if placed is None:
+            raise SetupError(
+                f"{info.id} has no vector of its own for {trait.id}, nor one that was carried over by {transfer.id}: "
+                f"persona-proxy extract --model {info.id} --trait {trait.id}, or persona-proxy transfer apply"
+            )
+        own = _own_residuals(placed)
         n_controls = min(map_.n_controls for map_ in transfer.maps)
         transferred, *shuffled = [
             carried(info, source, transfer, folder, own, control) for control in (None, *range(n_controls))
         ]
-        found += [
-            Pole(trait, side, source, native, transferred, shuffled, _own_choice(native, transferred, side))
-            for side in SIDES
-        ]
+        for side in SIDES:
+            choice = placed.poles[side] if native is None else _own_choice(native, transferred, side)
+            found.append(Pole(trait, side, source, native, transferred, shuffled, choice))
     return found
+
+
+def others_of(
+    info: ModelInfo, poles: Sequence[Pole], store: VectorStore, transfer: TransferInfo, folder: Path
+) -> list[PersonaVector]:
+    """The source's vectors of other traits than those of `poles`, carried over, in order of their names."""
+    asked = {pole.trait.id for pole in poles}
+    used = store.all_in_use(transfer.source.id, transfer.source.fingerprint)
+    own = _own_residuals(poles[0].transferred)
+    return [
+        carried(info, store.get(used[id_].id), transfer, folder, own)
+        for id_ in sorted(set(used) - asked)
+        if used[id_].origin == "native"
+    ]
+
+
+def _own_residuals(vector: PersonaVector) -> OwnResiduals:
+    """The model's own, as its vector has them: with them the dose is the same for both to the last digit."""
+    neutral = {span: means["neutral"] for span, means in vector.means.items()}
+    return OwnResiduals(neutral, vector.residual_norms, vector.counts["neutral"])
+
+
+def applied(store: VectorStore, transfer: TransferInfo, trait: Trait) -> PersonaVector | None:
+    """The target's vector that was carried over by these maps and placed; None where there is none."""
+    target = transfer.target
+    vector = store.in_use(target.id, trait.id, target.fingerprint, origin="transferred")
+    if vector is None or not vector.poles or vector.transfer is None or vector.transfer.id != transfer.id:
+        return None
+    return vector
 
 
 def native_vector(store: VectorStore, model_id: str, fingerprint: str, trait: Trait) -> PersonaVector:
@@ -124,9 +158,10 @@ def native_vector(store: VectorStore, model_id: str, fingerprint: str, trait: Tr
 
 
 def by_others(pole: Pole, poles: Sequence[Pole]) -> PoleChoice | None:
-    """The most common place of the other traits' poles, and their median relative dose there; None without others."""
-    others = [other.choice for other in poles if other.trait.id != pole.trait.id]
-    if not others:
+    """The most common place of the other traits' native poles, and their median relative dose there; None without
+    others, and for a pole that has no native vector to compare with."""
+    others = [other.choice for other in poles if other.trait.id != pole.trait.id and other.native is not None]
+    if not others or pole.native is None:
         return None
     place = Counter(map(Place.of, others)).most_common(1)[0][0]
     dose = statistics.median(choice.relative_dose for choice in others if Place.of(choice) == place)
@@ -157,10 +192,12 @@ def _reaches(transferred: PersonaVector, side: Side, place: Place) -> bool:
 @dataclass(frozen=True)
 class EvaluationOptions:
     """How an evaluation is made. `samples`: answers to each question in each arm that has no variants of its own. The
-    same `seed` makes the same answers, on the same machine."""
+    same `seed` makes the same answers, on the same machine. Within a limited `budget` the judge is made as it is for
+    vectors of that budget, answers are as long as there, and there are fewer arms."""
 
     samples: int = 2
     seed: int = 0
+    budget: BudgetName = THOROUGH
 
     def __post_init__(self) -> None:
         """SetupError where a number is out of range."""
@@ -168,6 +205,26 @@ class EvaluationOptions:
             raise SetupError(f"samples must be from 1 to 100, not {self.samples}")
         if self.seed < 0:
             raise SetupError(f"the seed must not be negative, as {self.seed} is")
+
+    @property
+    def limited(self) -> Budget | None:
+        """The numbers of a limited budget; None where it is thorough."""
+        return BUDGETS.get(self.budget)
+
+    @property
+    def max_tokens(self) -> int:
+        """Of each answer."""
+        return MAX_TOKENS if self.limited is None else self.limited.answer_tokens
+
+    @property
+    def kinds(self) -> tuple[ArmKind, ...]:
+        """The arms that may be asked."""
+        return KINDS if self.limited is None else KINDS_WITHIN
+
+    @property
+    def n_random(self) -> int:
+        """How many directions of either kind there are."""
+        return N_RANDOM if self.limited is None else N_WITHIN
 
 
 class EvaluationCell(NamedTuple):
@@ -182,13 +239,15 @@ class EvaluationCell(NamedTuple):
 @dataclass(frozen=True)
 class Arms:
     """Everything that is asked. `questions`: per trait, those nothing was chosen on. `activations`: per span,
-    float32[n, n_layers, hidden], what the target's residuals vary in."""
+    float32[n, n_layers, hidden], what the target's residuals vary in. `others`: carried vectors of other traits, which
+    are the wrong ones where one trait is measured alone."""
 
     engine: Engine
     poles: Sequence[Pole]
     questions: Mapping[str, Sequence[str]]
     activations: Mapping[Span, FloatArray]
     options: EvaluationOptions
+    others: Sequence[PersonaVector] = ()
 
     @cached_property
     def asked(self) -> list[EvaluationCell]:
@@ -207,12 +266,14 @@ class Arms:
     def n_samples(self, index: int, kind: ArmKind) -> int:
         """How many answers there are to each question; where an arm has variants, one of each."""
         pole = self.poles[index]
+        if kind not in self.options.kinds or (kind == "native" and pole.native is None):
+            return 0
         if kind == "none":
             return self.options.samples if self.base_of(index) == index else 0
         if kind in ("random", "random_covariance"):
-            return N_RANDOM
+            return self.options.n_random
         if kind == "shuffled":
-            return len(pole.shuffled)
+            return len(pole.shuffled) if self.options.limited is None else min(len(pole.shuffled), N_WITHIN)
         if kind == "wrong_trait":
             return len(self.wrong(index))
         if kind.endswith("by_others") and by_others(pole, self.poles) is None:
@@ -226,10 +287,15 @@ class Arms:
         """The pole under which the unsteered answers to the same questions are."""
         return next(i for i, pole in enumerate(self.poles) if pole.trait.id == self.poles[index].trait.id)
 
-    def wrong(self, index: int) -> list[Pole]:
-        """The other traits' poles of the same side, whose vectors the sample of the arm `wrong_trait` is steered by."""
+    def wrong(self, index: int) -> list[PersonaVector]:
+        """The other traits' carried vectors, by whose pole of the same side the samples of the arm `wrong_trait` are
+        steered."""
         pole = self.poles[index]
-        return [other for other in self.poles if other.side == pole.side and other.trait.id != pole.trait.id]
+        asked = [
+            other.transferred for other in self.poles if other.side == pole.side and other.trait.id != pole.trait.id
+        ]
+        found = asked or [other for other in self.others if pole.direction(other).any()]
+        return found if self.options.limited is None else found[:N_WITHIN]
 
     def question(self, asked: EvaluationCell) -> str:
         return self.questions[self.poles[asked.pole].trait.id][asked.question]
@@ -248,7 +314,7 @@ class Arms:
         made = []
         for asked in self.asked:
             tokens = prompt_of(self._instruction(asked), self.question(asked))
-            drawn = Sampling(answer_tokens(self.engine, tokens, MAX_TOKENS), temperature=TEMPERATURE)
+            drawn = Sampling(answer_tokens(self.engine, tokens, self.options.max_tokens), temperature=TEMPERATURE)
             if asked.kind == "sampling":
                 drawn = self._modulated(self.poles[asked.pole], drawn)
             seed = seed_of(self.options.seed, Purpose.TRANSFER_EVALUATION, asked.question, asked.sample)
@@ -268,14 +334,14 @@ class Arms:
     def _direction(self, pole: Pole, index: int, kind: ArmKind, sample: int) -> FloatArray:
         rng = np.random.default_rng((self.options.seed, index, sample))
         if kind == "random":
-            return rng.standard_normal(pole.native.hidden_size).astype(np.float32)
+            return rng.standard_normal(pole.transferred.hidden_size).astype(np.float32)
         if kind == "random_covariance":
             return drawn_within(self.activations[pole.choice.span][:, pole.choice.block], rng)
         if kind == "shuffled":
             return pole.direction(pole.shuffled[sample])
         if kind == "wrong_trait":
-            return pole.direction(self.wrong(index)[sample].transferred)
-        return pole.direction(pole.native if kind.startswith("native") else pole.transferred)
+            return pole.direction(self.wrong(index)[sample])
+        return pole.direction(pole.native if kind.startswith("native") and pole.native else pole.transferred)
 
     def _instruction(self, asked: EvaluationCell) -> str | None:
         """The system prompt of the arm that asks by one, the trait's instructions in turn; None in every other arm."""

@@ -8,8 +8,8 @@ nothing of where the text is from.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ STRENGTHS = (0.01, 0.1, 1.0)  # of the ridge, in variances of a source dimension
 SAMPLED_AN_ANSWER = 3  # pairs of one answer in the sample that blocks are compared by
 N_SHUFFLED = 3  # controls of each map
 SUMS_MEMORY = 768 * 1024**2  # bytes: maps whose sums would need more are fitted in several passes over the text
+KEPT_MEMORY = 1024**3  # bytes: a short text whose residuals need no more is read once, for comparing and for fitting
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,38 @@ def fitting_label(span: Span) -> str:
     return f"fitting maps, {span}"
 
 
+def n_compared(span: Span) -> int:
+    """How many documents blocks are compared by, at most: few tokens of many, since neighbours in one answer tell
+    almost the same."""
+    return SAMPLE // _of_each(span)
+
+
+def _of_each(span: Span) -> int:
+    """How many pairs of a document are in the sample."""
+    return 1 if span == "last_prompt" else SAMPLED_AN_ANSWER
+
+
+def read_once(span: Span, n_documents: int, n_pairs: float, row: int) -> bool:
+    """Whether a text is so short that the residuals that blocks are compared by are kept and fitted to. `row`: bytes of
+    a pair, at all blocks that are read."""
+    return n_documents <= n_compared(span) and n_pairs * row <= KEPT_MEMORY
+
+
+def row_size(d: int, source_layers: int, p: int, n_blocks: int) -> int:
+    """Bytes of a pair's residuals, at all blocks of the source and so many of the target."""
+    return 4 * (d * source_layers + p * n_blocks)
+
+
 @dataclass(frozen=True)
 class SpanMaps:
-    """Fits the maps of the stream's span to some blocks of the target."""
+    """Fits the maps of the stream's span to some blocks of the target. `seen` is all the text at all blocks, where it
+    was read to compare them and is short enough to be kept."""
 
     stream: Stream
     target_blocks: Sequence[int]
     seed: int
     work: Work
+    seen: list[Paired] = field(default_factory=list)
 
     def screened(self) -> list[list[float]]:
         """The R2 of a quick fit from every block of the source (rows) to those of the target."""
@@ -106,14 +131,16 @@ class SpanMaps:
         return table
 
     def _screen(self) -> list[list[float]]:
-        of_each = 1 if self.stream.span == "last_prompt" else SAMPLED_AN_ANSWER
-        # Few tokens of many documents: neighbours in one answer tell almost the same.
-        few = replace(self.stream, documents=self.stream.documents[: SAMPLE // of_each])
+        few = replace(self.stream, documents=self.stream.documents[: n_compared(self.stream.span)])
         rng = np.random.default_rng(self.seed)
         source, target, folds = [], [], []
         advance = counter(self.work.progress, comparing_label(few.span), len(few.documents))
-        for pairs in _told(few, range(few.source.info.n_layers), self.target_blocks, advance):
-            rows = rng.permutation(len(pairs.source))[:of_each]
+        reading = few.read(range(few.source.info.n_layers), self.target_blocks)
+        keeps = self._read_once()
+        for pairs in _told(reading, len(few.documents), advance):
+            if keeps:
+                self.seen.append(pairs)
+            rows = rng.permutation(len(pairs.source))[: _of_each(few.span)]
             source.append(pairs.source[rows])
             target.append(pairs.target[rows])
             folds += [fold_of(few.documents[pairs.number])] * len(rows)
@@ -139,6 +166,20 @@ class SpanMaps:
                 found[pair[1]] = self._write(moments, pair, folder)
         return [info for info in found.values() if info is not None]
 
+    def _read_once(self) -> bool:
+        one, other = self.stream.source.info, self.stream.target.info
+        row = row_size(one.hidden_size, one.n_layers, other.hidden_size, len(self.target_blocks))
+        return read_once(self.stream.span, len(self.stream.documents), self.stream.count(), row)
+
+    def _residuals(self, source_blocks: Sequence[int], target_blocks: Sequence[int]) -> Iterable[Paired]:
+        """The residuals of all the text at some blocks: what was kept, else read again."""
+        if not self.seen:
+            return self.stream.read(source_blocks, target_blocks)
+        columns = [self.target_blocks.index(block) for block in target_blocks]
+        return (
+            Paired(pairs.number, pairs.source[:, list(source_blocks)], pairs.target[:, columns]) for pairs in self.seen
+        )
+
     def _groups(self, pairs: Sequence[BlockPair]) -> list[Sequence[BlockPair]]:
         size = sums_size(self.stream.source.info.hidden_size, self.stream.target.info.hidden_size)
         at_once = max(1, SUMS_MEMORY // size)
@@ -148,7 +189,7 @@ class SpanMaps:
         """The sums of some pairs of blocks over all documents."""
         blocks = sorted({source for source, _ in group})
         targets = [target for _, target in group]
-        reading = _told(self.stream, blocks, targets, advance)
+        reading = _told(self._residuals(blocks, targets), len(self.stream.documents), advance)
         # The scale has to be known before the first pair is added, and text is read once: the first pairs are kept.
         sample = list(_first(reading, SAMPLE))
         moments = {
@@ -208,16 +249,14 @@ def sums_size(d: int, p: int) -> int:
     return 4 * (FOLDS * (d * d + d * p + p * p) + N_SHUFFLED * d * p)
 
 
-def _told(
-    stream: Stream, source_blocks: Sequence[int], target_blocks: Sequence[int], advance: Callable[[int], None]
-) -> Iterator[Paired]:
-    """What the stream reads; `advance` is told how many more documents are done."""
+def _told(reading: Iterable[Paired], n_documents: int, advance: Callable[[int], None]) -> Iterator[Paired]:
+    """What is read; `advance` is told how many more of the documents are done."""
     done = 0
-    for pairs in stream.read(source_blocks, target_blocks):
+    for pairs in reading:
         advance(pairs.number + 1 - done)
         done = pairs.number + 1
         yield pairs
-    advance(len(stream.documents) - done)
+    advance(n_documents - done)
 
 
 def _first(reading: Iterator[Paired], n_rows: int) -> Iterator[Paired]:

@@ -15,8 +15,16 @@ from proxy.engines.base import Engine, Generation, Sampling
 from proxy.engines.blocking import generate_all
 from proxy.steering.asking import answer_tokens
 from proxy.steering.seeds import Purpose, seed_of
-from proxy.steering.transfer.blocks import N_SHUFFLED, SAMPLE, SUMS_MEMORY, sums_size
-from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check
+from proxy.steering.transfer.blocks import (
+    N_SHUFFLED,
+    SAMPLE,
+    SUMS_MEMORY,
+    n_compared,
+    read_once,
+    row_size,
+    sums_size,
+)
+from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check, pairs_needed
 from proxy.steering.transfer.moments import FOLDS
 from proxy.steering.transfer.pairs import MEMORY, Document, Stream, prompt
 from vector_store import SPANS
@@ -71,23 +79,31 @@ def estimated_lines(
     it begins."""
     check(source, target, corpus, target_blocks)
     d, p = source.info.hidden_size, target.info.hidden_size
-    n_blocks, n = len(blocks_of(target.info, target_blocks)), len(corpus.documents)
-    size = FittingSize(d, p, source.info.n_layers, n_blocks)
+    blocks, n = blocks_of(target.info, target_blocks), len(corpus.documents)
+    size = FittingSize(d, p, source.info.n_layers, len(blocks))
     over = f"in {_count(size.passes, 'pass', 'passes')} over the text"
-    yield f"{n} documents; {n_blocks} maps for each span, from width {d} to {p}, {over}"
-    yield f"memory beyond the models: {size.memory / 2**30:.1f} GiB; on disk {size.disk / 2**30:.1f} GiB"
+    yield f"{n} documents; {len(blocks)} maps for each span, from width {d} to {p}, {over}"
     few = list(corpus.documents[:TRIED])
     missing = sum(document.answer is None for document in corpus.documents)
     answering_s, texts = (
         _timed(lambda: _answers(source, few, corpus.seed)) if missing else (0.0, [d.answer or "" for d in few])
     )
     few = [replace(document, answer=text) for document, text in zip(few, texts, strict=True)]
-    reading_s = 0.0
+    reading_s, kept = 0.0, 0
+    row = row_size(d, source.info.n_layers, p, len(blocks))
     for span in SPANS:
         stream = Stream(source, target, few, span, lambda: None)
-        comparing_s, _ = _timed(partial(_read, stream, range(source.info.n_layers)))
-        passing_s, _ = _timed(partial(_read, stream, [0]))
-        reading_s += (comparing_s * min(n, SAMPLE) + passing_s * size.passes * n) / len(few)
+        n_pairs = n * stream.count() / len(few)
+        if n_pairs < pairs_needed(source.info, target.info):
+            continue  # no map of it will be fitted
+        comparing_s, _ = _timed(partial(_read, stream, range(source.info.n_layers), blocks))
+        reading_s += comparing_s * min(n, n_compared(span)) / len(few)
+        if read_once(span, n, n_pairs, row):
+            kept = max(kept, round(n_pairs * row))
+            continue
+        passing_s, _ = _timed(partial(_read, stream, [0], [0]))
+        reading_s += passing_s * size.passes * n / len(few)
+    yield f"memory beyond the models: {(size.memory + kept) / 2**30:.1f} GiB; on disk {size.disk / 2**30:.1f} GiB"
     for what, seconds in (
         ("answers of the source", answering_s * missing / len(few)),
         ("reading residuals of both", reading_s),
@@ -111,8 +127,8 @@ def _answers(source: Engine, documents: Sequence[Document], seed: int) -> list[s
     return [completion.text or "." for completion in made]
 
 
-def _read(stream: Stream, source_blocks: Sequence[int]) -> int:
-    return sum(1 for _ in stream.read(source_blocks, [0]))
+def _read(stream: Stream, source_blocks: Sequence[int], target_blocks: Sequence[int]) -> int:
+    return sum(1 for _ in stream.read(source_blocks, target_blocks))
 
 
 def _operations(d: int, p: int) -> float:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from proxy.engines.base import Engine, ModelInfo
-from proxy.steering import judge
+from proxy.steering import judge, limited
 from proxy.steering.judge import SCORES, Answer, JudgeKind, Validated
 from proxy.steering.traits.trait import Trait
 from proxy.steering.transfer.arms import (
     ACTIVATIONS,
-    KINDS,
     N_ACTIVATIONS,
     ArmKind,
     Arms,
@@ -30,7 +29,7 @@ from proxy.steering.transfer.figures import Evaluation, Table, Tables, figures_o
 from proxy.steering.transfer.files import TransferInfo
 from proxy.steering.work import Parts, Work
 from proxy.steering.world import world_of
-from vector_store import SIDES
+from vector_store import SIDES, PersonaVector
 
 ANSWERING = "answering"
 # The arms whose answers are judged for the other traits too.
@@ -45,24 +44,19 @@ def evaluate(
     kind: JudgeKind | None,
     options: EvaluationOptions,
     work: Work,
+    others: Sequence[PersonaVector] = (),
 ) -> Evaluation:
     """Measure the vectors that `transfer` carried to `engine`'s model: both `poles` of each of `traits`. Blocks for
-    minutes. Without `kind` each trait has its usual judge. SetupError where a judge can't judge."""
-    judges = {
-        trait.id: judge.prepare(
-            judge.default_kind(engine.info, trait) if kind is None else kind,
-            engine,
-            trait,
-            seed=options.seed,
-            work=dataclasses.replace(work, parts=_Within(work.parts, trait.id)),
-        )
-        for trait in traits.values()
-    }
-    activations = read_activations(engine, traits, options.seed, work)
-    arms = Arms(engine, poles, reported_questions(traits, engine.info.world), activations, options)
+    minutes. Without `kind` each trait has its usual judge. `others`: carried vectors of other traits. SetupError where
+    a judge can't judge."""
+    judges = {trait.id: _prepared(engine, trait, kind, options, work) for trait in traits.values()}
+    varied = "random_covariance" in options.kinds
+    activations = read_activations(engine, traits, options.seed, work) if varied else {}
+    arms = Arms(engine, poles, reported_questions(traits, engine.info.world), activations, options, others)
     completions = work.answers("arms", ANSWERING, engine, arms.generations())
-    tables = _judged(arms, judges, [completion.text for completion in completions], work)
-    return figures_of(transfer, arms, judges, tables, datetime.now(UTC).isoformat(timespec="seconds"))
+    texts = [completion.text for completion in completions]
+    tables = _judged(arms, judges, texts, work)
+    return figures_of(transfer, arms, judges, tables, texts, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def stages(
@@ -71,10 +65,12 @@ def stages(
     """What the work reports, in order, and about how much each is, in answers to be made."""
     found: dict[str, float] = {}
     for trait in traits.values():
-        found |= judge.stages(judge.default_kind(info, trait) if kind is None else kind, trait)
-    each = len(SIDES) * len(KINDS) * options.samples
+        usual, budget = _usual(info, trait, kind, options), options.limited
+        found |= judge.stages(usual, trait) if budget is None else limited.preparing_stages(trait, usual, budget)
+    each = len(SIDES) * len(options.kinds) * options.samples
     asked = {id_: float(each * len(questions)) for id_, questions in reported_questions(traits, info.world).items()}
-    found |= {ACTIVATIONS: N_ACTIVATIONS, ANSWERING: sum(asked.values())}
+    found |= {ACTIVATIONS: N_ACTIVATIONS} if "random_covariance" in options.kinds else {}
+    found |= {ANSWERING: sum(asked.values())}
     return found | {judging_label(id_): judge.JUDGING * n_answers for id_, n_answers in asked.items()}
 
 
@@ -85,6 +81,23 @@ def parts_key(transfer: TransferInfo, options: EvaluationOptions, vector_ids: Se
 
 def judging_label(trait_id: str) -> str:
     return f"{trait_id}: judging"
+
+
+def _usual(info: ModelInfo, trait: Trait, kind: JudgeKind | None, options: EvaluationOptions) -> JudgeKind:
+    """Who judges: `kind`, else the trait's usual judge."""
+    if kind is not None:
+        return kind
+    return limited.usual_judge(judge.default_kind(info, trait), None, options.limited)
+
+
+def _prepared(
+    engine: Engine, trait: Trait, kind: JudgeKind | None, options: EvaluationOptions, work: Work
+) -> Validated:
+    usual, budget = _usual(engine.info, trait, kind, options), options.limited
+    within = dataclasses.replace(work, parts=_Within(work.parts, trait.id))
+    if budget is None:
+        return judge.prepare(usual, engine, trait, seed=options.seed, work=within)
+    return limited.prepared(engine, trait, usual, budget, options.seed, within)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Answers to one question are not independent, and all arms answer the same ones, 
 interval over questions drawn again, the same for all arms. Pure: knows no model, and no judge but how good it is.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -26,11 +27,20 @@ from proxy.steering.statistics import (
     wrong_way,
     wrong_way_unsteered,
 )
-from proxy.steering.transfer.arms import KINDS, ArmKind, Arms, EvaluationOptions, by_others
+from proxy.steering.transfer.arms import (
+    KINDS,
+    ArmKind,
+    Arms,
+    EvaluationCell,
+    EvaluationOptions,
+    Pole,
+    by_others,
+)
 from proxy.steering.transfer.files import TransferInfo
 from vector_store import JudgedBy, Measured, PoleChoice, UsedMap
 
 WANTED_MEAN, WANTED_LEAST = 0.85, 0.6  # recovery: over all poles, and of each
+KEPT_ANSWERS = 10  # of each pole
 WANTED_P = 0.05  # that directions dealt out at random are as close: less than this
 FEWEST_POLES = 4  # with fewer, one way in six or more to deal directions out is the right one: no p is below WANTED_P
 VARIED: tuple[ArmKind, ...] = ("random", "random_covariance", "shuffled", "wrong_trait")  # each sample in its own way
@@ -59,11 +69,19 @@ class ArmFigures(msgspec.Struct, frozen=True, kw_only=True):
         return float(np.mean([abs(change) for change in self.others.values()])) if self.others else None
 
 
+class SteeredAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the target answers to a question, unsteered and steered by the transferred vector, with the same seed."""
+
+    question: str
+    unsteered: str
+    transferred: str
+
+
 class PoleFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One pole. `placed_by_others` is where and how strongly its arms `..._by_others` were steered, and
-    `recovery_by_others` compares these two. `cosine`: transferred to native, at the pole's place; `cosines_of_others`:
-    of the transferred vector to the other traits' native ones, `cosines_shuffled`: of those by shuffled maps to the
-    native one."""
+    `recovery_by_others` compares these two. `cosine`: transferred to native, at the pole's place, None where there is
+    no native vector; `cosines_of_others`: of the transferred vector to the other traits' native ones,
+    `cosines_shuffled`: of those by shuffled maps to the native one. `answers` are the first ones, unpicked."""
 
     pole: str
     trait: str
@@ -73,9 +91,10 @@ class PoleFigures(msgspec.Struct, frozen=True, kw_only=True):
     arms: list[ArmFigures]
     placed_by_others: PoleChoice | None
     recovery_by_others: Measured | None
-    cosine: float
+    cosine: float | None
     cosines_of_others: dict[str, float]
     cosines_shuffled: list[float]
+    answers: list[SteeredAnswer] = []
 
     def arm(self, kind: ArmKind) -> ArmFigures | None:
         return next((arm for arm in self.arms if arm.kind == kind), None)
@@ -84,7 +103,8 @@ class PoleFigures(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """All that an evaluation found. `recovery` and `recovery_by_others` are means over the poles that have one.
     `cosine_p`: how often the mean cosine to native vectors is as high when transferred vectors are dealt out to poles
-    at random. `text` says what the maps were fitted to. `created` is UTC, ISO 8601."""
+    at random, None where a native vector is missing. `text` says what the maps were fitted to. `created` is UTC, ISO
+    8601."""
 
     source: str
     target: str
@@ -98,7 +118,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     poles: list[PoleFigures]
     recovery: Measured | None
     recovery_by_others: Measured | None
-    cosine_p: float
+    cosine_p: float | None
 
 
 def misses(found: Evaluation) -> list[str]:
@@ -109,7 +129,7 @@ def misses(found: Evaluation) -> list[str]:
         for where, mean in means.items()
         if mean is not None and mean.mean < WANTED_MEAN
     ]
-    if len(found.poles) >= FEWEST_POLES and found.cosine_p >= WANTED_P:
+    if len(found.poles) >= FEWEST_POLES and found.cosine_p is not None and found.cosine_p >= WANTED_P:
         missed.append(
             "dealt out to the poles at random, the transferred directions are as close to the native ones with p = "
             f"{found.cosine_p:.4f}, wanted less than {WANTED_P:g}"
@@ -130,6 +150,9 @@ def missing(found: Evaluation) -> list[str]:
             f"poles that could be scored: there are {len(scored)}, and at least both of two traits are needed, or "
             "chance can't be told from a match"
         )
+    poles = [pole.pole for pole in scored if pole.arm("native") is None]
+    if poles:
+        lines.append(f"a vector of the target's own, of {', '.join(poles)}: so there is no recovery")
     for kind in CONTROLS:
         poles = [pole.pole for pole in scored if not _is_scored(pole, kind)]
         if poles:
@@ -149,7 +172,9 @@ def _misses_of(pole: PoleFigures) -> Iterator[str]:
     arm = pole.arm("transferred")
     if arm is None or arm.trait is None:
         return
-    if arm.recovery is None:
+    if pole.arm("native") is None:
+        pass
+    elif arm.recovery is None:
         yield "the native vector itself shows no more of it than no steering"
     elif arm.recovery.mean < WANTED_LEAST:
         yield (
@@ -196,20 +221,17 @@ Tables = Mapping[tuple[int, ArmKind, int], Table]
 
 
 def figures_of(
-    transfer: TransferInfo, arms: Arms, judges: Mapping[str, Validated], tables: Tables, created: str
+    transfer: TransferInfo,
+    arms: Arms,
+    judges: Mapping[str, Validated],
+    tables: Tables,
+    texts: Sequence[str],
+    created: str,
 ) -> Evaluation:
-    """All figures of an evaluation. `judges`: by trait."""
+    """All figures of an evaluation. `judges`: by trait; `texts`: the answers, in the order of `arms.asked`."""
     poles = arms.poles
-    cosines = np.array(
-        [
-            [
-                _cosine(pole.transferred.direction(pole.side, at.choice.span, at.choice.block), at.direction(at.native))
-                for at in poles
-            ]
-            for pole in poles
-        ]
-    )
-    sums = _Tally(transfer, arms, judges, tables)
+    cosines = np.array([[_cosine_to_native(pole, at) for at in poles] for pole in poles])
+    sums = _Tally(transfer, arms, judges, tables, dict(zip(arms.asked, texts, strict=True)))
     of_poles = range(len(poles))
     return Evaluation(
         source=transfer.source.id,
@@ -224,7 +246,7 @@ def figures_of(
         poles=[sums.pole(index, cosines[index]) for index in of_poles],
         recovery=_summary(average([sums.recovery(index, "transferred", "native") for index in of_poles])),
         recovery_by_others=_summary(average([sums.recovery_by_others(index) for index in of_poles])),
-        cosine_p=permutation_p(cosines, arms.options.seed),
+        cosine_p=None if np.isnan(cosines).any() else permutation_p(cosines, arms.options.seed),
     )
 
 
@@ -236,16 +258,17 @@ class _Tally:
     arms: Arms
     judges: Mapping[str, Validated]
     tables: Tables
+    texts: Mapping[EvaluationCell, str]
 
     def pole(self, index: int, cosines: Scores) -> PoleFigures:
         """The figures of one pole. `cosines`, float64[n_poles]: of its transferred vector to the native ones, in the
-        order of the poles."""
+        order of the poles, nan where there is none."""
         poles = self.arms.poles
         pole = poles[index]
         at = pole.transferred.transfer
         if at is None:
             raise AssertionError("a vector that was carried over says by what")
-        place = pole.choice.span, pole.choice.block
+        place, native = (pole.choice.span, pole.choice.block), pole.native
         return PoleFigures(
             pole=pole.name,
             trait=pole.trait.id,
@@ -253,20 +276,35 @@ class _Tally:
             choice=pole.choice,
             map=next(map_ for map_ in at.maps if (map_.span, map_.target_block) == place),
             arms=[self._arm(index, kind) for kind in KINDS if kind == "none" or self.arms.n_samples(index, kind)],
-            placed_by_others=by_others(pole, poles),
+            placed_by_others=(by_others(pole, poles) if self.arms.n_samples(index, "transferred_by_others") else None),
             recovery_by_others=_summary(self.recovery_by_others(index)),
-            cosine=float(cosines[index]),
+            cosine=None if native is None else float(cosines[index]),
             cosines_of_others={
                 other.name: float(value)
                 for other, value in zip(poles, cosines, strict=True)
-                if other.trait.id != pole.trait.id
+                if other.trait.id != pole.trait.id and other.native is not None
             },
-            cosines_shuffled=[_cosine(pole.direction(moved), pole.direction(pole.native)) for moved in pole.shuffled],
+            cosines_shuffled=(
+                []
+                if native is None
+                else [_cosine(pole.direction(moved), pole.direction(native)) for moved in pole.shuffled]
+            ),
+            answers=self._answers(index),
         )
+
+    def _answers(self, index: int) -> list[SteeredAnswer]:
+        """To the trait's own questions, the first to each."""
+        base, found = self.arms.base_of(index), []
+        for question in range(min(self.arms.n_questions(index), KEPT_ANSWERS)):
+            cell = EvaluationCell(index, "transferred", question, 0)
+            unsteered = self.texts[EvaluationCell(base, "none", question, 0)]
+            asked = self.arms.question(cell)
+            found.append(SteeredAnswer(question=asked, unsteered=unsteered, transferred=self.texts[cell]))
+        return found
 
     def recovery(self, index: int, kind: ArmKind, full: ArmKind) -> Drawn | None:
         """How much of what the arm `full` adds to no steering the arm does. None where nobody can judge it."""
-        if not self._scored(index) or (index, full, index) not in self.tables:
+        if not self._scored(index) or any((index, each, index) not in self.tables for each in (kind, full)):
             return None
         none = self._table(index, "none", index)
         return share_of_gain(self._table(index, kind, index).trait, none.trait, self._table(index, full, index).trait)
@@ -317,6 +355,13 @@ def _mean(scores: Scores) -> float | None:
 
 def _summary(drawn: Drawn | None) -> Measured | None:
     return None if drawn is None else drawn.measured
+
+
+def _cosine_to_native(pole: Pole, at: Pole) -> float:
+    """Of a pole's transferred vector to the native one of another pole, at that one's place; nan where it has none."""
+    if at.native is None:
+        return math.nan
+    return _cosine(pole.transferred.direction(pole.side, at.choice.span, at.choice.block), at.direction(at.native))
 
 
 def _cosine(one: FloatArray, other: FloatArray) -> float:

@@ -54,9 +54,10 @@ All arms that add to the residuals do so at the same block and positions and wit
 
 Nothing was chosen on what is reported. The blocks that were paired, the way to fit and its strength were chosen by
 cross-validation on text that names no trait. Place and dose are those of the native vector, found on other questions,
-and by what the native vector does, not the transferred one. In the tables *placed by the other traits* they are the
-most common place of the other traits' native vectors and their median dose there, so that nothing at all was chosen on
-the trait itself.
+and by what the native vector does, not the transferred one; where the target has no native vector, they are those at
+which `transfer apply` placed the transferred one, on other questions too. In the tables *placed by the other traits*
+they are the most common place of the other traits' native vectors and their median dose there, so that nothing at all
+was chosen on the trait itself.
 
 *Trait* and *coherence* are from 0 to 100. *Recovery* is (transferred - none) / (native - none) in trait. *Anti-steered*
 is the share of answers that show less of the pole than the same question's unsteered answers do on average. In brackets
@@ -84,6 +85,24 @@ def section(found: Evaluation) -> Iterator[str]:
     yield from _table("What happens to the other traits: mean size of the change of a pole's score", found, _moved())
     yield from _table("Where, and how alike the directions are", found, _geometry())
     yield from _table("Placed by the other traits", found, _by_others())
+    yield from _answers(found)
+
+
+def _answers(found: Evaluation) -> Iterator[str]:
+    """What there is to read: the first answers of each pole, unpicked."""
+    for pole in found.poles:
+        if pole.answers:
+            yield f"### Answers, unpicked: {pole.pole}"
+            yield ""
+            yield "| question | not steered | steered by the transferred vector |"
+            yield "|---|---|---|"
+            for one in pole.answers:
+                yield f"| {' | '.join(map(_in_cell, (one.question, one.unsteered, one.transferred)))} |"
+            yield ""
+
+
+def _in_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _overview(found: Sequence[Evaluation]) -> Iterator[str]:
@@ -119,7 +138,7 @@ def _summary(found: Evaluation) -> Iterator[str]:
         f"{found.n_documents} documents ({found.text})."
     )
     own, by_others = _recovered(found)
-    if own:
+    if own and found.cosine_p is not None:
         placed = _mean_by_others(found) + (f", the least {_least(by_others)}" if by_others else "")
         chance = (
             " Dealt out to the poles at random, the transferred directions are as close to the native ones with p = "
@@ -198,7 +217,7 @@ def _geometry() -> Columns:
         "paired tokens": lambda pole: str(pole.map.n_pairs),
         "R² held out": lambda pole: f"{pole.map.r2:.2f}",
         "R² shuffled": lambda pole: f"{pole.map.r2_shuffled:.2f}",
-        "cosine to native": lambda pole: f"{pole.cosine:.2f}",
+        "cosine to native": lambda pole: NOT_MEASURED if pole.cosine is None else f"{pole.cosine:.2f}",
         "most to another trait's": _nearest,
         "by shuffled maps": lambda pole: ", ".join(f"{value:.2f}" for value in pole.cosines_shuffled),
     }

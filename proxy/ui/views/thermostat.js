@@ -171,6 +171,7 @@ function Curves({ shown, measures, onPick, setAt }) {
       { title: "Coherence", number: true, cell: ({ coherence }) => interval(coherence) },
       { title: "Facts right, %", number: true, cell: ({ facts }) => interval(facts) },
       { title: "Unfinished, %", number: true, cell: ({ unfinished }) => interval(unfinished) },
+      { title: "Looping, %", number: true, cell: ({ looping }) => interval(looping) },
       { title: "Wrong way, %", number: true, cell: ({ wrong }) => interval(wrong) },
       { title: "Random direction", number: true, cell: ({ random }) => interval(random) },
       { title: "Wrong trait", number: true, cell: ({ wrongtrait }) => interval(wrongtrait) },

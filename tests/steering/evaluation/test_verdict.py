@@ -32,6 +32,8 @@ def found(one: Steered, *, two: Steered = USELESS, unsteered: float | None = 20.
         (found(replace(GOOD, coherent=0.9)), "steers", "hold together"),
         (found(replace(GOOD, coherent=0.89)), "weak", "at 1, but at coefficient 1 coherence is 89%"),
         (found(replace(GOOD, coherent=0.74)), "nothing", "coherence is 74%"),
+        (found(replace(GOOD, looping=0.49)), "steers", "hold together"),
+        (found(replace(GOOD, looping=0.5)), "weak", "at coefficient 1 50% of the answers go round in circles"),
         (found(replace(GOOD, above_wrong_trait=FLAT)), "weak", "not certain to be above other traits'"),
         (found(replace(GOOD, above_random=FLAT)), "nothing", "not certain to be above random"),
         (found(replace(GOOD, above_random=None)), "weak", "not certain to be above random"),
@@ -75,6 +77,17 @@ def swept(*points: tuple[SweepKind, float, float, float], scored: bool = True) -
         for kind, coefficient, trait, coherence in points
     ]
     return dataclasses.replace(SWEEP, points=made, judge=dataclasses.replace(SWEEP.judge, scored=scored))
+
+
+def test_verdict_of_a_curve_when_half_of_the_answers_loop_then_it_is_weak_at_most() -> None:
+    curve = swept(NONE, RANDOM, ("steered", 1.03, 60.0, 100.0))
+    looping = Measured(mean=0.5, low=0.2, high=0.8)
+    points = [dataclasses.replace(point, looping=looping) for point in curve.points]
+    assert verdict_of_curve(curve) != verdict_of_curve(dataclasses.replace(curve, points=points))
+    verdict, reason = verdict_of_curve(dataclasses.replace(curve, points=points)) or ("", "")
+    assert verdict == "weak" and reason.endswith(
+        "with 100% of the coherence, and 50% of the answers go round in circles"
+    )
 
 
 Point = tuple[SweepKind, float, float, float]

@@ -19,7 +19,7 @@ def table(value: float) -> Scores:
 
 def level(coefficient: float, trait: float, coherence: float = 100.0, correct: float | None = None) -> Level:
     right = UNKNOWN if correct is None else table(correct)
-    return Level(coefficient, table(trait), table(coherence), right, UNKNOWN)
+    return Level(coefficient, table(trait), table(coherence), right, UNKNOWN, UNKNOWN)
 
 
 BASE = level(0, 0)
@@ -97,7 +97,7 @@ def test_strength_when_answers_fall_apart_at_once_then_it_can_not_be_said() -> N
 
 def test_strength_when_steering_shows_nothing_then_it_can_not_be_said() -> None:
     def noise(coefficient: float) -> Level:
-        return Level(coefficient, rng.normal(50, 20, (N_QUESTIONS, N_SAMPLES)), table(100), UNKNOWN, UNKNOWN)
+        return Level(coefficient, rng.normal(50, 20, (N_QUESTIONS, N_SAMPLES)), table(100), UNKNOWN, UNKNOWN, UNKNOWN)
 
     verdicts = []
     for seed in range(20):
@@ -138,19 +138,19 @@ def test_reach_when_facts_turn_false_then_it_ends_unless_that_is_what_was_asked_
 def test_reach_when_a_few_answers_are_worse_by_chance_then_it_goes_on() -> None:
     scattered = table(100)
     scattered[[1, 4, 7], [0, 2, 3]] = 0  # 3 of 40: below 95 %, but not for certain
-    assert reach([Level(1, table(50), scattered, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (1, None)
+    assert reach([Level(1, table(50), scattered, UNKNOWN, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (1, None)
 
 
 def test_reach_when_answers_are_much_worse_but_too_few_to_be_certain_then_it_ends() -> None:
     few = table(100)[:5, :1].copy()
     few[[0, 2]] = 40  # 76 on average, and by its interval up to 100
     unknown = np.full((5, 1), np.nan)
-    base = Level(0, few * 0, few * 0 + 100, unknown, unknown)
-    assert reach([Level(1, few, few, unknown, unknown)], base, truthful=True) == (0, 1)
+    base = Level(0, few * 0, few * 0 + 100, unknown, unknown, unknown)
+    assert reach([Level(1, few, few, unknown, unknown, unknown)], base, truthful=True) == (0, 1)
 
 
 def test_reach_when_the_judge_could_hardly_score_then_it_ends() -> None:
     hardly = table(100)
     hardly[:, 1:] = np.nan
-    assert reach([Level(1, table(50), hardly, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (0, 1)
-    assert reach([Level(1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (0, 1)
+    assert reach([Level(1, table(50), hardly, UNKNOWN, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (0, 1)
+    assert reach([Level(1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)], BASE, truthful=True) == (0, 1)

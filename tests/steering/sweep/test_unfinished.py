@@ -15,7 +15,10 @@ from proxy.steering.sweep.unfinished import loops, unfinished
         ([7] * 16, True),
         ([1, 2, 3, *[4, 5, 6, 7, 8, 9] * 3, 1, 2], True),  # it found out of it again
         ([4, 5, 6, 7, 8, 9] * 2, False),
-        ([*[4, 5, 6] * 4, 1, *[4, 5, 6] * 4], False),
+        ([*[4, 5, 6] * 4, 1, *[4, 5, 6] * 4], True),  # with something between
+        ([*range(20), *range(5), *range(20, 35)], False),  # one phrase comes again
+        ([*range(100, 200), *[n for k in range(6) for n in (1, 2, 3, 4, 5, 50 + k)]], True),  # only in the end
+        ([1, 2, 3, 4, 5] * 2, False),  # too short to say
     ],
 )
 def test_loops_when_a_run_of_tokens_is_repeated_often_enough_then_it_is_one(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,23 @@ from proxy.engines.base import FloatArray, Plan, Span
 from proxy.errors import SetupError
 from proxy.steering.judge import Answer, Score
 from proxy.steering.transfer.arms import (
+    KINDS_WITHIN,
     N_RANDOM,
+    N_WITHIN,
     ArmKind,
     Arms,
     EvaluationOptions,
     by_others,
     drawn_within,
     native_vector,
+    others_of,
     poles_of,
     reported_questions,
 )
 from proxy.steering.transfer.evaluate import SPECIFIC, evaluate
 from proxy.steering.transfer.figures import ArmFigures, Evaluation, misses, missing
+from proxy.steering.transfer.files import TransferInfo
+from proxy.steering.transfer.page import section
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import (
     BEST_BLOCK,
@@ -41,7 +47,7 @@ from tests.steering.transfer.planted import (
     planted_transfer,
     source_vector,
 )
-from vector_store import PersonaVector, PlaceGain, PoleChoice, VectorStore
+from vector_store import PersonaVector, PlaceGain, PoleChoice, Transferred, VectorStore
 
 ADDED: tuple[ArmKind, ...] = ("native", "transferred", "random", "random_covariance", "shuffled", "wrong_trait")
 
@@ -181,9 +187,9 @@ def test_evaluate_then_it_is_told_what_happens_to_other_traits(found: Evaluation
 
 def test_evaluate_then_cosines_stand_beside_what_chance_makes(found: Evaluation) -> None:
     silly = found.poles[0]
-    assert silly.cosine > 0.98 and set(silly.cosines_of_others) == {"merry", "glum"}
+    assert silly.cosine is not None and silly.cosine > 0.98 and set(silly.cosines_of_others) == {"merry", "glum"}
     assert len(silly.cosines_shuffled) == 2 and max(silly.cosines_shuffled) < 0.8
-    assert found.cosine_p < 0.1  # one of the 24 ways to deal four vectors out
+    assert found.cosine_p is not None and found.cosine_p < 0.1  # one of the 24 ways to deal four vectors out
     assert silly.map.r2 == 0.9 and silly.map.r2_shuffled == -0.1 and silly.map.target_block == BEST_BLOCK
 
 
@@ -264,7 +270,54 @@ def test_poles_of_when_a_vector_is_missing_then_it_is_told_how_to_make_it(tmp_pa
         poles_of(PretendEngine().info, TRAITS, store, transfer, tmp_path / "transfers")
 
 
+def carried_store(folder: Path, transfer: TransferInfo, id_: str) -> VectorStore:
+    """With the source's vectors, and of silly the one that was carried over by the maps of this id and placed."""
+    store = VectorStore([folder])
+    for number, trait in enumerate(TRAITS.values()):
+        store.save(source_vector(trait, number))
+    moved = Transferred(id=id_, source_model="org/source", source_fingerprint=transfer.source.fingerprint, maps=[])
+    native = native_vectors()["silly"]
+    store.save(dataclasses.replace(native, id="", origin="transferred", transfer=moved, gains=[]))
+    return store
+
+
+def test_evaluate_when_there_is_no_native_vector_then_the_carried_one_stands_beside_its_controls(
+    tmp_path: Path,
+) -> None:
+    engine, transfer = PretendEngine(), planted_transfer(tmp_path / "transfers")
+    store = carried_store(tmp_path / "vectors", transfer, transfer.id)
+    silly = {"silly": TRAITS["silly"]}
+    poles = poles_of(engine.info, silly, store, transfer, tmp_path / "transfers")
+    others = others_of(engine.info, poles, store, transfer, tmp_path / "transfers")
+    assert [other.trait for other in others] == ["merry"]
+    options = EvaluationOptions(samples=1, budget="quick")
+    found = evaluate(engine, silly, poles, transfer, Lenient(), options, WORK, others)
+    for pole in found.poles:
+        assert {each.kind for each in pole.arms} == set(KINDS_WITHIN) - {"native"}
+        assert (pole.choice.relative_dose, pole.cosine, pole.cosines_shuffled) == (0.8, None, [])
+        moved = arm(found, pole.pole, "transferred")
+        assert moved.trait and moved.recovery is None
+        for kind in ("none", "random", "shuffled", "wrong_trait"):
+            control = arm(found, pole.pole, kind)
+            assert control.trait and control.trait.high < moved.trait.low and control.recovery is None
+        assert len(arm(found, pole.pole, "random").variants) == N_WITHIN
+        assert len(pole.answers) == found.n_questions == 10
+        assert all(one.transferred != one.unsteered for one in pole.answers)
+    assert found.recovery is None and found.cosine_p is None and not misses(found)
+    assert missing(found)[-4] == "a vector of the target's own, of silly, serious: so there is no recovery"
+    assert {generation.sampling.max_tokens for generation in engine.started[-100:]} == {40}
+    text = "\n".join(section(found))
+    assert "### Answers, unpicked: silly" in text and "cosine to native" in text and "Mean recovery" not in text
+
+
+def test_poles_of_when_the_carried_vector_is_of_other_maps_then_it_is_told_what_to_do(tmp_path: Path) -> None:
+    transfer = planted_transfer(tmp_path / "transfers")
+    store = carried_store(tmp_path / "vectors", transfer, "transfer-of-before")
+    with pytest.raises(SetupError, match="or persona-proxy transfer apply"):
+        poles_of(PretendEngine().info, {"silly": TRAITS["silly"]}, store, transfer, tmp_path / "transfers")
+
+
 @pytest.mark.parametrize("options", [{"samples": 0}, {"samples": 101}, {"seed": -1}])
-def test_options_when_out_of_range_then_an_error(options: dict[str, int]) -> None:
+def test_options_when_out_of_range_then_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(SetupError):
         EvaluationOptions(**options)

@@ -124,7 +124,29 @@ def test_fit_when_cut_off_then_maps_that_were_written_stay(tmp_path: Path, monke
     assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
 
 
-def test_fit_when_sums_of_all_maps_fit_in_memory_then_the_text_is_read_once_for_them(tmp_path: Path) -> None:
+def test_fit_when_the_text_is_short_then_it_is_read_once_for_comparing_blocks_and_for_fitting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(CORPUS.documents) <= blocks.n_compared("response")
+
+    def maps(name: str, n_times: int) -> list[files.MapInfo]:
+        """Those between the best blocks, which have no noise, after the text was read so often."""
+        source, target = word_model(), letter_model()
+        found = fit(source, target, CORPUS, TRAITS, tmp_path / name, WORK, [2]).maps
+        for engine in (source, target):
+            read = [n for n, span, _ in engine.captured if span == "response"]
+            assert sum(read) == n_times * len(CORPUS.documents)
+        return [one for one in found if one.source_block == 1]
+
+    once = maps("once", 1)
+    monkeypatch.setattr(blocks, "KEPT_MEMORY", 0)
+    assert once == maps("twice", 2) and [one.span for one in once] == list(SPANS)
+
+
+def test_fit_when_sums_of_all_maps_fit_in_memory_then_the_text_is_read_once_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "KEPT_MEMORY", 0)
     source = word_model()
     fit(source, letter_model(), CORPUS, TRAITS, tmp_path, WORK)
     read = [n for n, span, blocks in source.captured if span == "response" and len(blocks) < N_LAYERS]

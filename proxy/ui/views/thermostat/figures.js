@@ -12,6 +12,7 @@ export const MEASURES = [
   { name: "coherence", title: "Coherence", kind: "steered", of: (point) => point.coherence, colour: "accent", dash: [9, 4], says: "Whether the answers make sense, from 0 to 100." },
   { name: "facts", title: "Facts right", kind: "steered", of: (point) => percent(point.correct), colour: "good", dash: [2, 3], says: "Percent of the answers that state the fact asked for and state it right; only where a world has known facts." },
   { name: "unfinished", title: "Unfinished", kind: "steered", of: (point) => percent(point.unfinished), colour: "warning", dash: [5, 3], says: "Percent of the answers that were cut off at their longest, or go round in circles." },
+  { name: "looping", title: "Looping", kind: "steered", of: (point) => percent(point.looping), colour: "danger", dash: [1, 4], says: "Percent of the answers that go round in circles. They count as unfinished, too." },
   { name: "wrong", title: "Wrong way", kind: "steered", judged: true, of: (point) => percent(point.wrong_way), colour: "danger", dash: [9, 3, 2, 3], says: "Percent of the answers that show less of the pole than the unsteered answer to the same question." },
   { name: "random", title: "Trait, random direction", kind: "random", judged: true, of: (point) => point.trait, colour: "muted", dash: [3, 4], says: "A control: what a push in any direction does, at the same place and as strong." },
   { name: "wrongtrait", title: "Trait, wrong trait", kind: "wrong_trait", judged: true, of: (point) => point.trait, colour: "ink", dash: [6, 3, 1, 3], says: "A control: what the vectors of other traits do to this one, at the same place and as strong. It has one answer to each question, so that its band is wide." },
@@ -20,7 +21,7 @@ export const MEASURES = [
 const STEERED = MEASURES.filter(({ kind }) => kind === "steered");
 const BESIDE = MEASURES.filter(({ kind }) => kind === "random" || kind === "wrong_trait");
 /** The lines that are drawn unless others are chosen: of several curves only two each, which else would be a tangle. */
-export const usualOf = (versions) => (versions.length > 1 ? ["trait", "coherence"] : MEASURES.map(({ name }) => name).filter((name) => name !== "wrong"));
+export const usualOf = (versions) => (versions.length > 1 ? ["trait", "coherence"] : MEASURES.map(({ name }) => name).filter((name) => name !== "wrong" && name !== "looping"));
 const COLOURS = ["towards", "accent", "good", "danger", "away", "warning"];
 const SIDES = ["negative", "positive"];
 const sign = (side) => (side === "positive" ? 1 : -1);

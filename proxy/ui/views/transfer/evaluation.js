@@ -41,7 +41,7 @@ function Evaluation({ of: { figures, misses, missing } }) {
     <${Table} caption="Recovery by pole" rows=${figures.poles} keyOf=${({ pole }) => pole} columns=${[
       { title: "Pole", cell: ({ pole }) => html`<strong>${pole}</strong>` },
       { title: "Recovery", number: true, cell: ({ arms }) => percent(arms.find(({ kind }) => kind === "transferred")?.recovery) },
-      { title: "Cosine to native", number: true, cell: ({ cosine }) => cosine.toFixed(2) },
+      { title: "Cosine to native", number: true, cell: ({ cosine }) => cosine?.toFixed(2) ?? "–" },
       { title: "Block", number: true, cell: ({ choice }) => choice.block },
       { title: "Map's R²", number: true, cell: ({ map }) => map.r2.toFixed(2) },
     ]} />
