@@ -106,7 +106,7 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StoreUnreachable(str(error)) from error
+            raise _unreachable(error) from error
 
     def write_note(self, path: str, content: bytes) -> None:
         self._write(path, content, write_over)
@@ -117,7 +117,7 @@ class LocalFolder:
             path.unlink(missing_ok=True)
             _sync_folder(path.parent)
         except OSError as error:
-            raise StoreUnreachable(str(error)) from error
+            raise _unreachable(error) from error
 
     def prepare(self) -> None:
         """Also takes away what writers that were killed left behind."""
@@ -129,7 +129,7 @@ class LocalFolder:
                 if time.time() - abandoned.lstat().st_mtime > ABANDONED_S:
                     abandoned.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreUnreachable(str(error)) from error
+            raise _unreachable(error) from error
 
     def _write(self, path: str, content: bytes, write: Callable[[Path, bytes], None]) -> None:
         inside = Path(path).parent
@@ -144,7 +144,7 @@ class LocalFolder:
         except FileExistsError:
             raise
         except OSError as error:
-            raise error if isinstance(error, StoreUnreachable) else StoreUnreachable(str(error)) from error
+            raise error if isinstance(error, StoreUnreachable) else _unreachable(error) from error
 
     def _folders(self, parent: Path, only: str | None) -> Iterator["os.DirEntry[str]"]:
         for entry in self._scan(parent):
@@ -173,12 +173,18 @@ class LocalFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StoreUnreachable(str(error)) from error
+            raise _unreachable(error) from error
 
     def _warn(self, path: str) -> None:
         if path not in self._warned:
             self._warned.add(path)
             logger.warning("skipped %s: a link or no ordinary file", path)
+
+
+def _unreachable(error: OSError) -> StoreUnreachable:
+    """The system's error as one of the store, with the path first."""
+    known = error.filename is not None and error.strerror is not None
+    return StoreUnreachable(f"{error.filename}: {error.strerror}" if known else str(error))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,8 +14,8 @@ from proxy.errors import ProxyError, SetupError
 READ_BYTES = 16 * 1024 * 1024
 
 
-class DiskFull(SetupError):
-    """The disk has no room for the file, from wherever it comes."""
+class NoPlace(SetupError):
+    """The file can't be kept, from wherever it comes: the disk is full, or its folder can't be made."""
 
 
 class WrongChecksum(ProxyError):
@@ -41,22 +41,30 @@ def settle(part: Path, target: Path, sha256: str) -> None:
     part.replace(target)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that downloads go to. NoPlace where that can't be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoPlace(f"{folder}: the folder can't be made: {error.strerror}") from None
+
+
 def check_room(folder: Path, needed: int) -> None:
-    """DiskFull where fewer than `needed` bytes are free."""
+    """NoPlace where fewer than `needed` bytes are free."""
     room = shutil.disk_usage(folder).free
     if needed > room:
-        raise DiskFull(f"{folder}: {in_words(needed)} are to come, and there is room for {in_words(room)}")
+        raise NoPlace(f"{folder}: {in_words(needed)} are to come, and there is room for {in_words(room)}")
 
 
 @contextmanager
 def noticing_a_full_disk(folder: Path) -> Iterator[None]:
-    """DiskFull where something else fills the disk meanwhile."""
+    """NoPlace where something else fills the disk meanwhile."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DiskFull(f"{folder}: the disk is full; make room, and the same command goes on") from None
+        raise NoPlace(f"{folder}: the disk is full; make room, and the same command goes on") from None
 
 
 def in_words(size: int) -> str:

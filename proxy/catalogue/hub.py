@@ -18,7 +18,7 @@ from huggingface_hub.errors import HTTPError as TransportFailed  # type: ignore[
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from proxy.catalogue.files import check_room, in_words, noticing_a_full_disk, settle, sha256_of
+from proxy.catalogue.files import check_room, in_words, make_folder, noticing_a_full_disk, settle, sha256_of
 from proxy.errors import ProxyError, SetupError, first_line
 
 PATIENCE_S = 5.0  # what a hub that can't be reached may cost
@@ -112,7 +112,7 @@ def _touch(file: HubFile) -> None:
 def _download(file: HubFile, target: Path) -> None:
     # Named by its checksum: another version of the file does not go on from this one's beginning.
     part = target.with_name(f"{target.name}.{file.sha256[:12]}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(part.parent)
     with noticing_a_full_disk(part.parent), part.open("ab") as stream:
         if stream.tell() > file.size:
             stream.truncate(0)  # two downloads at once wrote into it

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from proxy.catalogue import wheels
-from proxy.catalogue.files import DiskFull, in_words, sha256_of
+from proxy.catalogue.files import NoPlace, in_words, sha256_of
 from proxy.catalogue.known import KNOWN, KnownModel, kept_at
 from proxy.errors import ProxyError, SetupError
 from proxy.settings import ModelSettings, models_folder
@@ -54,7 +54,7 @@ def fetch(model: KnownModel, folder: Path) -> Path:
             source()
             _tidy(target)
             return target
-        except DiskFull:
+        except NoPlace:
             raise
         except ProxyError as error:
             failures.append(error.message)

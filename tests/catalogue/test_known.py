@@ -201,6 +201,14 @@ def test_pull_when_the_disk_has_no_room_then_says_how_much_is_to_come(index: Ind
     assert index.first_asked_s == 0
 
 
+def test_pull_when_a_file_is_where_its_folder_should_be_then_one_line_says_so(index: Index, tmp_path: Path) -> None:
+    place(tmp_path).parent.parent.mkdir(parents=True)
+    place(tmp_path).parent.write_text("not a folder")
+    code, _, err = pulled(None, tmp_path, index)
+    assert code == 2 and "the folder can't be made: " in err and err.count("persona-proxy: ") == 1
+    assert "Traceback" not in err
+
+
 def test_models_when_listed_then_each_says_its_size_and_whether_it_is_here(tmp_path: Path) -> None:
     code, out, err = ended(start(None, tmp_path, "models"))
     assert code == 0, err
