@@ -263,6 +263,9 @@ class Startup:
             _say(f"  {state.id}: unloaded")
         elif state.info is not None:
             _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.info)}")
+            for upstream in self._registry.upstreams(state.id):
+                if upstream.problem is not None:
+                    _say(f"    but {upstream.url} gets nothing yet: {upstream.problem}")
             personas = ", ".join(self._available.personas_of(state))
             _say(f"    personas: {personas or self._how_else(state)}")
         else:
@@ -310,7 +313,7 @@ class Startup:
         )
 
     def _how_else(self, state: ModelState) -> str:
-        if state.info is not None and state.info.in_words:
+        if state.info is not None and not state.info.steerable:
             return "by the methods prompt and sampling, since it runs on another server"
         model = next(model for model in self._settings.models if model.id == state.id)
         return f"none yet; make them with: {extract_command(model, 'all')}"
@@ -321,7 +324,7 @@ class Startup:
 
 def _model(info: ModelInfo) -> str:
     if info.in_words:
-        return "on another server"
+        return f"on another server, {info.family}, {info.n_layers} blocks" if info.steerable else "on another server"
     return f"{info.family}, {info.n_layers} blocks, {info.dtype} on {info.device}"
 
 

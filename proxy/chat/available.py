@@ -98,24 +98,29 @@ class Available:
 
     def _out_of_reach(self, wanted: Wanted, info: ModelInfo) -> VectorUnavailable:
         """That a model which another server runs can't be steered to a persona, and what else would do."""
-        reason = f"persona: {info.id} runs on another server, whose residuals can't be steered"
-        parts = [reason, self._otherwise(wanted.trait, info), self._possible(wanted.name, info)]
-        return VectorUnavailable("; ".join(parts), param="persona")
+        methods = " or ".join(f'"{method}"' for method in self._other_methods(wanted.trait, info))
+        return VectorUnavailable(
+            f"steering.method: {info.id} runs on another server, which can't be steered; possible: {methods}, such as "
+            f'"steering": {{"method": "prompt"}}; an operator makes that the default for {info.id} with '
+            f'method = "prompt" in its table upstream',
+            param="steering.method",
+        )
 
     def _making(self, trait: Trait, model: str) -> str:
         job = self._under_way(model, trait.id)
         if job is not None:
             return f"the job {job} is making it, see GET /api/jobs/{job}"
         settings = next((each for each in self._models if each.id == model), None)
-        if settings is not None and settings.engine == "upstream":
-            folder = shlex.quote(f"{model}=FOLDER")
-            return f"make it where the weights are: {_command()} extract --model {folder} --trait {trait}"
-        return f"make it with: {extract_command(model if settings is None else settings, trait.id)}"
+        where = "where the weights are" if settings is not None and settings.engine == "upstream" else "with"
+        return f"make it {where}: {extract_command(model if settings is None else settings, trait.id)}"
 
     def _otherwise(self, trait: Trait, info: ModelInfo) -> str:
-        methods = ["prompt"] if self.strength_source(trait, info) is None else ["sampling", "prompt"]
+        methods = self._other_methods(trait, info)
         asked = " or ".join(f'"steering": {{"method": "{method}"}}' for method in methods)
         return f"without it: {asked}"
+
+    def _other_methods(self, trait: Trait, info: ModelInfo) -> list[str]:
+        return ["prompt"] if self.strength_source(trait, info) is None else ["sampling", "prompt"]
 
     def _possible(self, persona: str, info: ModelInfo) -> str:
         personas = {model.id: self.personas_of(model) for model in self._registry.models()}
@@ -129,7 +134,9 @@ class Available:
 def extract_command(model: ModelSettings | str, trait: str) -> str:
     """What the operator runs to make a model's vector of a trait, or of `all`."""
     source = model
-    if isinstance(model, ModelSettings):
+    if isinstance(model, ModelSettings) and model.engine == "upstream":
+        source = f"{model.id}=FOLDER"
+    elif isinstance(model, ModelSettings):
         source = model.id if model.source in (model.id, place_of(model.id)) else f"{model.id}={model.source}"
     return f"{_command()} extract --model {shlex.quote(str(source))} --trait {trait}"
 

@@ -62,6 +62,7 @@ class _Model:
         self.state = ModelState(settings.id, "loading" if at_start else "unloaded", now, on_demand=not at_start)
         self.engine: Engine | None = None
         self.holds: set[Lease] = set()
+        self.drained: set[str] = set()  # of the servers that run it, whenever it is loaded
         self.idle_since_s = 0.0  # on the monotonic clock
         self.closing: Engine | None = None
 
@@ -142,13 +143,16 @@ class Registry:
         return [] if engine is None else engine.upstreams
 
     def drain(self, model_id: str, url: str, draining: bool) -> None:
-        """Give one of the servers that run a model nothing new, or give it requests again. ModelNotFound; NotFound for
-        a server that is none of the model's."""
+        """Give one of the servers that run a model nothing new, or give it requests again, also once the model is
+        loaded anew. ModelNotFound; NotFound for a server that is none of the model's."""
         engine = self._elsewhere(model_id)
         known = [] if engine is None else [upstream.url for upstream in engine.upstreams]
         if engine is None or url not in known:
             raise NotFound(f"url: {url!r} is no server of {model_id}; possible: {', '.join(known) or 'none'}")
-        engine.drain(url, draining)
+        with self._changed:
+            drained = self._known(model_id).drained
+            (drained.add if draining else drained.discard)(url)
+            engine.drain(url, draining)
 
     def _elsewhere(self, model_id: str) -> HasUpstreams | None:
         """The engine of a model that other servers run."""
@@ -287,6 +291,10 @@ class Registry:
         with self._changed:
             closed = self._closed
             if not closed:
+                elsewhere: object = engine
+                if isinstance(elsewhere, HasUpstreams):
+                    for url in model.drained:
+                        elsewhere.drain(url, True)
                 model.engine = engine
                 model.idle_since_s = time.monotonic()
                 model.state = replace(

@@ -103,7 +103,7 @@ class StreamedAnswer:
                 self._turn.note()
             record.facts["tokens"] = self._turn.tokens
             if not self._turn.finished:
-                record.facts["ended"] = "early"
+                record.facts["ended"] = "failed" if record.failed else "early"
             observe.write(scope)
 
     async def _fail_at(self, shutdown: anyio.Event) -> None:

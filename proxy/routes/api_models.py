@@ -92,8 +92,8 @@ async def unload_model(
     dto=StrictBody[DrainRequest],
     return_dto=None,
     summary="Give one of the servers that run a model nothing new",
-    description="What it has ends. With `draining` false it gets requests again. A model that is loaded anew has no "
-    "server that drains.",
+    description="What it has ends. With `draining` false it gets requests again. Until then that holds for as long as "
+    "the proxy runs, also for a model that is loaded anew.",
     responses=declared(400, 401, 403, 404, 413),
 )
 async def drain_upstream(request: Request[Any, Any, Any], data: Annotated[DrainRequest, Body()]) -> UpstreamList:

@@ -133,6 +133,8 @@ class UpstreamAnswer:
                 return await self._ask(servers, replica)
             except TurnedAway as away:
                 error = away.error
+                if isinstance(error, NoUpstream):
+                    error = no_upstream(servers.id, error.retry_after_s)
             except (Unreached, Lost) as loss:
                 losses += isinstance(loss, Lost)
                 error = no_upstream(servers.id)
@@ -206,9 +208,9 @@ def weights_of(generation: Generation) -> str:
     return generation.talk.weights if generation.plan.interventions else ""
 
 
-def no_upstream(model: str) -> NoUpstream:
+def no_upstream(model: str, retry_after_s: int = RETRY_AFTER_S) -> NoUpstream:
     """That no server can be given anything now."""
-    return NoUpstream(f"No server behind the model {model!r} can answer now; try again shortly.", RETRY_AFTER_S)
+    return NoUpstream(f"No server behind the model {model!r} can answer now; try again shortly.", retry_after_s)
 
 
 async def _again(pool: Pool, until: float, weights: str) -> bool:

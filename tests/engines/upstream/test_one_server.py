@@ -168,9 +168,12 @@ def test_chat_when_the_persona_needs_activation_then_400_says_what_else_to_ask_f
 ) -> None:
     response = asked(client, persona="silly", steering={"method": method})
     error = response.json()["error"]
-    assert (response.status_code, error["code"], error["param"]) == (400, "vector_unavailable", "persona")
-    assert "runs on another server" in error["message"] and '{"method": "prompt"}' in error["message"]
-    assert "extract" not in error["message"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "vector_unavailable", "steering.method")
+    assert error["message"] == (
+        'steering.method: far runs on another server, which can\'t be steered; possible: "sampling" or "prompt", such '
+        'as "steering": {"method": "prompt"}; an operator makes that the default for far with method = "prompt" in its '
+        "table upstream"
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from proxy.engines.errors import (
     UpstreamRefusal,
     UpstreamSilent,
 )
+from proxy.engines.registry import Registry
 from proxy.engines.upstream.engine import UpstreamEngine, load
 from proxy.errors import SetupError
-from proxy.settings import ModelSettings, UpstreamSettings
+from proxy.server import Startup
+from proxy.settings import ModelSettings, Settings, UpstreamSettings
 from tests.engines.upstream.servers import QUESTION, Scripted, asked, near, run
 from tests.fakes import wait_until
 
@@ -294,12 +296,55 @@ def test_clients_when_servers_fail_then_they_get_statuses_and_when_to_come_back(
         assert asked(client).json()["error"]["code"] == "upstream_failed"
 
 
-def test_stream_when_its_server_is_lost_behind_a_token_then_the_error_is_its_last_event(tmp_path: Path) -> None:
+def test_stream_when_its_server_is_lost_behind_a_token_then_the_error_is_its_last_event_and_the_log_tells_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "proxy")
     with run(Scripted("cut")) as url, near(tmp_path, [url]) as (client, _):
         started = time.monotonic()
         text = asked(client, stream=True, messages=QUESTION).text
     assert '"fi"' in text and "upstream_failed" in text and text.endswith("data: [DONE]\n\n")
     assert time.monotonic() - started < 30
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"far: the server at {url} was lost in the middle of an answer" in warned
+    wait_until(lambda: "ended=failed" in caplog.text)
+
+
+def test_a_start_when_a_server_has_no_such_model_then_that_is_said_beside_that_it_is_ready(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with run(Scripted()) as url:
+        model = ModelSettings("far", f"{url}#bog", "upstream")
+        registry = Registry([model])
+        settings = Settings(models=[model])
+        registry.start()
+        try:
+            assert registry.wait(60)
+            startup = Startup(settings, registry, {}, "http://here", on_hopeless=lambda: None)
+            startup.on_change(registry.state("far"))
+        finally:
+            registry.close()
+    said = capsys.readouterr().out
+    assert "far: ready after" in said
+    assert f"    but {url} gets nothing yet: it has no model 'bog'; it has: big\n" in said
+    assert f"far: the server at {url} gets nothing new: it has no model 'bog'" in caplog.text
+
+
+def test_a_drained_server_when_its_model_is_loaded_anew_then_it_is_drained_still(tmp_path: Path) -> None:
+    with run(Scripted()) as first, run(Scripted()) as second, near(tmp_path, [first, second]) as (client, registry):
+
+        def states() -> list[str]:
+            return [each.state for each in registry.upstreams("far")]
+
+        wait_until(lambda: states() == ["up", "up"])
+        client.post("/api/models/far/drain", json={"url": first}).raise_for_status()
+        for path in ("unload", "load"):
+            client.post(f"/api/models/far/{path}").raise_for_status()
+        wait_until(lambda: states() == ["draining", "up"])
+        client.post("/api/models/far/drain", json={"url": first, "draining": False}).raise_for_status()
+        for path in ("unload", "load"):
+            client.post(f"/api/models/far/{path}").raise_for_status()
+        wait_until(lambda: states() == ["up", "up"])
 
 
 def test_operators_when_servers_run_a_model_then_status_metrics_and_draining_tell_of_each(tmp_path: Path) -> None:
