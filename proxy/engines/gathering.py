@@ -47,6 +47,8 @@ class Gatherings:
 
     def due(self) -> list[RunningAnswer]:
         """The answers that join before the next step."""
+        if not self._all:
+            return []
         found = [answer for gathering in self._all.values() for answer in gathering.due()]
         self._all = {together: gathering for together, gathering in self._all.items() if gathering.waiting}
         return found

@@ -1,7 +1,7 @@
 """The one thread that runs a model: steps of the shared batch in turn with steps of longer tasks.
 
-Everything that touches the model happens on this thread; other threads only leave messages. Knows nothing of what an
-answer, a task or a model is about.
+Everything that touches the model happens on this thread, or on one that it shares with other models and waits for;
+other threads only leave messages. Knows nothing of what an answer, a task or a model is about.
 """
 
 import gc
@@ -50,15 +50,42 @@ class Batch(Protocol):
         """End every answer, and start afresh."""
 
 
+class Place(Protocol):
+    """Where steps are run."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody else waits for it."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do work there, and return when it is done."""
+
+
+class OwnThread:
+    """The worker's own thread, which nobody else wants."""
+
+    wanted = False
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do work at once."""
+        work()
+
+
 class Worker(Generic[M]):
     """Owns a model until `close`. Answers and tasks may be handed in from any thread.
 
     `within` is entered on the thread for as long as it lives; `release` is called when it has ended and nothing here
-    refers to the model any more.
+    refers to the model any more. `place` is where steps are run: many in a row, unless somebody else waits for it.
     """
 
     def __init__(
-        self, name: str, model: M, batch: Batch, within: AbstractContextManager[Any], release: Callable[[], None]
+        self,
+        name: str,
+        model: M,
+        batch: Batch,
+        within: AbstractContextManager[Any],
+        release: Callable[[], None],
+        place: Place | None = None,
     ) -> None:
         self._inbox: queue.SimpleQueue[RunningAnswer | tuple[Steps[M, Any], Future[Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
@@ -66,7 +93,10 @@ class Worker(Generic[M]):
         self._release = release
         self._batch = weakref.ref(batch)  # which refers to the model, and has to go with the thread
         self._thread = threading.Thread(
-            target=_work, args=(model, batch, self._inbox, within), name=f"model {name}", daemon=True
+            target=_work,
+            args=(model, batch, self._inbox, within, place or OwnThread()),
+            name=f"model {name}",
+            daemon=True,
         )
         self._thread.start()
 
@@ -107,56 +137,96 @@ def _closed() -> EngineClosed:
     return EngineClosed("the model was shut down")
 
 
-def _work(model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any]) -> None:
+def _work(
+    model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any], place: Place
+) -> None:
     """The thread: the model lives in its arguments and goes when it ends."""
-    tasks: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
-    gatherings = Gatherings()
-    chats_until = 0.0
+    desk = _Desk(model, batch, inbox, place)
     with within:
-        while True:
-            for item in _received(inbox, wait=not (batch.busy or tasks)):
-                if item is None:
-                    for answer in gatherings.take_all():
-                        batch.add(answer)
-                    batch.fail_all(_closed())
-                    for _, future in tasks:
-                        future.set_exception(_closed())
-                    return
-                if isinstance(item, RunningAnswer):
-                    if (together := item.generation.together) is None:
-                        batch.add(item)
-                    else:
-                        gatherings.add(item, together)
-                else:
-                    steps, future = item
-                    tasks.append((steps(model), future))
-            for answer in gatherings.due():
-                batch.add(answer)
+        while not desk.closed:
+            desk.wait()
+            place.run(desk.go_on)
+
+
+class _Desk(Generic[M]):
+    """What is under way on a model."""
+
+    def __init__(self, model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", place: Place) -> None:
+        self.closed = False
+        self._model = model
+        self._batch = batch
+        self._inbox = inbox
+        self._place = place
+        self._tasks: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
+        self._gatherings = Gatherings()
+        self._chats_until = 0.0
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._batch.busy or self._tasks)
+
+    def wait(self) -> None:
+        """Until there is something to do."""
+        if self._idle:
+            self._take(self._inbox.get())
+
+    def go_on(self) -> None:
+        """Do all that there is to do, or go on with it until somebody else wants the place."""
+        self._receive()
+        while not self.closed:
+            self._join()
             try:
-                batch.step()
+                self._batch.step()
             except Exception:
                 logger.exception("the batch failed")
-                batch.fail_all(ModelFailed("the model failed while it ran"))
-            for answer in gatherings.due():
-                batch.add(answer)
-            began = time.monotonic()
-            if tasks and (began >= chats_until or not batch.busy):
-                batch.pause()
-                if _task_step(*tasks[0]):
-                    tasks.popleft()
-                tasks.rotate(-1)
-                # However long a task's step takes, chats that run beside it get as much time before the next one.
-                ended = time.monotonic()
-                chats_until = ended + (ended - began)
+                self._batch.fail_all(ModelFailed("the model failed while it ran"))
+            self._join()
+            if self._tasks:
+                self._task()
+            if self._idle or self._place.wanted:
+                return
+            self._receive()
 
+    def _receive(self) -> None:
+        while not (self.closed or self._inbox.empty()):
+            self._take(self._inbox.get())
 
-def _received(inbox: "queue.SimpleQueue[Any]", wait: bool) -> list[Any]:
-    items = [inbox.get()] if wait else []
-    while True:
-        try:
-            items.append(inbox.get_nowait())
-        except queue.Empty:
-            return items
+    def _take(self, item: Any) -> None:
+        if item is None:
+            self._close()
+        elif isinstance(item, RunningAnswer):
+            if (together := item.generation.together) is None:
+                self._batch.add(item)
+            else:
+                self._gatherings.add(item, together)
+        else:
+            steps, future = item
+            self._tasks.append((steps(self._model), future))
+
+    def _join(self) -> None:
+        for answer in self._gatherings.due():
+            self._batch.add(answer)
+
+    def _task(self) -> None:
+        """A step of the task whose turn it is, unless chats have theirs."""
+        began = time.monotonic()
+        if began < self._chats_until and self._batch.busy:
+            return
+        self._batch.pause()
+        if _task_step(*self._tasks[0]):
+            self._tasks.popleft()
+        self._tasks.rotate(-1)
+        # However long a task's step takes, chats that run beside it get as much time before the next one.
+        ended = time.monotonic()
+        self._chats_until = ended + (ended - began)
+
+    def _close(self) -> None:
+        self.closed = True
+        for answer in self._gatherings.take_all():
+            self._batch.add(answer)
+        self._batch.fail_all(_closed())
+        for _, future in self._tasks:
+            future.set_exception(_closed())
 
 
 def _task_step(steps: Generator[None, None, Any], future: "Future[Any]") -> bool:

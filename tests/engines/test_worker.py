@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -94,3 +94,33 @@ def test_tasks_when_several_are_under_way_then_they_take_turns(clock: Clock) -> 
         thread.join()
     model.close()
     assert log in (["a", "b"] * 3, ["b", "a"] * 3)
+
+
+class Shared:
+    """A place that others want for as long as `wanted` says so."""
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.stays: list[int] = []  # how many steps each had
+
+    def run(self, work: Callable[[], None]) -> None:
+        self.stays.append(0)
+        work()
+
+
+def test_steps_when_others_want_the_place_then_it_is_given_up_after_each(clock: Clock) -> None:
+    place = Shared()
+    chats = Chats(clock, [])
+    step = chats.step
+
+    def counted() -> None:
+        step()
+        place.stays[-1] += 1
+        place.wanted = len(place.stays) < 3
+
+    chats.step = counted  # type: ignore[method-assign]
+    log: list[str] = []
+    model = Worker("m", None, chats, nullcontext(), lambda: None, place)
+    assert model.run(task(clock, log, "task")) == "task"
+    model.close()
+    assert place.stays[:2] == [1, 1] and place.stays[2] > 1 and len(place.stays) == 3

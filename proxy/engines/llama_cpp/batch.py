@@ -50,6 +50,8 @@ class LlamaBatch:
         self._context_length = context_length
         self._waiting: deque[Job] = deque()
         self._seats = [Seat(number) for number in range(n_seats)]
+        self._running: list[Seat] = []  # those that have a job, by number
+        self._left = False  # somebody has since what ended answers left was last cleared away
         self._clock = 0
         self._crowded = False  # the memory was full: nobody joins before somebody leaves
         self._piece = _LEAST_PIECE  # tokens of prompts the next step takes, as time allows
@@ -64,7 +66,7 @@ class LlamaBatch:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._waiting) or any(seat.job for seat in self._seats)
+        return bool(self._waiting or self._running)
 
     @property
     def cached_bytes(self) -> int:
@@ -101,9 +103,9 @@ class LlamaBatch:
 
     def fail_all(self, error: Exception) -> None:
         """End every answer, and start afresh."""
-        jobs = [seat.job for seat in self._seats if seat.job] + list(self._waiting)
+        jobs = [seat.job for seat in self._running if seat.job] + list(self._waiting)
         self._waiting.clear()
-        self._seats = [Seat(seat.number) for seat in self._seats]
+        self._seats, self._running = [Seat(seat.number) for seat in self._seats], []
         self._lone = None
         self._shelf.clear()
         self._context.clear()
@@ -115,42 +117,56 @@ class LlamaBatch:
         logger.error("a step of %d answers failed", len(seats), exc_info=error)
         failure = error if isinstance(error, ModelFailed) else ModelFailed("the model failed while it ran")
         for seat in seats:
-            assert seat.job is not None
-            answer, seat.job = seat.job.answer, None
+            answer = self._rise(seat).answer
             self._keep(seat, 0)
             answer.emit(Failure(failure))
         self._crowded = False
 
     def _drop_cancelled(self) -> None:
-        if any(job.answer.cancelled for job in self._waiting):
+        if self._waiting and any(job.answer.cancelled for job in self._waiting):
             self._waiting = deque(job for job in self._waiting if not job.answer.cancelled)
-        for seat in self._seats:
+        for seat in list(self._running):
             if seat.job is not None and seat.job.answer.cancelled:
                 self._leave(seat)
 
     def _admit(self) -> None:
         """Let those waiting take free seats."""
+        if not self._waiting:
+            return
         free = [seat for seat in self._seats if seat.job is None]
         lone = False
-        if len(free) == len(self._seats):
+        if not self._running:
             self._crowded = False
-            if self._waiting and all(job.answer.repeatable for job in self._waiting):
+            if all(job.answer.repeatable for job in self._waiting):
                 lone = len(self._waiting) == 1
                 self._start_over(self._waiting[0] if lone else None)
         while self._waiting and free and not self._crowded:
             job = self._waiting.popleft()
             seat = self._seat_for(job, free, settled=lone)
             free.remove(seat)
-            seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
+            self._sit(seat, job)
             job.answer.cached = len(seat.tokens)
             self._lone = seat if lone else None
+
+    def _sit(self, seat: Seat, job: Job) -> None:
+        seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
+        self._running = [seat for seat in self._seats if seat.job is not None]
+
+    def _rise(self, seat: Seat) -> Job:
+        """The job that the seat was for."""
+        job, seat.job = seat.job, None
+        assert job is not None
+        self._running.remove(seat)
+        self._left = True
+        return job
 
     def _clear_away(self) -> None:
         """Put aside most of what ended answers left. On a CPU a step looks through all that the memory holds, whosever
         it is: four thousand tokens of others make a small model's a third longer. What was left last stays: a
         conversation goes on."""
-        if self._context.model.device != "cpu":
+        if not self._left or self._context.model.device != "cpu":
             return
+        self._left = False
         left = sorted((seat for seat in self._seats if seat.job is None and seat.tokens), key=lambda seat: seat.since)
         n_tokens = sum(len(seat.tokens) for seat in left)
         for seat in left[:-1]:
@@ -254,8 +270,10 @@ class LlamaBatch:
 
     def _next_pieces(self) -> list[tuple[Seat, list[int]]]:
         """Whose tokens the next step takes: a token of everyone who runs, then prompts in the order they came."""
-        seats = [(seat, seat.pending) for seat in self._seats if seat.job is not None]
+        seats = [(seat, seat.pending) for seat in self._running]
         pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
+        if len(pieces) == len(seats):
+            return pieces
         left = min(self._fixed_piece if self._repeating else self._piece, self._context.n_batch - len(pieces))
         for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
             if len(tokens) > 1 and left:
@@ -293,7 +311,7 @@ class LlamaBatch:
     @property
     def _repeating(self) -> bool:
         """Whether all who have seats are to be repeatable: then the clock decides nothing."""
-        return all(seat.job.answer.repeatable for seat in self._seats if seat.job is not None)
+        return all(seat.job.answer.repeatable for seat in self._running if seat.job is not None)
 
     def _run(self, pieces: Sequence[tuple[Seat, list[int]]]) -> FloatArray:
         """One step: float32[n_answers, vocabulary], for each answer whose text is read to its end, in their order."""
@@ -387,24 +405,21 @@ class LlamaBatch:
 
     def _leave(self, seat: Seat) -> None:
         """The answer has ended. What was done to its tokens as to its prompt's may be of use to others."""
-        assert seat.job is not None
-        answer, seat.job = seat.job.answer, None
-        self._keep(seat, length_alike(answer, len(seat.tokens)))
+        self._keep(seat, length_alike(self._rise(seat).answer, len(seat.tokens)))
         self._crowded = False
 
     def _make_room(self) -> bool:
         """Give up what is needed least; whether there was anything."""
         kept = [seat for seat in self._seats if seat.job is None and seat.tokens]
-        running = [seat for seat in self._seats if seat.job is not None]
+        running = self._running
         if kept:
             self._keep(min(kept, key=lambda seat: seat.since), 0)
             return True
         if len(running) < 2:
             return False
         last = max(running, key=lambda seat: seat.since)
-        assert last.job is not None
-        self._waiting.appendleft(last.job)
-        last.job, self._crowded = None, True
+        self._waiting.appendleft(self._rise(last))
+        self._crowded = True
         self._keep(last, 0)
         return True
 

@@ -7,8 +7,7 @@ of requests, sampling or threads; one thread at a time uses it.
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from proxy.engines.base import FloatArray
 from proxy.engines.errors import ModelFailed
 from proxy.engines.llama_cpp.graph import BlockRead, GraphHook, StepSteering, TokenSlot
-from proxy.engines.llama_cpp.library import complaints, llama, n_threads
+from proxy.engines.llama_cpp.library import complaints, llama, logits_address, n_threads
 from proxy.engines.llama_cpp.model import LlamaModel
 from proxy.engines.llama_cpp.turns import in_turn
 from proxy.errors import SetupError
@@ -30,8 +29,7 @@ class NoRoom(Exception):
     """The memory has no room for a step's tokens; nothing has changed."""
 
 
-@dataclass(frozen=True)
-class StepToken:
+class StepToken(NamedTuple):
     """One token of a step: at `position` of `sequence`. `wanted`: its logits are."""
 
     token: int
@@ -77,6 +75,7 @@ class Context:
         self.n_cells = n_cells
         self._n_outputs = n_outputs
         self._batch = _StepArrays(self.n_batch)
+        self._logits: tuple[int, FloatArray] = (0, np.zeros((0, model.n_tokens), np.float32))
 
     def run(
         self,
@@ -98,10 +97,18 @@ class Context:
             self._hook.clear()
             if not self._run(len(tokens), n_wanted, steering, reading):
                 raise ModelFailed("llama.cpp does not show this model's blocks")
-        if not n_wanted:
-            return np.zeros((0, self.model.n_tokens), np.float32)
-        pointer = llama.llama_get_logits(self.handle)
-        return np.ctypeslib.as_array(pointer, (n_wanted, self.model.n_tokens))
+        return self._logits_of(n_wanted) if n_wanted else self._logits[1][:0]
+
+    def _logits_of(self, n_wanted: int) -> FloatArray:
+        """Where llama.cpp has put the step's logits, which mostly is where the last one's were: to make an array of an
+        address takes longer than to draw a token."""
+        at: int = logits_address(self.handle)
+        known, logits = self._logits
+        if at != known or len(logits) < n_wanted:
+            numbers = (ctypes.c_float * (n_wanted * self.model.n_tokens)).from_address(at)
+            logits = np.ctypeslib.as_array(numbers).reshape(n_wanted, self.model.n_tokens)
+            self._logits = at, logits
+        return logits[:n_wanted]
 
     def _run(
         self,
@@ -183,32 +190,29 @@ class _StepArrays:
     """The arrays a step is handed over in."""
 
     def __init__(self, size: int) -> None:
-        self._tokens, self._positions, self._sequences = (np.zeros(size, np.int32) for _ in range(3))
-        self._wanted = np.zeros(size, np.int8)
-        self._ones = np.ones(size, np.int32)
-        step = self._sequences.itemsize
-        self._addresses = self._sequences.ctypes.data + np.arange(size, dtype=np.uintp) * np.uintp(step)
+        self._tokens, self._positions, self._sequences, ones = ((ctypes.c_int32 * size)() for _ in range(4))
+        self._wanted = (ctypes.c_int8 * size)()
+        ones[:] = [1] * size
+        first, step = ctypes.addressof(self._sequences), ctypes.sizeof(ctypes.c_int32)
+        addresses = (ctypes.c_void_p * size)(*(first + number * step for number in range(size)))
         self.native = llama.llama_batch()
-        arrays = {
+        self._arrays: dict[str, Any] = {
             "token": self._tokens,
             "pos": self._positions,
-            "n_seq_id": self._ones,
-            "seq_id": self._addresses,
+            "n_seq_id": ones,
+            "seq_id": addresses,
             "logits": self._wanted,
         }
         for name, kind in llama.llama_batch._fields_:
-            if name in arrays:
-                setattr(self.native, name, ctypes.cast(arrays[name].ctypes.data, kind))
+            if name in self._arrays:
+                setattr(self.native, name, ctypes.cast(self._arrays[name], kind))
 
     def fill(self, tokens: Sequence[StepToken]) -> int:
         """Returns how many logits are wanted."""
-        n_tokens = len(tokens)
-        self._tokens[:n_tokens] = [token.token for token in tokens]
-        self._positions[:n_tokens] = [token.position for token in tokens]
-        self._sequences[:n_tokens] = [token.sequence for token in tokens]
-        self._wanted[:n_tokens] = [token.wanted for token in tokens]
-        self.native.n_tokens = n_tokens
-        return int(self._wanted[:n_tokens].sum())
+        end = self.native.n_tokens = len(tokens)
+        columns = zip(*tokens, strict=True)
+        self._tokens[:end], self._positions[:end], self._sequences[:end], self._wanted[:end] = map(list, columns)
+        return sum(token.wanted for token in tokens)
 
 
 def _bytes_of(array: ByteArray) -> Any:

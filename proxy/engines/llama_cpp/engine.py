@@ -19,6 +19,7 @@ from proxy.engines.llama_cpp.capture import (
 from proxy.engines.llama_cpp.context import Context
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel, context_length
+from proxy.engines.llama_cpp.turns import ComputingThread
 from proxy.engines.llama_cpp.vocabulary import Vocabulary
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
@@ -76,7 +77,8 @@ class LlamaEngine(InProcessEngine[LlamaModel]):
         self._special = speaker.special
         batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
         # The worker alone refers to the weights: they go with it.
-        worker = Worker(info.id, model, batch, nullcontext(), lambda: None)
+        place = ComputingThread() if model.device == "cpu" else None
+        worker = Worker(info.id, model, batch, nullcontext(), lambda: None, place)
         lexicon = Lexicon(
             vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops, speaker.tags, speaker.calls
         )

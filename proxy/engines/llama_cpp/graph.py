@@ -135,6 +135,7 @@ class GraphHook(dict[int, bool]):
         self._shape = (0, 0)
         self._asked = 0  # the address of the node that is being computed for us
         self._block = 0  # whose output that is
+        self._wanted: set[int] = set()  # blocks that the next step is to be seen at
         self._steering: StepSteering | None = None
         self._reading: BlockRead | None = None
         self._error: Exception | None = None
@@ -150,9 +151,11 @@ class GraphHook(dict[int, bool]):
         if shape != self._shape:
             self.clear()
         self._shape = shape
-        if self._filter is not None and (steering is not self._steering or reading is not self._reading):
-            self._filter.want([self._names[block] for block in _blocks(steering, reading)])
-        self._steering, self._reading = steering, reading
+        if steering is not self._steering or reading is not self._reading:
+            self._wanted = {block for part in (steering, reading) if part for block in part.rows}
+            if self._filter is not None:
+                self._filter.want([self._names[block] for block in self._wanted])
+            self._steering, self._reading = steering, reading
         self._asked, self._error = 0, None
         self.seen = {}
 
@@ -160,7 +163,7 @@ class GraphHook(dict[int, bool]):
         """Whether the step was seen at every block it should have been. ModelFailed for what went wrong there."""
         if self._error is not None:
             raise ModelFailed("a block's output could not be steered or read") from self._error
-        return self.seen.keys() >= _blocks(self._steering, self._reading)
+        return self.seen.keys() >= self._wanted
 
     def __missing__(self, node: int) -> bool:
         """Before a node is computed: whether to be called after it. After it: whether to go on with the graph."""
@@ -176,7 +179,7 @@ class GraphHook(dict[int, bool]):
         if block is None:
             self[node] = False
             return False
-        if block not in _blocks(self._steering, self._reading):
+        if block not in self._wanted:
             return False
         self._asked, self._block = node, block
         return True
@@ -205,11 +208,6 @@ class GraphHook(dict[int, bool]):
             copy(node, at, first * self._row_bytes, length * self._row_bytes)
             at += length * self._row_bytes
         return self._buffer[: len(rows)]
-
-
-def _blocks(steering: StepSteering | None, reading: BlockRead | None) -> set[int]:
-    """Blocks that a step is to be seen at."""
-    return {block for part in (steering, reading) if part for block in part.rows}
 
 
 def runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -38,13 +38,15 @@ def _find_ggml() -> Any:
     return ctypes.CDLL(str(Path(library._name).with_name("ggml-base.dll"))) if sys.platform == "win32" else library
 
 
-def _bind(name: str, result: Any, *arguments: Any) -> Any:
-    function = _find_ggml()[name]  # an object of its own, which its attribute of that name is not
+def _bind(name: str, result: Any, *arguments: Any, library: Any = None) -> Any:
+    function = (library or _find_ggml())[name]  # an object of its own, which its attribute of that name is not
     function.restype, function.argtypes = result, list(arguments)
     return function
 
 
 _address, _size = ctypes.c_void_p, ctypes.c_size_t
+# llama_get_logits, without an object made for the pointer each time.
+logits_address = _bind("llama_get_logits", _address, _address, library=llama.llama_cpp._lib)
 tensor_name = _bind("ggml_get_name", ctypes.c_char_p, _address)
 tensor_rows = _bind("ggml_nrows", ctypes.c_int64, _address)
 tensor_bytes = _bind("ggml_nbytes", _size, _address)

@@ -4,6 +4,7 @@ Knows nothing of models or requests.
 """
 
 import hashlib
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ class Sampler:
         if allowed is not None:
             logits[~allowed] = -np.inf
         best = int(logits.argmax())
-        if not np.isfinite(logits[best]):
+        if not math.isfinite(logits[best]):
             return -1
         if self._chain is None:
             return best

@@ -2,8 +2,9 @@
 
 OpenMP gives every thread that computes helpers of its own. Once there are more of these than cores, they go to sleep
 at each barrier, of which a step has hundreds: it takes a third longer, though nobody else is computing. And two models
-that compute at the same time keep each other's helpers waiting. So they take turns, a step at a time. Knows nothing of
-models.
+that compute at the same time keep each other's helpers waiting. So they take turns, a step at a time. To hand a step
+over to another thread takes a small model a hundredth of it, so a model that is alone does all its work there. Knows
+nothing of models.
 """
 
 import queue
@@ -46,10 +47,27 @@ _starting = threading.Lock()
 _thread: threading.Thread | None = None
 
 
+class ComputingThread:
+    """That thread, as a place for the work of one model."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return not _asked.empty()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do work there, as `in_turn`."""
+        in_turn(work)
+
+
 def in_turn(work: Callable[[], T], meanwhile: Callable[[], None] | None = None) -> T:
     """What `work` returns or raises, once those who asked before have had their turn. From any thread, on which
-    `meanwhile` is run after asking."""
+    `meanwhile` is run after asking; on the computing thread itself it is run first, and nothing waited for."""
     global _thread
+    if threading.current_thread() is _thread:
+        if meanwhile is not None:
+            meanwhile()
+        return work()
     with _starting:
         if _thread is None:
             _thread = threading.Thread(target=_work, name="llama.cpp", daemon=True)
