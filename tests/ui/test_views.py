@@ -15,6 +15,8 @@ from proxy.steering.transfer.files import MapInfo, Side, TransferInfo, write_tra
 from proxy.steering.transfer.maps import Method
 from tests.fakes import FakeEngine, save_vector, serving, settings_in
 from tests.ui.conftest import Watched
+from tests.ui.play import SECONDS, columns
+from tests.vector_store.test_evaluation import EVALUATION
 from vector_store import JudgedBy, Measured, Sweep, SweepKind, SweepPoint, VectorStore
 
 Open = Callable[..., Watched]
@@ -60,13 +62,20 @@ SWEEP = Sweep(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a swept vector for `silly`, and one for `dishonest` that was not swept."""
+    """A server with a swept and evaluated vector for `silly`, and one for `dishonest` that was neither."""
     folder = tmp_path_factory.mktemp("views")
     settings = settings_in(folder)
     store = VectorStore([Path(settings.vectors_dir)])
     made = save_vector(settings.vectors_dir, "silly", "silly", "serious", responses=True)
     vector = store.get(made)
-    swept = dataclasses.replace(vector, id="", parent=made, sweeps={"positive": SWEEP, "negative": SWEEP})
+    hopeless = dataclasses.replace(EVALUATION, verdict="prompt_only", reason="it shows more by system prompt")
+    swept = dataclasses.replace(
+        vector,
+        id="",
+        parent=made,
+        sweeps={"positive": SWEEP, "negative": SWEEP},
+        evaluations={"positive": EVALUATION, "negative": hopeless},
+    )
     store.save(dataclasses.replace(swept, created="2025-01-02T00:00:00Z"))
     save_vector(settings.vectors_dir, "dishonest", "dishonest", "honest")
     with serving(settings, FakeEngine(context_length=4000)) as url:
@@ -100,6 +109,25 @@ def test_thermostat_when_a_point_is_asked_then_the_model_answers_at_that_strengt
     assert "fake,silly" in table and "unfinished_low" in table and "looping_low" in table and "wrong_trait" in table
     accessible(page)
     shot(page, "thermostat-asked")
+
+
+def test_verdicts_when_poles_were_evaluated_then_each_has_a_word_with_its_meaning_beside_it(
+    server: str, open_page: Open, accessible: Callable[..., None]
+) -> None:
+    page = open_page(f"{server}/#/thermostat").page
+    limits = page.get_by_role("region", name="How far is too far")
+    weak = limits.locator(".worth").filter(has_text="silly: weak").locator("abbr")
+    expect(weak).to_have_attribute("title", re.compile("not above everything .* Here: it shows more at 2\\."))
+    expect(limits).to_contain_text("serious: this model can't")
+    accessible(page)
+    page.goto(f"{server}/#/play")
+    column = page.locator("section.column").last
+    expect(column.locator(".worth")).to_contain_text("silly: weak", timeout=SECONDS)
+    column.get_by_role("spinbutton", name="silly: coefficient").fill("-1")
+    expect(column.locator(".worth abbr")).to_have_text("this model can't")
+    expect(column.locator(".worth abbr")).to_have_attribute("title", re.compile("the vector does not"))
+    columns(page, 3)
+    accessible(page)
 
 
 def test_sweep_when_it_is_under_way_then_its_points_so_far_are_drawn(server: str, open_page: Open) -> None:

@@ -2,6 +2,7 @@
 import { get } from "../api.js";
 import { Button, Notice, SelectField } from "../components/controls.js";
 import { save, saveFrom } from "../components/save.js";
+import { Verdict } from "../components/verdict.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { address, jobs, keepInAddress, modelOf, traits, vectors } from "../store.js";
 import { signed } from "./play/words.js";
@@ -127,9 +128,10 @@ function Limits({ shown }) {
   if (!found.length) return null;
   return html`
     <section class="limits" aria-label="How far is too far">
-      ${found.map(({ version, key, pole, far, apart, at, more }) => html`
+      ${found.map(({ version, key, side, pole, far, apart, at, more }) => html`
         <div key=${version.id + pole} class=${apart ? "limit apart" : "limit"}>
           <p>${key && html`<span class="line-key" style=${{ "--key": `var(--${key})` }} aria-hidden="true"></span>`}<strong dir="auto">${pole}</strong>${shown.length > 1 ? ` in ${version.model}` : ""} ${far}</p>
+          <p class="hint"><${Verdict} pole=${pole} found=${version.poles?.[side]} /></p>
           <p class="hint">${at}</p>
           <details class="hint"><summary>Why 1 is where it is</summary>${more}</details>
         </div>`)}

@@ -1,6 +1,7 @@
 // One column of Play: who answers, the conversation, and what was done, below it.
 import { Button, Notice, SelectField, TextField } from "../../components/controls.js";
 import { Strength } from "../../components/strength.js";
+import { Verdict } from "../../components/verdict.js";
 import { html, useState } from "../../html.js";
 import { link, modelOf, models, personasOf, role, vectorOf } from "../../store.js";
 import { Answer } from "./answer.js";
@@ -73,7 +74,8 @@ function Who({ col }) {
       <${Strength} key=${name} name=${name} value=${value} opposite=${oppositeOf(col, name)}
         ...${measuredFor(modelIn(col), name)} error=${errorOf(col, name, i)}
         onInput=${(number) => change({ ...col.personas.value, [name]: number })}
-        onRemove=${all.length > 1 && (() => change(without(name)))} />`)}
+        onRemove=${all.length > 1 && (() => change(without(name)))} />
+      <${Worth} key=${`${name} worth`} model=${modelIn(col)} name=${value < 0 ? oppositeOf(col, name) : name} />`)}
     <details class="column-more">
       <summary>More for this column</summary>
       ${others.length > 0 && html`<${SelectField} label="Add a persona" value="" onChange=${add} options=${[["", "Choose …"], ...others.map(({ name, opposite }) => [name, opposite ? `${name} / ${opposite}` : name])]} />`}
@@ -81,6 +83,12 @@ function Who({ col }) {
       <${SelectField} label="Model" value=${col.of.value} options=${[["", "That of all columns"], ...models.value.map(({ id }) => id)]} onChange=${(value) => set(col.of, value)} />
     </details>
   `;
+}
+
+/** What the pole that is steered to was found to be worth. */
+function Worth({ model, name }) {
+  const found = personasOf(model).find((persona) => persona.name === name)?.choice;
+  return found?.verdict && html`<p class="hint"><${Verdict} pole=${name} found=${found} /></p>`;
 }
 
 /** A refusal that is about a persona or its coefficient stands at its slider. */

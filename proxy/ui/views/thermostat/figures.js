@@ -100,7 +100,7 @@ export function rowsOf(versions) {
 /** "58 (40 to 75)", or a dash for what was not measured. */
 export const interval = (figure) => (figure ? `${Math.round(figure.mean)} (${Math.round(figure.low)}–${Math.round(figure.high)})` : "–");
 
-/** In words, for each pole that was swept: {pole, far, at, more}. `far` is how far is too far, `apart` whether anything
+/** In words, for each pole that was swept: {side, pole, far, at, more}. `far` is how far is too far, `apart` whether anything
  * was; `at` what the strength that is nearest to 1 does beside its controls, `more` what the sweep made of 1. */
 export function limitsOf(version) {
   return [...SIDES].reverse().filter((side) => version.sweeps[side] && !version.live).map((side) => {
@@ -110,7 +110,7 @@ export function limitsOf(version) {
       ? `holds together up to ${signed(sweep.coherent_to)} and falls apart at ${signed(sweep.collapse)}: from there on is too far.`
       : `holds together up to ${signed(sweep.coherent_to)}, the strongest that was tried. Nothing tried was too far.`;
     const unscored = `The trait is unscored: ${sweep.judge.name} could not tell its poles apart.`;
-    return { pole: version[side], far, apart, at: `${sweep.judge.scored ? atOne(sweep) : unscored}${factsAt(sweep)}`, more: `${sweep.verdict[0].toUpperCase()}${sweep.verdict.slice(1)}.` };
+    return { side, pole: version[side], far, apart, at: `${sweep.judge.scored ? atOne(sweep) : unscored}${factsAt(sweep)}`, more: `${sweep.verdict[0].toUpperCase()}${sweep.verdict.slice(1)}.` };
   });
 }
 
