@@ -31,6 +31,15 @@ T = TypeVar("T")
 # How msgspec ends a message: " - at `$.messages[0]`", or " - at `key` in `$.logit_bias`". What it quotes of the body
 # comes before, and may look alike.
 _PLACE = re.compile(r"(.*) - at (`key` in )?`\$(.*)", re.DOTALL)
+# What msgspec calls the values of JSON.
+_FOUND = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 # What a page can send anywhere without asking first; a form's is also what curl says of itself.
 _SIMPLE_TYPES = ("text/plain", "multipart/form-data")
 MAX_SEARCHED = 100_000  # bytes of a body that is searched for its fault; a longer one takes too long
@@ -74,10 +83,19 @@ def _wrong_field(message: str, type_: type) -> InvalidRequest:
         possible = ", ".join(_field_names(inspect.type_info(type_), path))
         path = f"{path}.{unknown[1]}".removeprefix(".")
         return InvalidRequest(f"{path}: there is no such field; possible: {possible}", param=path)
-    what = what[:1].lower() + what[1:].replace("`", "")
     possible = _possible(inspect.type_info(type_), path)
+    what = (_plain(what) if possible else None) or what[:1].lower() + what[1:].replace("`", "")
     hint = f"; possible: {possible}" if possible else ""
     return InvalidRequest(f"{path or 'the body'}: {what}{hint}", param=path or None)
+
+
+def _plain(what: str) -> str | None:
+    """What msgspec found, in words that say what stands there; what is possible is said behind it."""
+    if found := re.fullmatch(r"Expected `.+`, got `(\w+)`", what):
+        return f"it is {_FOUND.get(found[1], found[1])}"
+    if found := re.fullmatch(r"Invalid enum value (.+)", what, re.DOTALL):
+        return f"it is {found[1]}"
+    return "it is out of range" if re.fullmatch(r"Expected `(int|float)` [<>]=? \S+", what) else None
 
 
 def _not_json(body: bytes, error: Exception, type_: type) -> InvalidRequest:

@@ -112,7 +112,11 @@ def tool(parameters: dict[str, Any]) -> dict[str, Any]:
         ({"steering": {"trace": True}, "persona": "silly", "n": 2}, "steering.trace", "n must be 1"),
         ({"steering": {"projection": ["silly"]}}, "steering.projection", "where answers lie that are silly"),
         ({"steering": {"projection": ["honest"]}}, "steering.projection", "extract one of the trait dishonest"),
-        ({"steering": {"projection": "silly"}}, "steering.projection", "expected array"),
+        (
+            {"steering": {"projection": "silly"}},
+            "steering.projection",
+            "steering.projection: it is text; possible: a list",
+        ),
         ({"steering": {"method": "sampling"}, "persona": "deep"}, "persona", "no vector for 'deep'"),
         ({"steering": {"method": "activation"}, "persona": "honest"}, "persona", "no vector for 'honest'"),
         ({"tools": [{"type": "function"}]}, "tools[0].function", "an object with name"),
