@@ -84,6 +84,8 @@ def add_transfer(commands: Commands) -> None:
         "own (%(default)s)",
     )
     fit.add_argument("--documents", type=int, default=1200, help="how many, of the first two (%(default)s)")
+    help_ = "how long the source's answers to these are, at most (%(default)s)"
+    fit.add_argument("--answer-tokens", type=int, default=128, metavar="N", help=help_)
     fit.add_argument("--blocks", metavar="N,N", help="blocks of the target to fit maps to (all, or 8 from the middle)")
     fit.add_argument("--estimate", action="store_true", help="say what it would take, by a few documents, and stop")
     fit.set_defaults(run=_fit)
@@ -130,6 +132,8 @@ def _fit(args: argparse.Namespace) -> None:
         raise SetupError(f"--target: {source.id} is the source itself; a transfer needs two models")
     if args.documents < 1:
         raise SetupError(f"--documents must be at least 1, not {args.documents}")
+    if not 8 <= args.answer_tokens <= 512:
+        raise SetupError(f"--answer-tokens must be from 8 to 512, not {args.answer_tokens}")
 
     from proxy.cli.console import Console
     from proxy.cli.results import fitted_lines
@@ -141,12 +145,14 @@ def _fit(args: argparse.Namespace) -> None:
     around, folder = surroundings(settings, models, saves=False), settings.transfers_dir
     built_in = args.text in ("built-in", "neutral")
     own = None if built_in else _own_text(args, around.traits())
-    given = {} if own else {"text": args.text, "documents": args.documents}
+    wanted = {"text": args.text, "documents": args.documents, "answer_tokens": args.answer_tokens}
+    given = {} if own else wanted
     asked = TransferParameters(source=source.id, blocks=blocks, seed=args.seed, **given)
     with models:
         one, other = models.load(source), models.load(target)
         if args.estimate:
-            corpus = own or corpus_of(args.text, around.traits(), other.info.world, args.seed, args.documents)
+            asked_for = args.seed, args.documents, args.answer_tokens
+            corpus = own or corpus_of(args.text, around.traits(), other.info.world, *asked_for)
             print(*estimated_lines(one, other, corpus, blocks), sep="\n")
             return
         result = Console(sys.stdout).do(transferring_kind(around, folder, own), other, asked)

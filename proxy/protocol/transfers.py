@@ -11,18 +11,20 @@ from proxy.steering.transfer.figures import Evaluation
 
 FittedOn = Literal["built-in", "neutral"]
 Documents = Annotated[int, Meta(ge=1, le=100_000)]
+AnswerTokens = Annotated[int, Meta(ge=8, le=512)]
 
 
 class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which transfer to fit, from the model `source` to the model `target`; see the command `transfer fit`. `text`:
-    what both models read, roles and styles of many kinds or neutral questions, so many `documents`. `blocks`: those of
-    the target that get a map, by default all, of deep models some from the middle. `wait`: answer when it is done, not
-    at once."""
+    what both models read, roles and styles of many kinds or neutral questions, so many `documents`, which the source
+    answers with at most so many `answer_tokens`. `blocks`: those of the target that get a map, by default all, of deep
+    models some from the middle. `wait`: answer when it is done, not at once."""
 
     source: str
     target: str
     text: FittedOn = "built-in"
     documents: Documents | None = None
+    answer_tokens: AnswerTokens | None = None
     blocks: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)] | None = None
     seed: Seed | None = None
     wait: bool = False

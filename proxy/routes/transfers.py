@@ -63,7 +63,7 @@ async def fit_transfer(request: Request[Any, Any, Any], data: Annotated[Transfer
     if info is not None and data.blocks is not None and max(data.blocks) >= info.n_layers:
         reason = f"{target} has no block {max(data.blocks)}; possible: 0 to {info.n_layers - 1}"
         raise InvalidRequest(f"blocks: {reason}", param="blocks")
-    given = {"documents": data.documents, "seed": data.seed}
+    given = {"documents": data.documents, "answer_tokens": data.answer_tokens, "seed": data.seed}
     parameters = TransferParameters(
         source=source,
         text=data.text,

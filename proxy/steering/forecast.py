@@ -16,7 +16,7 @@ from proxy.steering.limited import asked_rollouts
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.sweep import SweepOptions
 from proxy.steering.traits.trait import N_INSTRUCTIONS, Trait
-from proxy.steering.transfer.blocks import SAMPLE
+from proxy.steering.transfer.blocks import n_compared
 from proxy.steering.transfer.estimate import FittingSize, fitting_seconds
 from proxy.steering.transfer.fit import ANSWER_TOKENS, blocks_of
 from proxy.steering.transfer.text import N_DOCUMENTS
@@ -68,6 +68,6 @@ def _fitting(info: ModelInfo, speed: Speed) -> Forecast:
     """Maps from this model to one of the same shape and speed."""
     size = FittingSize(info.hidden_size, info.hidden_size, info.n_layers, len(blocks_of(info)))
     # Blocks are compared on some documents, and each pass reads all; by both models.
-    n_read = 2 * len(SPANS) * (min(N_DOCUMENTS, SAMPLE) + size.passes * N_DOCUMENTS)
+    n_read = 2 * sum(min(N_DOCUMENTS, n_compared(span)) + size.passes * N_DOCUMENTS for span in SPANS)
     text = Cost(N_DOCUMENTS * float(ANSWER_TOKENS), n_read * (ANSWER_TOKENS + speed.asked))
     return Forecast("transfer fit", text.seconds(speed) + fitting_seconds(size), size.memory, size.disk)

@@ -166,6 +166,7 @@ def test_apply_when_something_is_missing_then_one_line_says_what(
         ((*PAIR, "letters=a/b", "--blocks", "1;2"), "--blocks: '1;2' must be block indices"),
         ((*PAIR, "letters=a/b", "--blocks", "9"), "letters has no block 9"),
         ((*PAIR, "letters=a/b", "--documents", "0"), "--documents must be at least 1"),
+        ((*PAIR, "letters=a/b", "--answer-tokens", "7"), "--answer-tokens must be from 8 to 512, not 7"),
         ((*PAIR, "letters=a/b", "--documents", "2"), "too few for a map"),
         ((*PAIR, "letters=a/b", "--text", "nowhere.jsonl"), "nowhere.jsonl: can't be read"),
     ],

@@ -100,6 +100,7 @@ def test_fit_when_the_models_share_no_language_then_the_job_says_so(client: http
         ({"blocks": [0, 3]}, 400, "blocks"),
         ({"blocks": [-1]}, 400, "blocks"),
         ({"documents": 0}, 400, "documents"),
+        ({"answer_tokens": 7}, 400, "answer_tokens"),
         ({"text": "/etc/passwd"}, 400, "text"),
         ({"taget": "letters"}, 400, "taget"),
     ],

@@ -12,7 +12,7 @@ from proxy.errors import SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.vectors import Parameters, Surroundings, vector_kind
 from proxy.protocol.jobs import Samples, Seed
-from proxy.protocol.transfers import Documents, FittedOn
+from proxy.protocol.transfers import AnswerTokens, Documents, FittedOn
 from proxy.steering import judge, limited, making, measuring
 from proxy.steering.budget import BUDGETS, THOROUGH, BudgetName
 from proxy.steering.judge import JudgeKind, name_of
@@ -23,7 +23,7 @@ from proxy.steering.transfer.evaluate import evaluate, parts_key
 from proxy.steering.transfer.evaluate import stages as evaluation_stages
 from proxy.steering.transfer.evaluations import keep
 from proxy.steering.transfer.files import find
-from proxy.steering.transfer.fit import Corpus, corpus_of, fit, fit_parts, stages
+from proxy.steering.transfer.fit import ANSWER_TOKENS, Corpus, corpus_of, fit, fit_parts, stages
 from proxy.steering.transfer.text import N_DOCUMENTS
 from proxy.steering.work import Work
 from vector_store import PersonaVector
@@ -39,6 +39,7 @@ class TransferParameters(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     text: FittedOn = "built-in"
     documents: Documents = N_DOCUMENTS
+    answer_tokens: AnswerTokens = ANSWER_TOKENS
     blocks: list[int] | None = None
     seed: Seed = 0
 
@@ -49,7 +50,8 @@ def transferring_kind(around: Surroundings, folder: Path, own: Corpus | None = N
 
     def run(engine: Engine, asked: TransferParameters, task: Task) -> Done:
         traits = around.traits()
-        corpus = own or corpus_of(asked.text, traits, engine.info.world, asked.seed, asked.documents)
+        wanted = asked.seed, asked.documents, asked.answer_tokens
+        corpus = own or corpus_of(asked.text, traits, engine.info.world, *wanted)
         with around.judges.lend(asked.source, task.check) as source:
             parts = fit_parts(around.parts_folder, source.info, engine.info, corpus, asked.blocks)
             work = task.work(parts, stages(len(corpus.documents)), around.max_running)

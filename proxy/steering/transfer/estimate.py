@@ -24,7 +24,7 @@ from proxy.steering.transfer.blocks import (
     row_size,
     sums_size,
 )
-from proxy.steering.transfer.fit import ANSWER_TOKENS, TEMPERATURE, Corpus, blocks_of, check, pairs_needed
+from proxy.steering.transfer.fit import TEMPERATURE, Corpus, blocks_of, check, pairs_needed
 from proxy.steering.transfer.moments import FOLDS
 from proxy.steering.transfer.pairs import MEMORY, Document, Stream, prompt
 from vector_store import SPANS
@@ -86,7 +86,9 @@ def estimated_lines(
     few = list(corpus.documents[:TRIED])
     missing = sum(document.answer is None for document in corpus.documents)
     answering_s, texts = (
-        _timed(lambda: _answers(source, few, corpus.seed)) if missing else (0.0, [d.answer or "" for d in few])
+        _timed(lambda: _answers(source, few, corpus.seed, corpus.answer_tokens))
+        if missing
+        else (0.0, [d.answer or "" for d in few])
     )
     few = [replace(document, answer=text) for document, text in zip(few, texts, strict=True)]
     reading_s, kept = 0.0, 0
@@ -116,9 +118,9 @@ def _count(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
 
 
-def _answers(source: Engine, documents: Sequence[Document], seed: int) -> list[str]:
+def _answers(source: Engine, documents: Sequence[Document], seed: int, longest: int) -> list[str]:
     prompts = [prompt(source, document) for document in documents]
-    limits = [answer_tokens(source, ids, ANSWER_TOKENS) for ids in prompts]
+    limits = [answer_tokens(source, ids, longest) for ids in prompts]
     drawn = [
         Sampling(limit, temperature=TEMPERATURE, seed=seed_of(seed, Purpose.TRANSFER_TEXT, number))
         for number, limit in enumerate(limits)

@@ -41,18 +41,26 @@ ANSWERING = "answering"
 @dataclass(frozen=True)
 class Corpus:
     """What a transfer is fitted on. `text` says in words where it came from. Documents are in random order; those
-    without an answer get one from the source model."""
+    without an answer get one of at most `answer_tokens` from the source model."""
 
     documents: Sequence[Document]
     text: str
     seed: int = 0
+    answer_tokens: int = ANSWER_TOKENS
 
 
-def corpus_of(text: str, traits: Mapping[str, Trait], world: str | None, seed: int, count: int) -> Corpus:
+def corpus_of(
+    text: str,
+    traits: Mapping[str, Trait],
+    world: str | None,
+    seed: int,
+    count: int,
+    answer_tokens: int = ANSWER_TOKENS,
+) -> Corpus:
     """`count` documents for models of this world: the "built-in" roles and styles, or "neutral" questions."""
     if text == "neutral":
-        return Corpus(neutral_documents(traits, world, seed, count), "neutral questions", seed)
-    return Corpus(documents(traits, world, seed, count), "built-in roles and styles", seed)
+        return Corpus(neutral_documents(traits, world, seed, count), "neutral questions", seed, answer_tokens)
+    return Corpus(documents(traits, world, seed, count), "built-in roles and styles", seed, answer_tokens)
 
 
 def fit(
@@ -102,7 +110,8 @@ def fit_parts(
     folder: Path, source: ModelInfo, target: ModelInfo, corpus: Corpus, target_blocks: Sequence[int] | None
 ) -> FolderParts:
     """Where below `folder` the finished parts of fitting this are kept."""
-    return folder_parts(folder, source, target, digest(corpus.documents), corpus.seed, target_blocks)
+    text = digest(corpus.documents), corpus.answer_tokens
+    return folder_parts(folder, source, target, text, corpus.seed, target_blocks)
 
 
 def pairs_needed(source: ModelInfo, target: ModelInfo) -> int:
@@ -178,7 +187,8 @@ class _Fitting:
         return info
 
     def _id(self, one: Side, other: Side, sha256: str) -> str:
-        everything = (proxy.__version__, SCHEME, one, other, sha256, self.corpus.seed, self.target_blocks)
+        text = sha256, self.corpus.answer_tokens
+        everything = (proxy.__version__, SCHEME, one, other, text, self.corpus.seed, self.target_blocks)
         return f"transfer-{hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:12]}"
 
     def _answered(self) -> list[Document]:
@@ -189,7 +199,7 @@ class _Fitting:
             Generation(
                 ids,
                 Sampling(
-                    answer_tokens(self.source, ids, ANSWER_TOKENS),
+                    answer_tokens(self.source, ids, self.corpus.answer_tokens),
                     temperature=TEMPERATURE,
                     seed=seed_of(self.corpus.seed, Purpose.TRANSFER_TEXT, number),
                 ),

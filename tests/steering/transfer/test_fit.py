@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from proxy.engines.base import FloatArray
+from proxy.engines.base import Event, FloatArray, Generation, Run
 from proxy.errors import NotFound, SetupError
 from proxy.steering.measuring import own_residuals
 from proxy.steering.traits.trait import load_traits
@@ -96,6 +98,22 @@ def test_carried_when_with_a_control_then_it_leads_elsewhere(transfer: files.Tra
     moved = [carried(engine.info, source_vector(), transfer, folder, own, control) for control in (None, 1)]
     right, wrong = (vector.direction("positive", "last_prompt", 2) for vector in moved)
     assert abs(right @ wrong) < 0.8 * np.linalg.norm(right) * np.linalg.norm(wrong)
+
+
+def test_fit_when_answers_are_to_be_short_then_no_longer_ones_are_asked_for_and_the_transfer_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Generation] = []
+
+    def start(engine: PairedEngine, generation: Generation, on_event: Callable[[Event], None]) -> Run:
+        asked.append(generation)
+        return usual(engine, generation, on_event)
+
+    usual = PairedEngine.start
+    monkeypatch.setattr(PairedEngine, "start", start)
+    short = fit(word_model(), letter_model(), replace(CORPUS, answer_tokens=16), TRAITS, tmp_path, WORK, [2])
+    assert {generation.sampling.max_tokens for generation in asked} == {16}
+    assert fit(word_model(), letter_model(), CORPUS, TRAITS, tmp_path, WORK, [2]).id != short.id
 
 
 def test_fit_when_an_answer_names_a_trait_then_its_document_is_left_out(tmp_path: Path) -> None:
