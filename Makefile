@@ -86,7 +86,8 @@ test-real: $(VENV)/.installed-for-tests $(CLIENTS_VENV)/.installed
 
 # Warnings are no errors there: importing vLLM warns.
 test-vllm: $(VLLM_VENV)/.installed
-	@$(VLLM_VENV)/bin/python -m pytest -q -rs -W default tests/engines/vllm
+	@$(VLLM_VENV)/bin/persona-proxy pull smollm2-135m-instruct
+	@TEST_REAL_MODELS=1 $(VLLM_VENV)/bin/python -m pytest -q -rs -W default tests/engines/vllm
 
 # The browser is looked for before anything large is installed.
 test-frontends: $(VENV)/.installed-for-tests
