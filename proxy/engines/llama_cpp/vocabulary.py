@@ -12,7 +12,6 @@ from typing import Any
 
 import jinja2
 from llguidance import LLTokenizer, TokenizerWrapper
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from proxy.engines.base import Message, Tool
 from proxy.engines.errors import Refusal
@@ -21,6 +20,7 @@ from proxy.engines.gguf.file import GgufFile
 from proxy.engines.gguf.word_cutting import LONGEST_RUN, WordCutting, word_cutting
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel
+from proxy.engines.text.chat_template import ChatTemplate
 from proxy.engines.text.token_bound import TokenBound
 from proxy.engines.text.typed_markers import Marker, Markers, any_of, apart, is_tag
 from proxy.errors import SetupError
@@ -37,6 +37,7 @@ class Vocabulary:
         if template is None:
             raise SetupError("the file has no chat template; only chat models can be served")
         self.template: str = template
+        self._chat_template = ChatTemplate(template)
         self._model = model  # what the C side points into
         self._vocabulary = model.vocabulary
         self.size = model.n_tokens
@@ -62,17 +63,9 @@ class Vocabulary:
         """The conversation in the file's own chat template, with the prompt for an answer; `extra` is what else the
         template gets to see. Refusal when it refuses."""
         try:
-            rendered: Any = render_jinja_template(  # what it says it returns is not what it does
-                [list(messages)],
-                chat_template=self.template,
-                tools=list(tools) if tools else None,
-                add_generation_prompt=True,
-                **{**self._special_texts(), **extra},
-            )
+            return self._chat_template.render(messages, tools, {**self._special_texts(), **extra})
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             raise Refusal(f"the model's chat template refuses: {error}", "prompt") from error
-        text: str = rendered[0][0]
-        return text
 
     def tokenize(self, text: str) -> list[int]:
         """The ids of a text in which markers are special tokens."""
