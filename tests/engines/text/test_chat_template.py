@@ -70,7 +70,7 @@ def outcome(render: Any) -> str | type[Exception]:
 
 @pytest.mark.parametrize("tools", [None, TOOLS], ids=["without tools", "with tools"])
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_then_it_comes_out_as_transformers_renders_it(name: str, tools: list[dict[str, Any]] | None) -> None:
+def test_a_template_then_it_comes_out_as_transformers_renders_it(name: str, tools: Any) -> None:
     source = TEMPLATES[name]
 
     def expected() -> str:
