@@ -1,7 +1,9 @@
 """The engine that runs GGUF models in this process, by llama.cpp: each request with its own steering, in one batch."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from proxy.engines.base import Message, ModelInfo, Tool
@@ -20,7 +22,7 @@ from proxy.engines.llama_cpp.context import Context
 from proxy.engines.llama_cpp.library import llama
 from proxy.engines.llama_cpp.model import LlamaModel, context_length
 from proxy.engines.llama_cpp.turns import ComputingThread
-from proxy.engines.llama_cpp.vocabulary import Vocabulary
+from proxy.engines.llama_cpp.vocabulary import Vocabulary, template_of
 from proxy.engines.text.detokenizer import Detokenizer
 from proxy.engines.text.lexicon import Lexicon
 from proxy.engines.text.speech import Speaker
@@ -37,7 +39,17 @@ def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
     The settings' dtype means nothing here: weights are used as they are stored.
     """
     file = check_file(settings.source)
-    vocabulary = Vocabulary(LlamaModel(file, vocabulary_only=True))
+    without_weights = LlamaModel(file, vocabulary_only=True)
+    template_of(without_weights)  # where there is none, it is known before the weights are read
+    # While llama.cpp makes room, which takes as long, Python is free.
+    with ThreadPoolExecutor(1, "words") as beside:
+        words = beside.submit(_Words, without_weights)
+        info, model, context, n_seats = _loaded(file, settings, max_batch)
+    return LlamaEngine(info, model, context, words.result(), n_seats)
+
+
+def _loaded(file: Path, settings: ModelSettings, max_batch: int) -> tuple[ModelInfo, LlamaModel, Context, int]:
+    """The weights, and room for answers, of which so many run at once."""
     model = LlamaModel(file, settings.device)
     if not model.keeps_all_positions:
         raise SetupError(f"{file}: recurrent models are not supported")
@@ -60,7 +72,25 @@ def load(settings: ModelSettings, max_batch: int) -> "LlamaEngine":
         world=model.metadata("persona.world"),
         weights_bytes=model.n_bytes,
     )
-    return LlamaEngine(info, model, context, vocabulary, n_seats)
+    return info, model, context, n_seats
+
+
+class _Words:
+    """What is made of a vocabulary before an engine can answer."""
+
+    def __init__(self, model: LlamaModel) -> None:
+        self.vocabulary = vocabulary = Vocabulary(model)
+        self.bound = vocabulary.bound
+        self.markers = vocabulary.markers
+        self.speaker = Speaker(vocabulary, vocabulary.end_ids, vocabulary.template)
+        self.lexicon = Lexicon(
+            vocabulary.to_bytes,
+            vocabulary.size,
+            self.speaker.special,
+            self.speaker.stops,
+            self.speaker.tags,
+            self.speaker.calls,
+        )
 
 
 TASKS = Tasks(capture_steps, capture_token_steps, score_steps, likelihood_steps, read_steps, next_token_steps)
@@ -69,20 +99,14 @@ TASKS = Tasks(capture_steps, capture_token_steps, score_steps, likelihood_steps,
 class LlamaEngine(InProcessEngine[LlamaModel]):
     """An engine for one GGUF model. At most `n_seats` answers run at once; the others wait their turn."""
 
-    def __init__(
-        self, info: ModelInfo, model: LlamaModel, context: Context, vocabulary: Vocabulary, n_seats: int
-    ) -> None:
-        self._vocabulary = vocabulary
-        speaker = Speaker(vocabulary, vocabulary.end_ids, vocabulary.template)
-        self._special = speaker.special
-        batch = LlamaBatch(context, speaker.stops, info.context_length, n_seats)
-        # The worker alone refers to the weights: they go with it.
+    def __init__(self, info: ModelInfo, model: LlamaModel, context: Context, words: _Words, n_seats: int) -> None:
+        self._vocabulary = words.vocabulary
+        self._special = words.speaker.special
+        batch = LlamaBatch(context, words.speaker.stops, info.context_length, n_seats)
         place = ComputingThread() if model.device == "cpu" else None
+        # The worker alone refers to the weights: they go with it.
         worker = Worker(info.id, model, batch, nullcontext(), lambda: None, place)
-        lexicon = Lexicon(
-            vocabulary.to_bytes, vocabulary.size, speaker.special, speaker.stops, speaker.tags, speaker.calls
-        )
-        super().__init__(info, lexicon, speaker, worker, TASKS, vocabulary.bound, vocabulary.markers)
+        super().__init__(info, words.lexicon, words.speaker, worker, TASKS, words.bound, words.markers)
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] | None, **extra: Any) -> str:
         return self._vocabulary.write(messages, tools, **extra)

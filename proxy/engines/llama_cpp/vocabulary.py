@@ -29,15 +29,20 @@ _STRIPPING = llama.LLAMA_TOKEN_ATTR_LSTRIP | llama.LLAMA_TOKEN_ATTR_RSTRIP  # ta
 _LONGEST_PIECE = 256  # bytes of one token's text that are tried first
 
 
+def template_of(model: LlamaModel) -> str:
+    """The file's chat template. SetupError where there is none."""
+    template = model.chat_template
+    if template is None:
+        raise SetupError("the file has no chat template; only chat models can be served")
+    return template
+
+
 class Vocabulary:
     """Belongs to `model`, of which it needs the vocabulary alone. SetupError where there is no chat template."""
 
     def __init__(self, model: LlamaModel) -> None:
-        template = model.chat_template
-        if template is None:
-            raise SetupError("the file has no chat template; only chat models can be served")
-        self.template: str = template
-        self._chat_template = ChatTemplate(template)
+        self.template = template_of(model)
+        self._chat_template = ChatTemplate(self.template)
         self._model = model  # what the C side points into
         self._vocabulary = model.vocabulary
         self.size = model.n_tokens
