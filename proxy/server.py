@@ -4,7 +4,6 @@ It knows the process and the terminal; what is served is the application's busin
 """
 
 import asyncio
-import errno
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -32,6 +30,7 @@ from proxy.routes.answering import SHUTDOWN_GRACE_S
 from proxy.services import services_of
 from proxy.serving.connections import TimedProtocol, allow_many_files
 from proxy.serving.head import head_as_get
+from proxy.serving.listening import url_of
 from proxy.serving.shutdown import EndedInTime
 from proxy.settings import Settings, demo_models
 from proxy.steering.traits.trait import Poles, load_traits, poles
@@ -44,6 +43,7 @@ from vector_store import StoreUnreachable, VectorStore
 DRAIN_S = 5.0
 LAST_S = 9.0  # from the signal: then the process ends, though a model has not let go
 SYSTEM_S = 0.9  # more: then the system ends it, though no Python runs any more
+LOADED_S = 10.0  # what a model that loads gets, where it turns out that the server can't start
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -60,10 +60,9 @@ EXAMPLE_OF_TOYS = "What is the capital of France?"  # of the few things they kno
 EXAMPLE_PERSONA, EXAMPLE_TEMPERATURE = "silly", 0.7  # whom a first answer should make smile
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal comes. SetupError when the port can't be had or no model could be loaded."""
-    listener = listen(settings.host, settings.port)
-    registry = Registry(settings.models, settings.max_batch)
+def serve(settings: Settings, listener: socket.socket, registry: Registry) -> None:
+    """Serve on a socket until a signal comes, and close both. The registry may have been started. SetupError when no
+    model could be loaded."""
     tracing: Tracing | None = None
     try:
         tracing = None if settings.otlp_endpoint is None else Tracing(settings.otlp_endpoint)
@@ -93,12 +92,18 @@ def serve(settings: Settings) -> None:
         AppStatus.disable_automatic_graceful_drain()
         signal.signal(signal.SIGTERM, _exit_cleanly)
         startup.begin()
-        registry.start(startup.on_change)
+        registry.listen(startup.on_change)
+        if not registry.started:
+            registry.start()
         server.run(sockets=[listener])
         if startup.hopeless:
             raise SetupError(startup.hopeless)
     except KeyboardInterrupt:
         print("Stopped.", flush=True)
+    except SetupError:
+        if registry.started:
+            registry.wait(LOADED_S)  # a library that loads does not take it well that the process ends
+        raise
     finally:
         listener.close()
         if tracing is not None:
@@ -196,32 +201,6 @@ def check_vectors(store: VectorStore) -> None:
         raise SetupError(f"vectors_dir: {error}") from None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Taken before anything slow begins, so that a port in use is known at once. SetupError."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
-    except socket.gaierror:
-        raise SetupError(f"host: {host!r} is not an address of this machine") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SetupError(
-                f"port {port} on {host} is in use; choose another: persona-proxy serve --port {_other(port)}, "
-                f"or PORT={_other(port)} make serve"
-            ) from None
-        raise SetupError(f"can't listen on {host} port {port}: {error.strerror}") from None
-
-
-def _other(port: int) -> int:
-    return port + 1 if port < 65535 else 8000
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a browser or client on this machine reaches the server."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
-
-
 def _exit_cleanly(*_: object) -> None:
     sys.exit(0)
 
@@ -238,7 +217,7 @@ class Startup:
         self._url = url
         self._on_hopeless = on_hopeless
         self._available = Available(lambda: known, VectorStore(settings.vector_folders), registry)
-        self._began = time.monotonic()
+        self._awaited = {model.id for model in settings.models if model.load == "start"}
         self._starting = True
         self.hopeless: str | None = None
 
@@ -257,12 +236,11 @@ class Startup:
         """Tell of a model that begins to load, is ready, failed or was unloaded; when the start is over, how to use
         them."""
         if state.status == "loading":
-            self._began = time.monotonic()
             _say(f"  {state.id}: loading {self._source(state.id)} ...")
         elif state.status == "unloaded":
             _say(f"  {state.id}: unloaded")
         elif state.info is not None:
-            _say(f"  {state.id}: ready after {time.monotonic() - self._began:.1f} s, {_model(state.info)}")
+            _say(f"  {state.id}: ready after {state.took_s:.1f} s, {_model(state.info)}")
             for upstream in self._registry.upstreams(state.id):
                 if upstream.problem is not None:
                     _say(f"    but {upstream.url} gets nothing yet: {upstream.problem}")
@@ -270,14 +248,16 @@ class Startup:
             _say(f"    personas: {personas or self._how_else(state)}")
         else:
             _say(f"  {state.id}: failed, {state.error}")
+        if state.status != "loading":
+            self._awaited.discard(state.id)
         if self._starting:
             self._end_start()
 
     def _end_start(self) -> None:
-        states = self._registry.models()
-        if any(state.awaited for state in states):
+        if self._awaited:
             return
         self._starting = False
+        states = self._registry.models()
         usable = [state for state in states if state.status == "ready" or (state.on_demand and state.error is None)]
         if usable:
             self._say_how_to_use(usable)

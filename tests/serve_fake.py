@@ -8,7 +8,7 @@ from functools import partial
 
 from proxy import server
 from proxy.cli import main as cli
-from proxy.engines.registry import Registry
+from proxy.engines import registry
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings
 from tests.fakes import FakeEngine
@@ -21,6 +21,6 @@ def load(settings: ModelSettings, max_batch: int) -> FakeEngine:
 
 
 if __name__ == "__main__":
-    setattr(server, "Registry", partial(Registry, load=load))  # noqa: B010
+    setattr(registry, "Registry", partial(registry.Registry, load=load))  # noqa: B010
     server.DRAIN_S = 2.0
     sys.exit(cli.main())

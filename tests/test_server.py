@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,7 +20,8 @@ import pytest
 from proxy import server
 from proxy.errors import SetupError
 from proxy.routes.answering import SHUTDOWN_GRACE_S
-from proxy.server import Startup, check_default_personas, check_vectors, listen, url_of
+from proxy.server import Startup, check_default_personas, check_vectors
+from proxy.serving.listening import listen, url_of
 from proxy.settings import Settings
 from proxy.steering.traits.trait import load_traits, poles
 from tests.fakes import FakeEngine, fake_registry, model_settings, save_vector
@@ -296,11 +298,31 @@ def test_the_example_after_a_start_then_is_of_the_first_model_that_can_be_silly(
     served = msgspec.structs.replace(settings, models=model_settings("plain", "funny"))
     startup = Startup(served, registry, poles(load_traits()), "http://here", on_hopeless=lambda: None)
     try:
-        startup.on_change(registry.state("funny"))
+        for model in ("plain", "funny"):
+            startup.on_change(registry.state(model))
     finally:
         registry.close()
     shown = capsys.readouterr().out
     assert '"model": "funny"' in shown and '"persona": "silly"' in shown and '"temperature": 0.7' in shown
+
+
+def test_the_start_when_a_model_was_loaded_before_then_that_is_told_first_and_how_to_use_it_at_the_end(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = fake_registry(FakeEngine("early"))
+    served = msgspec.structs.replace(settings, models=model_settings("early"))
+    startup = Startup(served, registry, poles(load_traits()), "http://here", on_hopeless=lambda: None)
+    try:
+        startup.begin()
+        registry.listen(startup.on_change)
+        shown, until = "", time.monotonic() + 60
+        while "Ready at" not in shown and time.monotonic() < until:  # its last change may be yet to come
+            shown += capsys.readouterr().out
+            time.sleep(0.01)
+    finally:
+        registry.close()
+    said = ["loading 1 model", "early: loading", "early: ready after", "Ready at http://here"]
+    assert sorted(said, key=shown.index) == said
 
 
 @pytest.mark.parametrize("persona", ["silly", "serious@-0.5", "none"])

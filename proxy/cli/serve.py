@@ -7,7 +7,7 @@ import msgspec
 from proxy.catalogue.known import FIRST
 from proxy.cli.common import MODEL, Commands, add_command, add_config, add_model_flags
 from proxy.errors import ProxyError
-from proxy.settings import ModelSettings, demo_models, load_settings, model_settings, override_models
+from proxy.settings import ModelSettings, Settings, demo_models, load_settings, model_settings, override_models
 
 EXAMPLES = """examples:
   persona-proxy serve                                       SmolLM2 and the demo models, on http://127.0.0.1:8000
@@ -66,9 +66,23 @@ def _serve(args: argparse.Namespace) -> None:
         print(f"{error.message}\nServing the toy models alone; the next start tries again.", flush=True)
         models = override_models(demo_models(), device=args.device, dtype=args.dtype, engine=args.engine)
     print("Starting ...", flush=True)
+    begin(msgspec.structs.replace(settings, models=models))
+
+
+def begin(settings: Settings) -> None:
+    """Serve, with models that llama.cpp runs loading while Python imports the server. Other engines are Python
+    themselves, and would only take turns with that. SetupError as for `proxy.server.serve`, and where the port can't be
+    had."""
+    from proxy.engines import registry as registries
+    from proxy.serving.listening import listen
+
+    listener = listen(settings.host, settings.port)
+    registry = registries.Registry(settings.models, settings.max_batch)
+    if all(model.engine == "llama_cpp" for model in settings.models if model.load == "start"):
+        registry.start()
     from proxy.server import serve
 
-    serve(msgspec.structs.replace(settings, models=models))
+    serve(settings, listener, registry)
 
 
 def _unasked_models() -> list[ModelSettings]:

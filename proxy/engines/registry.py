@@ -26,6 +26,7 @@ from proxy.settings import ModelSettings
 logger = logging.getLogger(__name__)
 
 RETRY_WHILE_LOADING_S = 5
+_MOST_UNTOLD = 256
 
 Loader = Callable[[ModelSettings, int], Engine]
 Status = Literal["unloaded", "loading", "ready", "failed"]
@@ -45,6 +46,7 @@ class ModelState:
     on_demand: bool = False
     error: str | None = None  # one line, when failed
     info: ModelInfo | None = None
+    took_s: float = 0.0  # to load, the last time
 
     @property
     def awaited(self) -> bool:
@@ -99,16 +101,27 @@ class Registry:
         self._changed = threading.Condition()  # guards everything below and in the models
         self._queue = deque(model for model in self._models.values() if model.state.status == "loading")
         self._closed = False
-        self._started = False
-        self._on_change: Callable[[ModelState], None] = lambda state: None
+        self.started = False
+        self._telling = threading.RLock()  # guards what is below
+        self._on_change: Callable[[ModelState], None] | None = None
+        self._untold: deque[ModelState] = deque(maxlen=_MOST_UNTOLD)
+
+    def listen(self, on_change: Callable[[ModelState], None]) -> None:
+        """Have `on_change` told of each model when its loading begins and ends and when it has been unloaded, on the
+        thread that did it. What has happened since `start` is told at once."""
+        with self._telling:
+            self._on_change = on_change
+            for state in self._untold:
+                self._told(on_change, state)
+            self._untold.clear()
 
     def start(self, on_change: Callable[[ModelState], None] | None = None) -> None:
-        """Begin loading and return at once. `on_change` is told of each model when its loading begins and ends and
-        when it has been unloaded, on the thread that did it."""
-        if self._started:
+        """Begin loading and return at once. `on_change` is told as in `listen`."""
+        if self.started:
             raise RuntimeError("the registry was already started")
-        self._started = True
-        self._on_change = on_change or self._on_change
+        self.started = True
+        if on_change is not None:
+            self.listen(on_change)
         # Daemons, so that Ctrl-C does not wait for the minutes a large model takes to load.
         threading.Thread(target=self._load_queued, name="load-models", daemon=True).start()
         if any(model.settings.unload_after_s is not None for model in self._models.values()):
@@ -266,7 +279,10 @@ class Registry:
         """The thread that loads. No local of it may keep an engine: it would outlive its unloading."""
         while (model := self._next_to_load()) is not None:
             self._tell(model.state)
-            self._settle(model, *self._attempt(model.settings))
+            began = time.monotonic()
+            engine, error = self._attempt(model.settings)
+            self._settle(model, engine, error, time.monotonic() - began)
+            del engine
 
     def _next_to_load(self) -> _Model | None:
         with self._changed:
@@ -286,7 +302,7 @@ class Registry:
             logger.debug("loading %s failed", settings.id, exc_info=True)
             return None, _one_line(error)
 
-    def _settle(self, model: _Model, engine: Engine | None, error: str | None) -> None:
+    def _settle(self, model: _Model, engine: Engine | None, error: str | None, took_s: float) -> None:
         """Record how loading ended, and tell those who wait, unless the registry was closed meanwhile."""
         with self._changed:
             closed = self._closed
@@ -303,6 +319,7 @@ class Registry:
                     on_demand=model.settings.load == "demand" or model.settings.unload_after_s is not None,
                     error=error,
                     info=None if engine is None else engine.info,
+                    took_s=took_s,
                 )
                 state, holds = model.state, list(model.holds)
                 if engine is None:
@@ -337,8 +354,15 @@ class Registry:
         return True
 
     def _tell(self, state: ModelState) -> None:
+        with self._telling:
+            if self._on_change is None:
+                self._untold.append(state)
+            else:
+                self._told(self._on_change, state)
+
+    def _told(self, on_change: Callable[[ModelState], None], state: ModelState) -> None:
         try:
-            self._on_change(state)
+            on_change(state)
         except Exception:  # such as a terminal that is gone; the models are still to be loaded
             logger.exception("nobody could be told that %s is %s", state.id, state.status)
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,6 +11,7 @@ import proxy
 from proxy.catalogue import pull
 from proxy.catalogue.known import KNOWN, KnownModel
 from proxy.cli import main as cli
+from proxy.cli import serve as serving
 from proxy.errors import EngineFailure, HubFailed, SetupError
 from proxy.jobs.kinds.base import Done, Kind, Task
 from proxy.jobs.kinds.extraction import ExtractionParameters
@@ -30,9 +30,9 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings that `serve` would have been called with."""
+    """The settings that would have been served."""
     given: list[Settings] = []
-    monkeypatch.setitem(sys.modules, "proxy.server", SimpleNamespace(serve=given.append))
+    monkeypatch.setattr(serving, "begin", given.append)
     return given
 
 
@@ -211,7 +211,7 @@ def test_main_when_a_command_fails_then_the_exit_code_says_how(
     def fail(settings: Settings) -> None:
         raise error
 
-    monkeypatch.setitem(sys.modules, "proxy.server", SimpleNamespace(serve=fail))
+    monkeypatch.setattr(serving, "begin", fail)
     assert cli.main(["serve", "--model", "demo-qwen2"]) == code
 
 

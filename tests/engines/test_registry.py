@@ -162,6 +162,23 @@ def test_start_when_given_a_listener_then_it_hears_of_every_change(make: Make) -
     assert heard[3].error == "ValueError"
 
 
+def test_a_listener_when_it_comes_late_then_it_is_told_what_has_happened_and_what_does(make: Make) -> None:
+    registry = make(released(), "a", "b")
+    registry.start()
+    assert registry.wait(WAIT_S)
+    heard: list[ModelState] = []
+    registry.listen(heard.append)
+    until(lambda: len(heard) == 4)
+    registry.unload("a")
+    assert [(state.id, state.status) for state in heard] == [
+        ("a", "loading"),
+        ("a", "ready"),
+        ("b", "loading"),
+        ("b", "ready"),
+        ("a", "unloaded"),
+    ]
+
+
 def test_start_when_the_listener_fails_then_the_models_load_all_the_same(make: Make) -> None:
     def listener(state: ModelState) -> None:
         raise BrokenPipeError
