@@ -2,6 +2,7 @@
 
 from docs.scripts import arithmetic
 from proxy.catalogue.known import KNOWN
+from proxy.engines.vllm import steering, table
 from vector_store.store import KEPT_BYTES
 
 
@@ -17,3 +18,5 @@ def test_its_facts_then_the_code_has_the_same() -> None:
     assert arithmetic.QWEN_Q4.weights == KNOWN["qwen2.5-7b-instruct"].size
     assert arithmetic.GPT_OSS.weights == KNOWN["gpt-oss-20b"].size
     assert arithmetic.SMOL.kv_per_token == 23_040
+    assert (arithmetic.SLOTS, arithmetic.DIRECTIVES) == (steering.SLOTS, steering.DIRECTIVES)
+    assert arithmetic.PLACES == 2 * table.ROUNDS + table.MOST_READ
