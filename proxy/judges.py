@@ -17,7 +17,7 @@ from proxy.engines.registry import Registry
 from proxy.errors import InvalidRequest, SetupError
 from proxy.judge_settings import JUDGE_KINDS, JudgeSettings
 from proxy.settings import Settings
-from proxy.steering.judge import EndpointJudge, JudgeKind, ModelJudge
+from proxy.steering.judge import JudgeKind, ModelJudge
 
 KEY_VARIABLE = "JUDGE_API_KEY"  # of an endpoint that is named by its address
 CHECKED_EVERY_S = 0.2  # while a model that is to judge is loaded
@@ -47,6 +47,8 @@ class Judges:
         self.check(name)
         endpoint = next((endpoint for endpoint in self.endpoints if endpoint.name == name), None)
         if endpoint is not None:
+            from proxy.steering.judge.endpoint import EndpointJudge  # httpx, which it needs, takes long to import
+
             yield EndpointJudge(endpoint)
         elif name is None or name in JUDGE_KINDS:
             yield name

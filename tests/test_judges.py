@@ -12,7 +12,8 @@ from proxy.errors import InvalidRequest, ModelUnavailable, SetupError
 from proxy.judge_settings import JudgeSettings
 from proxy.judges import Check, Judges, endpoint_at, judges_of_command, served_judges
 from proxy.settings import Settings
-from proxy.steering.judge import EndpointJudge, JudgeKind, ModelJudge
+from proxy.steering.judge import JudgeKind, ModelJudge
+from proxy.steering.judge.endpoint import EndpointJudge
 from tests.fakes import FakeEngine, fake_registry, model_settings
 from tests.steering.pretend import PretendEngine
 

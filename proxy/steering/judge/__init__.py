@@ -1,7 +1,6 @@
 """Judges: how much of a pole an answer shows, and whether the answer makes sense, from its text alone."""
 
 from proxy.steering.judge.base import SCORES, Answer, Judge, JudgeKind, NamedJudge, Score, check_judged, name_of
-from proxy.steering.judge.endpoint import EndpointJudge
 from proxy.steering.judge.likelihood import LikelihoodJudge
 from proxy.steering.judge.model import ModelJudge
 from proxy.steering.judge.preparing import JUDGING, default_kind, prepare, stages
@@ -12,7 +11,6 @@ __all__ = [
     "JUDGING",
     "SCORES",
     "Answer",
-    "EndpointJudge",
     "Judge",
     "JudgeKind",
     "LikelihoodJudge",

@@ -84,8 +84,9 @@ def test_a_template_then_it_comes_out_as_transformers_renders_it(name: str, tool
     assert outcome(lambda: template.render(TALK, tools, EXTRA)) == outcome(expected)
 
 
-def test_a_gguf_engine_when_imported_then_transformers_and_torch_are_not() -> None:
+def test_a_server_of_gguf_files_when_imported_then_what_takes_long_and_is_not_needed_is_not() -> None:
     pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
-    told = "import sys, proxy.engines.llama_cpp.engine; print({'transformers', 'torch', 'httpx'} & set(sys.modules))"
+    slow = {"transformers", "torch", "huggingface_hub", "httpx"}
+    told = f"import sys, proxy.server, proxy.engines.llama_cpp.engine; print({slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,7 +13,8 @@ import pytest
 from proxy.errors import SetupError
 from proxy.judge_settings import JudgeSettings
 from proxy.settings import Settings
-from proxy.steering.judge import Answer, EndpointJudge, endpoint
+from proxy.steering.judge import Answer, endpoint
+from proxy.steering.judge.endpoint import EndpointJudge
 from proxy.steering.traits.trait import Trait
 from tests.fakes import FakeEngine, serving
 
