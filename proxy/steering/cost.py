@@ -1,7 +1,7 @@
 """What making a vector costs, before any of it is done: in tokens through the model, and by a short trial in seconds.
 
-Tokens that are written and tokens that are read are counted apart, since a model reads faster than it writes. Knows the
-numbers of each step; chooses nothing.
+Tokens that are written, tokens that are read for their probabilities, and tokens of which only the residuals are wanted
+are counted apart: each is faster than the one before. Knows the numbers of each step; chooses nothing.
 """
 
 import time
@@ -21,7 +21,7 @@ from proxy.steering.judge.validation import N_DAMAGED
 from proxy.steering.making import ExtractionOptions
 from proxy.steering.sweep import SweepOptions
 from proxy.steering.sweep.asked import all_listed
-from proxy.steering.traits.trait import N_QUESTIONS, Trait
+from proxy.steering.traits.trait import N_INSTRUCTIONS, N_QUESTIONS, Trait
 from proxy.steering.trials import TEMPERATURE
 from vector_store import CONDITIONS, SIDES, SPANS
 
@@ -34,26 +34,29 @@ DIGIT_PROMPT = 350  # tokens of what a language model is asked for a digit with,
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens that are `made`, and that are `read`."""
+    """Tokens that are `made`, that are `read` for their probabilities, and that are `passed`: read for residuals alone,
+    as all of a prompt but its last is."""
 
     made: float = 0.0
     read: float = 0.0
+    passed: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.made + other.made, self.read + other.read)
+        return Cost(self.made + other.made, self.read + other.read, self.passed + other.passed)
 
     def seconds(self, speed: "Speed") -> float:
         """How long it takes."""
-        return self.made / speed.made + self.read / speed.read
+        return self.made / speed.made + self.read / speed.read + self.passed / speed.passed
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens a second that a model makes, many answers at once, and that it reads. `prompt`: tokens of a bare question;
-    `asked`: of one under an instruction. `length`: tokens of an answer where most end by themselves soon."""
+    """Tokens a second that a model makes, many answers at once, reads and passes, as in Cost. `prompt`: tokens of a
+    bare question; `asked`: of one under an instruction. `length`: tokens of an answer, where most end by themselves."""
 
     made: float
     read: float
+    passed: float
     prompt: float
     asked: float
     length: float | None
@@ -85,11 +88,16 @@ def measure_speed(engine: Engine, trait: Trait) -> Speed:
     began = time.perf_counter()
     engine.score(texts)
     read_s = time.perf_counter() - began
+    began = time.perf_counter()
+    engine.capture(texts, ["response"])
+    passed_s = time.perf_counter() - began
     n_prompt = sum(map(len, prompts)) / len(prompts)
     ended = sum(answer.finish_reason == "stop" for answer in answers) > len(answers) / 2
+    n_read = sum(len(text.response) + n_prompt / 4 for text in texts)
     return Speed(
         made=n_made / max(made_s, 1e-6),
-        read=sum(len(text.response) + n_prompt / 4 for text in texts) / max(read_s, 1e-6),
+        read=n_read / max(read_s, 1e-6),
+        passed=n_read / max(passed_s, 1e-6),
         prompt=n_prompt,
         asked=sum(map(len, asked)) / len(asked),
         length=n_made / len(answers) if ended else None,
@@ -124,9 +132,9 @@ def cost_of_evaluation(
         preparing
         + _answers(n_first, limit, speed)
         + _answers(n_second, limit, speed)
-        + _read(n_second, speed.answer(limit), speed.prompt)
-        + _answers(n_costed * options.extent.facts, FACT_TOKENS, speed, instructed=True)
-        + _answers(n_costed * options.extent.instructions, INSTRUCTED_TOKENS, speed, instructed=True)
+        + _passed(n_second, speed.answer(limit), speed.prompt)
+        + _answers(n_costed * options.extent.facts, FACT_TOKENS, speed)
+        + _answers(n_costed * options.extent.instructions, INSTRUCTED_TOKENS, speed)
         + _judged(kind, n_first + n_second, limit, speed)
         + (Cost() if second is None else _judged(second, n_compared, limit, speed))
     )
@@ -172,7 +180,7 @@ def _limited(n_layers: int, kind: JudgeKind, budget: Budget, speed: Speed) -> Co
     n_compared = limited.n_reads(budget, n_places) * len(SIDES)
     return (
         _answers(n_rollouts, limit, speed, instructed=True)
-        + _read(USED * n_rollouts, speed.answer(limit), speed.asked)
+        + _passed(USED * n_rollouts, speed.answer(limit), speed.asked)
         + _judged(kind, n_rollouts, limit, speed)
         + _validated(kind, limited.asking(budget), speed)
         + _answers(len(CONDITIONS) * budget.texts, limit, speed, instructed=True)
@@ -199,7 +207,7 @@ def _thorough(trait: Trait, n_layers: int, kind: JudgeKind, options: ExtractionO
     n_calibrating = N_QUESTIONS * len(CONDITIONS) if kind in ("likelihood", "reading") else 0
     return (
         _answers(n_rollouts + n_calibrating, MAX_TOKENS, speed, instructed=True)
-        + _read(USED * n_rollouts, speed.answer(MAX_TOKENS), speed.asked)
+        + _passed(USED * n_rollouts, speed.answer(MAX_TOKENS), speed.asked)
         + _judged(kind, n_rollouts + n_calibrating, MAX_TOKENS, speed)
         + _validated(kind, USUAL_ASKING, speed)
         + _read(n_compared, speed.answer(gain.N_TOKENS), speed.prompt / 12)
@@ -209,12 +217,19 @@ def _thorough(trait: Trait, n_layers: int, kind: JudgeKind, options: ExtractionO
 
 
 def _answers(n: float, limit: int, speed: Speed, instructed: bool = False) -> Cost:
-    """`n` answers; the bare question's prompt is kept from one to the next."""
-    return Cost(n * speed.answer(limit), n * (speed.asked / 2 if instructed else speed.prompt / 8))
+    """`n` answers. What prompts begin with alike is read once: the bare question's is kept from one answer to the next,
+    and of those under an instruction all before the question."""
+    beginnings = min(n, N_INSTRUCTIONS * len(SIDES)) * speed.asked
+    prompts = beginnings + n * speed.prompt / 2 if instructed else n * speed.prompt / 8
+    return Cost(n * speed.answer(limit), passed=prompts)
 
 
 def _read(n: float, tokens: float, prompt: float) -> Cost:
-    return Cost(0.0, n * (tokens + prompt))
+    return Cost(read=n * (tokens + prompt))
+
+
+def _passed(n: float, tokens: float, prompt: float) -> Cost:
+    return Cost(passed=n * (tokens + prompt))
 
 
 def _judged(kind: JudgeKind, n: float, limit: int, speed: Speed) -> Cost:

@@ -69,5 +69,5 @@ def _fitting(info: ModelInfo, speed: Speed) -> Forecast:
     size = FittingSize(info.hidden_size, info.hidden_size, info.n_layers, len(blocks_of(info)))
     # Blocks are compared on some documents, and each pass reads all; by both models.
     n_read = 2 * sum(min(N_DOCUMENTS, n_compared(span)) + size.passes * N_DOCUMENTS for span in SPANS)
-    text = Cost(N_DOCUMENTS * float(ANSWER_TOKENS), n_read * (ANSWER_TOKENS + speed.asked))
+    text = Cost(N_DOCUMENTS * float(ANSWER_TOKENS), passed=n_read * (ANSWER_TOKENS + speed.asked))
     return Forecast("transfer fit", text.seconds(speed) + fitting_seconds(size), size.memory, size.disk)

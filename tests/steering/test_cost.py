@@ -1,12 +1,13 @@
 """What a vector will cost is near to what it does cost, counted in tokens."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from proxy.engines.base import AnswerReadings, Event, FloatArray, Generation, Plan, Rollout, Run, Span, SpanStats
 from proxy.steering.budget import BUDGETS, BudgetName
-from proxy.steering.cost import Cost, cost_of, cost_of_evaluation, cost_of_sweep, measure_speed
+from proxy.steering.cost import Cost, Speed, cost_of, cost_of_evaluation, cost_of_sweep, measure_speed
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.evaluation.run import evaluate_vector
 from proxy.steering.limited import make_vector
@@ -57,7 +58,34 @@ def test_cost_when_a_vector_is_made_within_a_budget_then_it_was_told_before(budg
     engine.made = engine.read_again = 0
     make_vector(engine, make_trait(), "reading", BUDGETS[budget], 3, WORK)
     assert expected.made == pytest.approx(engine.made, rel=0.25)
-    assert expected.read > engine.read_again / 1.5
+    assert expected.read + expected.passed > engine.read_again / 1.5
+
+
+def test_cost_when_prompts_begin_alike_then_what_they_begin_with_is_counted_once() -> None:
+    """Each instruction's beginning is counted once, however many answers are asked for under it."""
+    options = [ExtractionOptions(rollouts=rollouts) for rollouts in (1, 2)]
+    speed = Speed(made=1.0, read=1.0, passed=1.0, prompt=0.0, asked=300.0, length=0.0)
+    once, twice = (cost_of(make_trait(), N_LAYERS, "rules", each, speed) for each in options)
+    captured = 0.8 * 300 * 300  # four fifths of as many rollouts again, each read once more with all of its prompt
+    assert twice.passed - once.passed == pytest.approx(captured)
+
+
+def test_speed_then_probabilities_and_residuals_are_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("proxy.steering.cost.time.perf_counter", lambda: clock[0])
+
+    class Clocked(PretendEngine):
+        def score(self, *args: Any, **how: Any) -> list[FloatArray]:
+            clock[0] += 3
+            return super().score(*args, **how)
+
+        def capture(self, *args: Any, **how: Any) -> dict[Span, SpanStats]:
+            clock[0] += 2
+            return super().capture(*args, **how)
+
+    speed = measure_speed(Clocked(), make_trait())
+    assert speed.passed == pytest.approx(1.5 * speed.read)
+    assert Cost(read=100).seconds(speed) == pytest.approx(1.5 * Cost(passed=100).seconds(speed))
 
 
 def test_cost_when_the_budget_is_larger_then_it_is_higher() -> None:
