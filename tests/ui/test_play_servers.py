@@ -69,6 +69,7 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) ->
 def test_markup_and_right_to_left_text_when_answered_then_shown_as_text(fake_server: str, open_page: Open) -> None:
     page = open_page(f"{fake_server}/").page
     columns(page, 3)
+    expect(page.get_by_label("Question", exact=True)).to_have_value("What is gravity?")  # it is no toy
     evil = "<img src=x onerror=alert(1)><script>alert(1)</script> שלום"
     page.get_by_label("Question", exact=True).fill(evil)
     page.keyboard.press("Enter")

@@ -3,10 +3,11 @@
 // c=silly:-1 is a column; c=silly:1,deep:0.5;by=prompt;model=other has two personas, asked for by a system prompt, of
 // another model. `talk` is there as soon as conversations are more than one question. Knows nothing of requests.
 import { effect, signal } from "../../html.js";
-import { address, keepInAddress, models, personasOf, traits } from "../../store.js";
+import { address, keepInAddress, modelOf, models, personasOf, traits } from "../../store.js";
 
 export const STRENGTHS = [-1, 0, 1];
-const QUESTION = "What is the capital of France?"; // which the demo models know
+const QUESTION = "What is gravity?"; // which small models answer in good English
+const QUESTION_FOR_TOYS = "What is the capital of France?"; // of the few things they know
 const FAVOURITE = "silly"; // whom a first answer should make smile
 const NUMBERS = { temperature: "t", seed: "seed", max_tokens: "max" };
 
@@ -97,7 +98,7 @@ export function begin() {
   const names = choices(model.value).map(({ name }) => name);
   const fallback = names.includes(FAVOURITE) ? FAVOURITE : names[0];
   persona.value = params.get("persona") || Object.keys(given.find(({ personas }) => Object.keys(personas).length)?.personas ?? {})[0] || fallback || "";
-  question.value = params.get("ask") ?? QUESTION;
+  question.value = params.get("ask") ?? (modelOf(model.value)?.world === "demo" ? QUESTION_FOR_TOYS : QUESTION);
   colour.value = params.get("colour") ?? "own";
   const numbers = Object.entries(NUMBERS).filter(([, short]) => params.has(short));
   options.value = { ...options.value, ...Object.fromEntries(numbers.map(([name, short]) => [name, Number(params.get(short))])) };
