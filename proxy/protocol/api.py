@@ -14,8 +14,8 @@ class ModelDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A served model. `on_demand`: a request has it loaded where that is needed; `error` says why it failed to load.
     The shape, from `family` on, is that of its last loading and absent before; where another server runs the model
     most of it is unknown. `context_length` is in tokens, `world` is "demo" for the demo models. `personas` are those
-    it has vectors for, before its first loading those whose vectors bear its id: whether they are of its weights is
-    then still to be seen."""
+    it has vectors for, or all where another server runs it and it is set to `prompt`; before its first loading those
+    whose vectors bear its id: whether they are of its weights is then still to be seen."""
 
     id: str
     status: Literal["unloaded", "loading", "ready", "failed"]

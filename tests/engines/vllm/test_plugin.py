@@ -2,10 +2,11 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from proxy.engines.vllm import library, plugin
+from proxy.engines.vllm import library, plugin, serve
 from proxy.engines.vllm.engine import load
 from proxy.errors import SetupError
 from proxy.settings import ModelSettings
@@ -42,3 +43,26 @@ def test_load_when_plugins_are_named_without_ours_then_it_does_not_start(monkeyp
 def test_load_when_it_is_a_gguf_file_then_the_error_says_what_runs_those(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="GGUF files run in llama_cpp"):
         load(ModelSettings("tiny", str(tmp_path / "tiny.gguf"), engine="vllm"), 2)
+
+
+def test_the_options_of_vllms_own_server_then_ours_come_last_and_nothing_is_steered_without_a_look_at_requests() -> (
+    None
+):
+    given = serve.arguments(["some/model", "--logits-processors", "other:Rules", "--port", "1"])
+    assert given[:2] == ["--model", "some/model"]
+    last = {
+        option: given[len(given) - 1 - given[::-1].index(option) + 1] for option in given if option.startswith("--lo")
+    }
+    assert last == {"--logits-processors": plugin.RULES}
+    assert serve.arguments(["--model", "m"])[:2] == ["--model", "m"]
+    config = SimpleNamespace(model_config=SimpleNamespace(logits_processors=None))
+    with pytest.raises(RuntimeError, match="can't be steered without --logits-processors"):
+        plugin._check_admission(config)
+
+
+@pytest.mark.skipif(HAS_VLLM, reason="vLLM is installed")
+def test_vllms_own_server_when_vllm_is_not_installed_then_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert serve.main() == 2
+    assert "pip install 'persona-steering-proxy[vllm]'" in capsys.readouterr().err
