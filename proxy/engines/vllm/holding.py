@@ -32,6 +32,7 @@ class Holding:
         self._all: OrderedDict[str, _Held] = OrderedDict()  # that the workers hold; the one used last comes last
         self._telling = asyncio.Lock()
         self._ended = asyncio.Event()
+        self._releasing: set[asyncio.Future[None]] = set()
 
     def needs(self, id_: str) -> bool:
         """Whether somebody needs a directive now, so that the workers hold it for certain."""
@@ -75,12 +76,11 @@ class Holding:
     async def _learn(self, directive: Directive) -> None:
         if directive.id not in self._all:
             await self._tell(directive)
-            self._all[directive.id] = _Held(directive)
+            self._note(directive)
         self._all.move_to_end(directive.id)
 
     async def _tell(self, directive: Directive) -> None:
-        data = directive.to_bytes()
-        while (answer := await self._hold(data)) is not True:
+        while (answer := await self._ask(directive)) is not True:
             if isinstance(answer, str):
                 raise Refusal(answer)
             self._ended.clear()
@@ -92,3 +92,25 @@ class Holding:
                 await self._release(leaving)
             else:
                 await self._ended.wait()
+
+    async def _ask(self, directive: Directive) -> bool | str:
+        """`hold`. It goes on where whoever waits for it is cancelled: what the workers hold then is not forgotten."""
+        asking = asyncio.ensure_future(self._hold(directive.to_bytes()))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(lambda _: self._take_over(directive, asking))
+            raise
+
+    def _take_over(self, directive: Directive, asked: asyncio.Future[bool | str]) -> None:
+        if not asked.cancelled() and asked.exception() is None and asked.result() is True:
+            self._note(directive)
+
+    def _note(self, directive: Directive) -> None:
+        """The workers hold a directive once more."""
+        if directive.id not in self._all:
+            self._all[directive.id] = _Held(directive)
+            self._ended.set()
+        else:  # somebody else has told it meanwhile
+            self._releasing.add(again := asyncio.ensure_future(self._release([directive.id])))
+            again.add_done_callback(self._releasing.discard)

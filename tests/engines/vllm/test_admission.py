@@ -27,15 +27,20 @@ class Workers:
     def __init__(self, room: int) -> None:
         self.room = room
         self.held: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def hold(self, data: bytes) -> bool | str:
-        if len(self.held) >= self.room:
+        await self.answers.wait()
+        id_ = Directive.from_bytes(data).id
+        if len({*self.held, id_}) > self.room:
             return False
-        self.held.append(Directive.from_bytes(data).id)
+        self.held.append(id_)  # once for each time that it was told
         return True
 
     async def release(self, ids: list[str]) -> None:
-        self.held = [id_ for id_ in self.held if id_ not in ids]
+        for id_ in ids:
+            self.held.remove(id_)
 
 
 @pytest.fixture
@@ -91,6 +96,31 @@ def test_plans_when_there_is_no_room_then_the_one_used_least_lately_makes_it_and
         assert four.id in workers.held and len(workers.held) == 2
         with pytest.raises(KeyError), holding.needed(two.id):
             pass
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("told_again", [False, True])
+def test_a_plan_when_whoever_tells_it_is_cancelled_then_its_room_is_not_lost(
+    holding: Holding, workers: Workers, told_again: bool
+) -> None:
+    one, two, three = (plan(seed) for seed in range(1, 4))
+
+    async def told() -> None:
+        workers.answers.clear()
+        leaving = asyncio.create_task(holding.learn(one))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        staying = asyncio.create_task(holding.learn(one if told_again else two))
+        await asyncio.sleep(0)
+        workers.answers.set()
+        await staying
+        await holding.learn(two)
+        with holding.needed(two.id):
+            await holding.learn(three)  # the other's room is free for it
+        assert sorted(workers.held) == sorted([two.id, three.id])
 
     asyncio.run(told())
 

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from proxy.app import create_app
+from proxy.engines.base import Intervention, Plan, Positions
 from proxy.engines.registry import Registry
+from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.embedded import EMBEDDED
-from proxy.engines.vllm.wire import MODEL_PATH, PLANS_PATH
+from proxy.engines.vllm.orders import PLAN
+from proxy.engines.vllm.wire import MODEL_PATH, PLANS_PATH, WEIGHTS
 from proxy.settings import ModelSettings, UpstreamSettings
 from tests.engines.vllm.conftest import folder
 from tests.fakes import running, settings_in
@@ -178,20 +182,34 @@ def test_personas_when_a_vllm_elsewhere_runs_the_model_then_they_are_those_of_on
             assert ours.get(name) == theirs.get(name)
 
 
-def test_a_next_turn_when_the_one_before_was_steered_then_nothing_steered_is_read_from_what_is_kept(
-    far: httpx.Client, here: httpx.Client
-) -> None:
-    long = "You read this, and think of your Sundays, and of nothing else at all. " * 8
-    for positions in ("response", "all"):
-        body = question(long, persona="silly", coefficient=2.0, steering={"positions": positions}, max_tokens=80)
-        [first] = ask(far, [body])
-        turns = [*body["messages"], {"role": "assistant", "content": said(first)}, *question("And then?")["messages"]]
-        for more in ({}, {"persona": "serious"}, {"persona": "silly", "steering": {"positions": positions}}):
-            asked = [{**question("", **more), "messages": turns, "logprobs": True, "top_logprobs": 2}]
-            [found], [expected] = ask(far, asked), ask(here, asked)
-            assert said(found) == said(expected)
-            for one, other in zip(*(it["choices"][0]["logprobs"]["content"] for it in (found, expected)), strict=True):
-                assert one["logprob"] == pytest.approx(other["logprob"], abs=2e-3)
+def test_what_is_kept_of_prompts_when_it_was_steered_then_others_don_t_go_on_from_it(remote: Remote) -> None:
+    with httpx.Client(base_url=remote.url, timeout=START_S, trust_env=False) as client:
+        model = client.get(MODEL_PATH).json()
+
+        def told(positions: Positions, seed: int) -> dict[str, str]:
+            vector = np.random.default_rng(seed).normal(size=model["hidden_size"]).astype(np.float32)
+            item = Intervention(1, positions, "add", vector=60 * vector / np.linalg.norm(vector))
+            data = Directive(Plan((item,))).to_bytes()
+            params = {WEIGHTS: model["fingerprint"]}
+            return {PLAN: client.post(PLANS_PATH, params=params, content=data).raise_for_status().json()["id"]}
+
+        def completed(prompt: Any, extra: dict[str, str], **more: Any) -> dict[str, Any]:
+            body = {"model": MODEL, "prompt": prompt, "temperature": 0, "vllm_xargs": extra, **more}
+            answer = client.post("/completions", json=body).raise_for_status().json()
+            return dict(answer["choices"][0])
+
+        which: list[Positions] = ["all", "response"]
+        for number, positions in enumerate(which):
+            plan = told(positions, number)
+            text = f"What do you think of {positions}? " * 12
+            first = completed(text, plan, max_tokens=80, ignore_eos=True, return_token_ids=True)
+            ids = [*first["prompt_token_ids"], *first["token_ids"], *range(5, 10)]
+            for extra in ({}, plan, told(positions, 7)):
+                kept, anew = (
+                    completed(ids, extra, max_tokens=1, logprobs=3, **salt)["logprobs"]["top_logprobs"][0]
+                    for salt in ({}, {"cache_salt": f"nobody else's {number}"})
+                )
+                assert kept == pytest.approx(anew, abs=2e-3)
 
 
 def test_a_plan_when_nobody_told_it_then_400_and_vllm_goes_on(remote: Remote, far: httpx.Client) -> None:
