@@ -249,3 +249,16 @@ def test_apply_when_the_source_has_no_vector_then_the_error_says_how_to_make_one
     VectorStore([settings.vectors_dir]).delete("org/source", "silly")
     error = check_shape(target.post("/api/transfers/apply", json=MOVE), 404)
     assert error["param"] == "trait" and "org/source has no vector of its own for silly" in error["message"]
+
+
+def test_evaluate_when_the_target_has_no_vector_of_its_own_then_the_carried_one_is_measured_once_it_is_placed(
+    target: httpx.Client, settings: Settings
+) -> None:
+    VectorStore([settings.vectors_dir]).delete("org/pretend", "silly")
+    error = check_shape(target.post("/api/transfers/evaluate", json=MEASURE), 404)
+    assert error["param"] == "traits" and "POST /api/transfers/apply carries one over" in error["message"]
+    assert target.post("/api/transfers/apply", json=MOVE | {"budget": "quick", "wait": True}).status_code == 200
+    answer = target.post("/api/transfers/evaluate", json=MEASURE | {"budget": "quick", "wait": True})
+    assert answer.status_code == 200, answer.text
+    assert "a vector of the target's own, of silly, serious: so there is no recovery" in answer.json()["missing"]
+    assert answer.json()["figures"]["recovery"] is None
