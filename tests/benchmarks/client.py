@@ -28,11 +28,13 @@ class Unavailable(BenchmarkError):
 
 @dataclass(frozen=True)
 class Answer:
-    """`first_s`: seconds from wanting the answer to its first text. `prompt_tokens`: None where nobody said."""
+    """`first_s`: seconds from wanting the answer to its first text. `prompt_tokens`: None where nobody said. `text`:
+    the content."""
 
     first_s: float
     prompt_tokens: int | None
     completion_tokens: int
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any], wanted: float | N
     lengths = _lengths(received, body)
     if lengths is None or first_s is None:
         raise BenchmarkError(f"the stream ended without usage or text: ...{received[-300:].decode(errors='replace')}")
-    return Answer(first_s, *lengths)
+    return Answer(first_s, *lengths, _text(received))
 
 
 def _lengths(received: bytearray, body: dict[str, Any]) -> tuple[int | None, int] | None:
@@ -133,6 +135,11 @@ def _chunks(received: bytearray) -> Iterator[dict[str, Any]]:
             if "error" in chunk:
                 raise BenchmarkError(f"the server broke off: {chunk['error']}")
             yield chunk
+
+
+def _text(received: bytearray) -> str:
+    deltas = (choice["delta"] for chunk in _chunks(received) for choice in chunk["choices"])
+    return "".join(delta.get("content") or "" for delta in deltas)
 
 
 def _has_text(chunk: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ ratios.
 import contextlib
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from tests.benchmarks.client import BenchmarkError, ask, burst
 from tests.benchmarks.contenders import ours
 from tests.benchmarks.measure import Progress
 from tests.benchmarks.models import HALF_BILLION_F16, BenchmarkModel, Prepared, with_vectors
-from tests.benchmarks.records import NativeLoad, NativeResult, NativeStart, today, versions
+from tests.benchmarks.records import NativeDelay, NativeLoad, NativeResult, NativeStart, today, versions
 from tests.benchmarks.servers import Condition, Running, Server, running
 
 STREAMS = (1, 4, 8, 16)
@@ -34,6 +35,8 @@ ENOUGH = 0.9  # of the tokens asked for; a model may end an answer, and little i
 STORY = "Tell me a very long story about the sea, with many people in it."
 SETTING = "The people of the island know the sea, the wind and each other. "  # 14 tokens
 LONG = 70  # times the setting: a thousand tokens
+TURNS, TURN_TOKENS = 4, 32  # of a conversation
+CROWD = 8  # clients at once
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,17 @@ async def measure_native(model: BenchmarkModel, threads: int, amount: Amount, pr
                             speeds[at].append(speed)
                     progress(f"{model.id}: {count} streams, {prompt} prompts", turn + 1, amount.rounds)
                 loads.append(NativeLoad(count, prompt, *speeds))
-        delays = await _delays(started, amount.rounds)
+        firsts = await _delays(started, amount.rounds)
+        delays = []
+        for what, first in DELAYS.items():
+            progress(f"{model.id}: {what}", 0, amount.rounds)
+            seconds: list[list[float]] = [[] for _ in ways]
+            for turn in range(amount.rounds):
+                for at in [(turn + step) % len(ways) for step in range(len(ways))]:
+                    name, condition = ways[at]
+                    seconds[at].append(round(await first(*started[name], condition, turn), 4))
+                progress(f"{model.id}: {what}", turn + 1, amount.rounds)
+            delays.append(NativeDelay(what, *seconds))
     return NativeResult(
         model=model.id,
         about=model.about,
@@ -114,9 +127,10 @@ async def measure_native(model: BenchmarkModel, threads: int, amount: Amount, pr
         threads=threads,
         tokens=amount.tokens,
         loads=loads,
-        cold_s={name: cold for name, (cold, _) in delays.items()},
-        warm_s={name: warm for name, (_, warm) in delays.items()},
+        cold_s={name: cold for name, (cold, _) in firsts.items()},
+        warm_s={name: warm for name, (_, warm) in firsts.items()},
         starts={name: NativeStart(*map(list, zip(*each, strict=True))) for name, each in starts.items()},
+        delays=delays,
     )
 
 
@@ -162,3 +176,33 @@ async def _delays(
                 body["messages"][1]["content"] = question
                 times.append(round((await ask(process.client, body)).first_s, 4))
     return found
+
+
+async def _talk(server: Server, process: Running, condition: Condition, turn: int) -> float:
+    """Seconds to the first token of a conversation's next turn, the median of all but the first: what was said before
+    has been read or written, and the history holds the answers, steered or not."""
+    messages: list[dict[str, str]] = []
+    seconds = []
+    for number in range(TURNS):
+        messages.append({"role": "user", "content": f"{turn} {condition} {number}. {SETTING * 4}{STORY}"})
+        body = server.body(condition, turn, TURN_TOKENS) | {"messages": messages}
+        answer = await ask(process.client, body)
+        messages.append({"role": "assistant", "content": answer.text})
+        seconds.append(answer.first_s)
+    return statistics.median(seconds[1:])
+
+
+async def _crowd(server: Server, process: Running, condition: Condition, turn: int) -> float:
+    """Seconds to the first token, the median over clients that come together with one long system prompt that nobody
+    has seen, each with a persona of its own if any."""
+    bodies = [_body(server, condition, "long", turn * CROWD + number, 8) for number in range(CROWD)]
+    for body in bodies:
+        body["messages"][0]["content"] = f"{turn} {condition}. {SETTING * LONG}"
+    result = await burst(process.client, bodies, CROWD)
+    return statistics.median(answer.first_s for answer in result.answers)
+
+
+DELAYS = {
+    f"a conversation's next turn, of {TURNS} with answers of {TURN_TOKENS} tokens": _talk,
+    f"{CROWD} clients at once, one new prompt of a thousand tokens": _crowd,
+}

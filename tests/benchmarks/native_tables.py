@@ -40,6 +40,17 @@ def render_native(result: NativeResult, place: str) -> Iterator[str]:
         ratio = spread([a / b for a, b in zip(ours, theirs, strict=True)])
         yield f"| {name} | {np.median(ours):,.{unit}f} | {np.median(theirs):,.{unit}f} | {ratio} |"
     yield ""
+    if result.delays:
+        yield "Milliseconds to the first token, and its ratio to `llama-server`'s:"
+        yield ""
+        yield "| | unsteered | steered | `llama-server` |"
+        yield "|---|---|---|---|"
+        for delay in result.delays:
+            cells = [f"{1000 * np.median(each):,.0f}" for each in (delay.unsteered, delay.mixed, delay.other)]
+            for at, ours in enumerate((delay.unsteered, delay.mixed)):
+                cells[at] += f", {spread([a / b for a, b in zip(ours, delay.other, strict=True)])}"
+            yield f"| {delay.what} | {' | '.join(cells)} |"
+        yield ""
 
 
 def native_misses(result: NativeResult) -> Iterator[str]:

@@ -153,6 +153,16 @@ class NativeLoad(msgspec.Struct, frozen=True):
     other: list[float]
 
 
+class NativeDelay(msgspec.Struct, frozen=True):
+    """Seconds to the first token where it is `what`, of each round: of ours unsteered, of ours steered, and of
+    llama-server."""
+
+    what: str
+    unsteered: list[float]
+    mixed: list[float]
+    other: list[float]
+
+
 class NativeStart(msgspec.Struct, frozen=True):
     """Of each start: seconds from the command to the end of a first short answer, and resident MB after it."""
 
@@ -162,7 +172,8 @@ class NativeStart(msgspec.Struct, frozen=True):
 
 class NativeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Ours beside llama-server with one model. By server are `cold_s` and `warm_s`, the seconds to the first token of a
-    long prompt that was never seen and of one that begins as it, and `starts`, what starting takes."""
+    long prompt that was never seen and of one that begins as it, and `starts`, what starting takes. `delays` are of
+    what personas make a difference to."""
 
     model: str
     about: str
@@ -174,6 +185,7 @@ class NativeResult(msgspec.Struct, frozen=True, kw_only=True):
     cold_s: dict[str, list[float]]
     warm_s: dict[str, list[float]]
     starts: dict[str, NativeStart]
+    delays: list[NativeDelay] = []
 
 
 class Results(msgspec.Struct):

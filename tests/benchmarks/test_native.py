@@ -10,7 +10,7 @@ from tests.benchmarks import native, records
 from tests.benchmarks.contenders import ours
 from tests.benchmarks.models import TINY_GGUF, BenchmarkModel, Prepared
 from tests.benchmarks.native_tables import native_misses, slower
-from tests.benchmarks.records import Machine, NativeLoad, NativeResult, NativeStart, Results
+from tests.benchmarks.records import Machine, NativeDelay, NativeLoad, NativeResult, NativeStart, Results
 from tests.benchmarks.servers import Server
 from tests.benchmarks.tables import render
 
@@ -29,6 +29,7 @@ def result(unsteered: float = 96.0, mixed: float = 95.0) -> NativeResult:
         cold_s={"ours": [1.0, 1.2], "llama-server": [1.0, 1.0]},
         warm_s={"ours": [0.1, 0.1], "llama-server": [0.2, 0.2]},
         starts={"ours": OURS, "llama-server": OTHER},
+        delays=[NativeDelay("the next turn", [0.2, 0.4], [0.3, 0.3], [0.2, 0.2])],
     )
 
 
@@ -50,6 +51,8 @@ async def test_native_when_measured_then_each_load_has_rounds_of_both_servers(
     assert [(load.prompt, load.streams) for load in found.loads] == [("short", 2), ("long", 2)]
     rounds = [each for load in found.loads for each in (load.unsteered, load.mixed, load.other)]
     rounds += [*found.cold_s.values(), *found.warm_s.values()]
+    rounds += [each for delay in found.delays for each in (delay.unsteered, delay.mixed, delay.other)]
+    assert len(found.delays) == len(native.DELAYS)
     assert all(len(each) == 2 and min(each) > 0 for each in rounds)
     starts = [each for start in found.starts.values() for each in (start.ready_s, start.resident_mb)]
     assert all(len(each) == 1 and min(each) > 0 for each in starts)
@@ -71,6 +74,7 @@ def test_table_then_ratios_of_rounds_and_what_starting_takes(tmp_path: Path) -> 
     assert "| short | 8 | 0.97 (0.96 to 0.98) | 0.96 (0.95 to 0.97) | 0.99 (0.99 to 0.99) |" in shown
     assert "| first token of a prompt of a thousand tokens, ms | 1,100 | 1,000 | 1.10 (1.00 to 1.20) |" in shown
     assert "| from the command to the first short answer, s | 3.00 | 1.50 | 2.00 (2.00 to 2.00) |" in shown
+    assert "| the next turn | 300, 1.50 (1.00 to 2.00) | 300, 1.50 (1.50 to 1.50) | 200 |" in shown
     records.write(tmp_path / "machine.json", measured)
     assert records.read_all(tmp_path) == [measured]
 
