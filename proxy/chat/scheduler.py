@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from proxy.chat.pace import Pace
-from proxy.engines.base import AwaitedRun, Engine, Event, Failure, Finish, Generation, Run, Token
+from proxy.engines.base import AwaitedRun, Engine, Event, Failure, Generation, Run, Token
 from proxy.errors import InvalidRequest, Overloaded, ProxyError
 
 RETRY_AFTER_S = 2
@@ -39,7 +39,9 @@ class Scheduler:
 
     def pace(self, model: str) -> Pace:
         """How fast the model's answers grow, all of them together."""
-        return self._pace.setdefault(model, Pace())
+        if model not in self._pace:
+            self._pace[model] = Pace()
+        return self._pace[model]
 
     def running(self, model: str) -> int:
         """Answers under way that have a token; the rest of what is taken waits, or its prompt is being read."""
@@ -120,7 +122,7 @@ class Admission:
         while self._live or not self._events.empty():
             index, event = await self._events.get()
             if index in self._runs:
-                if isinstance(event, Finish | Failure):
+                if not isinstance(event, Token):
                     del self._runs[index]
                 yield index, event
 
@@ -157,7 +159,7 @@ class Admission:
         self._events.put_nowait((index, event))
         if isinstance(event, Token):
             self._count(index)
-        if isinstance(event, Finish | Failure):
+        else:
             self._end(index)
 
     def _count(self, index: int) -> None:

@@ -66,6 +66,8 @@ class StopFilter:
 
     def feed(self, text: str) -> str:
         """The text that is now safe to show."""
+        if not self._stops:
+            return text
         if self.stopped:
             return ""
         text = self._held + text

@@ -72,8 +72,8 @@ def record_of(scope: Scope) -> Record:
 
 async def before_send(message: Message, scope: Scope) -> None:
     """Litestar's hook around every message sent, errors included."""
-    if scope["type"] != ScopeType.HTTP:
-        return
+    if scope["type"] != ScopeType.HTTP or message.get("more_body"):
+        return  # a stream comes here with every token
     record = record_of(scope)
     if message["type"] == "http.response.start":
         record.status = message["status"]
@@ -83,7 +83,7 @@ async def before_send(message: Message, scope: Scope) -> None:
             headers[PERSONA_METHOD] = record.facts["method"]
         if "max_tokens" in record.facts:
             headers[MAX_TOKENS] = str(record.facts["max_tokens"])
-    elif message["type"] == "http.response.body" and not message.get("more_body"):
+    elif message["type"] == "http.response.body":
         if record.held:
             _describe_span(scope)  # which ends with this message
         else:

@@ -185,7 +185,8 @@ async def _talk(server: Server, process: Running, condition: Condition, turn: in
     seconds = []
     for number in range(TURNS):
         messages.append({"role": "user", "content": f"{turn} {condition} {number}. {SETTING * 4}{STORY}"})
-        body = server.body(condition, turn, TURN_TOKENS) | {"messages": messages}
+        # Not greedy, as chats are: what an unsteered answer left is then used, where it is else read again.
+        body = server.body(condition, turn, TURN_TOKENS) | {"messages": messages, "temperature": 0.7}
         answer = await ask(process.client, body)
         messages.append({"role": "assistant", "content": answer.text})
         seconds.append(answer.first_s)
@@ -197,12 +198,12 @@ async def _crowd(server: Server, process: Running, condition: Condition, turn: i
     has seen, each with a persona of its own if any."""
     bodies = [_body(server, condition, "long", turn * CROWD + number, 8) for number in range(CROWD)]
     for body in bodies:
-        body["messages"][0]["content"] = f"{turn} {condition}. {SETTING * LONG}"
+        body["messages"][0]["content"] = f"{turn} {condition}. {SETTING * (LONG // 2)}"
     result = await burst(process.client, bodies, CROWD)
     return statistics.median(answer.first_s for answer in result.answers)
 
 
 DELAYS = {
     f"a conversation's next turn, of {TURNS} with answers of {TURN_TOKENS} tokens": _talk,
-    f"{CROWD} clients at once, one new prompt of a thousand tokens": _crowd,
+    f"{CROWD} clients at once, one new system prompt of five hundred tokens": _crowd,
 }

@@ -274,7 +274,10 @@ class LlamaBatch:
         pieces = [(seat, tokens) for seat, tokens in seats if len(tokens) == 1]
         if len(pieces) == len(seats):
             return pieces
-        left = min(self._fixed_piece if self._repeating else self._piece, self._context.n_batch - len(pieces))
+        most = self._fixed_piece if self._repeating else self._piece
+        if len(seats) == 1:
+            most = max(most, self._fixed_piece)  # nobody is kept waiting
+        left = min(most, self._context.n_batch - len(pieces))
         for seat, tokens in sorted(seats, key=lambda pair: pair[0].since):
             if len(tokens) > 1 and left:
                 if self._borrow(seat):
