@@ -1,6 +1,8 @@
 """The same request, alone, is answered the same to the last bit, whatever the server was used for before."""
 
 import queue
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +198,36 @@ def test_what_is_read_when_several_join_together_with_one_beginning_then_it_is_r
     answers = told(engine, [replace(greedy(prompt), together=together) for prompt in prompts])
     assert sum(read) < 200 + 4 * (20 + 7) + 64  # a piece may have been begun before the others could go on from it
     assert [len(answer) for answer in answers] == [len(one) for (one,) in alone]
+    engine.close()
+
+
+def test_what_is_read_when_others_join_while_their_beginning_is_being_read_then_it_is_read_once(
+    qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proxy.engines.llama_cpp.context import Context
+
+    engine = load_tiny(export_tiny("qwen2", qwen2, tmp_path / "qwen2.gguf"), max_batch=4)
+    prompts = [[*SYSTEM, *text(30 + n, 20)] for n in range(4)]
+    read = counted(monkeypatch)
+    begun, joined, run = threading.Event(), threading.Event(), Context.run
+
+    def waiting(self: Context, *args: object) -> object:
+        begun.set()
+        assert joined.wait(60)
+        return run(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Context, "run", waiting)
+    first = threading.Thread(target=told, args=(engine, [greedy(prompts[0])]))
+    first.start()
+    assert begun.wait(60)
+    others = threading.Thread(target=told, args=(engine, [greedy(prompt) for prompt in prompts[1:]]))
+    others.start()
+    while engine._worker._inbox.qsize() < 3:
+        time.sleep(0.001)
+    joined.set()
+    first.join()
+    others.join()
+    assert sum(read) < 300 + 4 * (20 + 7) + 64  # a piece may have been begun before the others could go on from it
     engine.close()
 
 

@@ -295,17 +295,18 @@ class LlamaBatch:
         return seat.job.ends[following] - at if following < len(seat.job.ends) else MOST_PIECE
 
     def _borrow(self, seat: Seat) -> bool:
-        """Let a seat begin where another has come to meanwhile with a prompt that begins alike; whether that is
-        further. Answers that join together find nothing read yet, but are read one after the other."""
+        """Let a seat go on where another has come to meanwhile with a prompt that begins alike; whether that is
+        further. Answers that join together find little read yet, but are read one after the other."""
         assert seat.job is not None
-        if seat.tokens:
+        if seat is self._lone:
             return False
         wanted = seat.job.answer.prompt[:-1]
         alike = {other: self._usable(other, wanted) for other in self._seats if other.key == seat.key}
         source = max(alike, key=alike.__getitem__)
         length = alike[source]
-        if length < _WORTH_COPYING:
+        if length < len(seat.tokens) + _WORTH_COPYING:
             return False
+        self._context.cut(seat.number, 0)
         self._context.share(source.number, seat.number, length)
         seat.tokens, seat.settled = source.tokens[:length], min(source.settled, length)
         seat.job.answer.cached = length
