@@ -2,7 +2,7 @@
 # make test    the tests (WORKERS=0 for one process)          make lint    ruff and mypy
 # make coverage   the tests, and how much of our code they run: apart, since on 3.11 they take half longer so
 # make docs    the manual, as a site in site/
-# make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it)
+# make bench   measure speed, beside other servers, into tests/benchmarks/results: about 40 minutes (QUICK=1 to try it: about five minutes)
 # make bench-surface   what servers cost beside their model, into the same place: five minutes (QUICK=1 to try it)
 # make hold    what the server promises, tried on real servers for half an hour (HOLD_MINUTES=1 HOLD_KILLS=5 to try it)
 # make test-real   seven clients call functions on two real models, and both engines run one: 590 MB the first time
