@@ -50,7 +50,7 @@ class Batch(Protocol):
         """End every answer, and start afresh."""
 
 
-class Place(Protocol):
+class StepPlace(Protocol):
     """Where steps are run."""
 
     @property
@@ -85,7 +85,7 @@ class Worker(Generic[M]):
         batch: Batch,
         within: AbstractContextManager[Any],
         release: Callable[[], None],
-        place: Place | None = None,
+        place: StepPlace | None = None,
     ) -> None:
         self._inbox: queue.SimpleQueue[RunningAnswer | tuple[Steps[M, Any], Future[Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between handing in and closing: nothing is left in the inbox unanswered
@@ -138,7 +138,7 @@ def _closed() -> EngineClosed:
 
 
 def _work(
-    model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any], place: Place
+    model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", within: AbstractContextManager[Any], place: StepPlace
 ) -> None:
     """The thread: the model lives in its arguments and goes when it ends."""
     desk = _Desk(model, batch, inbox, place)
@@ -151,7 +151,7 @@ def _work(
 class _Desk(Generic[M]):
     """What is under way on a model."""
 
-    def __init__(self, model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", place: Place) -> None:
+    def __init__(self, model: M, batch: Batch, inbox: "queue.SimpleQueue[Any]", place: StepPlace) -> None:
         self.closed = False
         self._model = model
         self._batch = batch

@@ -23,7 +23,7 @@ from proxy.engines.llama_cpp.context import Context, NoRoom, StepToken
 from proxy.engines.llama_cpp.cutting import last_end, piece_ends
 from proxy.engines.llama_cpp.graph import Probing, StepSteering, TokenSlot
 from proxy.engines.llama_cpp.sampling import Sampler
-from proxy.engines.llama_cpp.seats import Job, Seat, length_alike
+from proxy.engines.llama_cpp.seats import Seat, SeatedAnswer, length_alike
 from proxy.engines.llama_cpp.shelf import Shelf, ShelvedText, common_length
 from proxy.engines.logprobs import likelihood
 
@@ -48,7 +48,7 @@ class LlamaBatch:
         self._context = context
         self._stops = stops
         self._context_length = context_length
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[SeatedAnswer] = deque()
         self._seats = [Seat(number) for number in range(n_seats)]
         self._running: list[Seat] = []  # those that have a job, by number
         self._left = False  # somebody has since what ended answers left was last cleared away
@@ -76,7 +76,7 @@ class LlamaBatch:
     def add(self, answer: RunningAnswer) -> None:
         """Queue an answer for a later step."""
         answer.outbox = self._outbox
-        self._waiting.append(Job(answer))
+        self._waiting.append(SeatedAnswer(answer))
 
     def step(self) -> None:
         """A token for all who run, and a piece of prompt for those who join. What fails ends in a Failure event."""
@@ -148,11 +148,11 @@ class LlamaBatch:
             job.answer.cached = len(seat.tokens)
             self._lone = seat if lone else None
 
-    def _sit(self, seat: Seat, job: Job) -> None:
+    def _sit(self, seat: Seat, job: SeatedAnswer) -> None:
         seat.job, seat.since, seat.passing = job, self._tick(), job.answer.among is not None
         self._running = [seat for seat in self._seats if seat.job is not None]
 
-    def _rise(self, seat: Seat) -> Job:
+    def _rise(self, seat: Seat) -> SeatedAnswer:
         """The job that the seat was for."""
         job, seat.job = seat.job, None
         assert job is not None
@@ -177,7 +177,7 @@ class LlamaBatch:
                 self._put_aside(seat)
             self._keep(seat, 0)
 
-    def _start_over(self, lone: Job | None) -> None:
+    def _start_over(self, lone: SeatedAnswer | None) -> None:
         """Empty the memory, so that what comes next does not depend on what came before. What it held is put aside.
         Only the settled beginning of a lone answer's prompt is left in it, where there is one."""
         key, wanted, ends = "", [], []
@@ -223,7 +223,7 @@ class LlamaBatch:
         self._keep(seat, length if fits else 0)
         return fits
 
-    def _seat_for(self, job: Job, free: Sequence[Seat], *, settled: bool) -> Seat:
+    def _seat_for(self, job: SeatedAnswer, free: Sequence[Seat], *, settled: bool) -> Seat:
         """A free seat that holds as much of the job's prompt as is known of it, and nothing else. With `settled`, what
         the seats hold is all that may be used."""
         answer = job.answer
@@ -249,7 +249,7 @@ class LlamaBatch:
         seat.key = key
         return seat
 
-    def _from_shelf(self, job: Job, free: Sequence[Seat], least: int) -> Seat | None:
+    def _from_shelf(self, job: SeatedAnswer, free: Sequence[Seat], least: int) -> Seat | None:
         """A free seat for a job of whose prompt `least` tokens or more were put aside; None where they were not."""
         key, wanted = job.answer.prefix_key, job.answer.prompt[:-1]
         text = self._shelf.best(key, wanted)
@@ -395,7 +395,7 @@ class LlamaBatch:
         if seat.settled == len(seat.tokens) and last_end(seat.job.ends, end) == end:
             seat.settled = end
 
-    def _draw(self, job: Job, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
+    def _draw(self, job: SeatedAnswer, row: int, logits: FloatArray) -> tuple[int, Likelihood | None]:
         """The job's next token, -1 for none, from the logits of the step's token `row`."""
         answer, rules = job.answer, job.answer.generation.sampling
         if job.sampler is None:

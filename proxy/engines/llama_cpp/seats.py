@@ -10,7 +10,7 @@ from proxy.engines.base import Intervention
 from proxy.engines.llama_cpp.sampling import Sampler
 
 
-class Job:
+class SeatedAnswer:
     """An answer with its text so far: prompt and what was generated."""
 
     def __init__(self, answer: RunningAnswer) -> None:
@@ -26,7 +26,7 @@ class Seat:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.job: Job | None = None
+        self.job: SeatedAnswer | None = None
         self.tokens: list[int] = []  # what the context holds
         self.key = ""  # what was done to those of them that others may use
         self.settled = 0  # how many of the first are as reading their text alone leaves them, to the last bit
