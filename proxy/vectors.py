@@ -78,12 +78,24 @@ def versions(
     headers = [header for header in store.versions(model, trait, fingerprint) if version in (None, header.id)]
     if not headers:
         what = f"vector {version!r}" if version else "vector"
-        owner = trait_of(store, model, trait)
-        hint = "" if owner == trait else f" It is a pole of {owner!r}."
-        raise NotFound(
-            f"There is no {what} of {trait!r} for the model {model!r}.{hint}", param="version" if version else "trait"
-        )
+        message = f"There is no {what} of {trait!r} for the model {model!r}."
+        if version:
+            raise NotFound(message, param="version")
+        raise NotFound(f"{message} {_possible(store, model, trait)}", param="trait")
     return headers
+
+
+def _possible(store: VectorStore, model: str, trait: str) -> str:
+    """What there is instead of a model's vector of a trait, in a sentence."""
+    owner = trait_of(store, model, trait)
+    if owner != trait:
+        return f"It is a pole of {owner!r}."
+    headers = store.list()
+    traits = dict.fromkeys(header.trait for header in headers if header.model_id == model)
+    if traits:
+        return f"The model has: {', '.join(traits)}."
+    models = dict.fromkeys(header.model_id for header in headers)
+    return f"Models that have any: {', '.join(models) or 'none'}."
 
 
 def trait_of(store: VectorStore, model: str | None, name: str) -> str:

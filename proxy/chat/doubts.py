@@ -28,4 +28,4 @@ def warnings_of(steered: Iterable[tuple[VectorHeader, Side]]) -> list[str]:
 @lru_cache(maxsize=1024)
 def _log_once(vector_id: str, line: str) -> None:
     """Each vector is logged once, however many requests it has."""
-    logger.warning("a persona is asked for that its vector %s was found not to bring: %s", vector_id, line)
+    logger.warning("a client asks for a persona that %s does not bring: %s", vector_id, line)

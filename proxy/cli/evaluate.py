@@ -45,7 +45,7 @@ A run that was broken off goes on when the same command is given again.
 
 def add_evaluate(commands: Commands) -> None:
     """Add `evaluate` to the command line."""
-    summary = "measure what a model's vectors are worth, beside every other way and what it costs"
+    summary = "measure what a model's vectors bring and what they cost, beside prompts and controls"
     command = add_command(commands, "evaluate", summary, EXAMPLES, DESCRIPTION)
     add_model(command)
     command.add_argument("--trait", action="append", help="a trait's id; repeatable (all that have a vector)")
@@ -72,13 +72,15 @@ def _evaluate(args: argparse.Namespace) -> None:
     from proxy.cli.results import expected_evaluation_line
     from proxy.jobs.kinds.evaluating import VectorEvaluationParameters, evaluation_kind
     from proxy.steering.evaluation.options import VectorEvaluationOptions
-    from proxy.steering.evaluation.report import evaluation_of, section, write_evaluation
+    from proxy.steering.evaluation.report import evaluation_of, make_report_folder, section, write_evaluation
     from proxy.steering.making import in_use
     from proxy.steering.traits.trait import Trait
 
     options = VectorEvaluationOptions(args.budget, args.samples, args.seed)
     if args.second_judge is not None and args.second_judge == args.judge:
         raise SetupError(f"--second-judge: it is the first judge too, {args.judge!r}; name another one")
+    if args.out:
+        make_report_folder(args.out)
     around = surroundings(settings, models, judge=args.judge, second_judge=args.second_judge)
 
     def asked(trait: Trait) -> VectorEvaluationParameters:

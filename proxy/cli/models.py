@@ -20,6 +20,7 @@ def add_models(commands: Commands) -> None:
 
 def _models(args: argparse.Namespace) -> None:
     from proxy.engines.gguf.file import file_fingerprint
+    from proxy.steering.evaluation.verdict import WARNED
     from proxy.steering.traits.trait import load_traits, poles
     from vector_store import VectorStore
 
@@ -29,8 +30,13 @@ def _models(args: argparse.Namespace) -> None:
 
     def personas(model: str, fingerprint: str | None = None) -> str:
         used = store.all_in_use(model, fingerprint)
-        placed = {(trait, side) for trait, header in used.items() for side in header.poles}
-        return ", ".join(name for name, (trait, side) in known.items() if (trait.id, side) in placed) or "none yet"
+        found = []
+        for name, (trait, side) in known.items():
+            if trait.id in used and side in used[trait.id].poles:
+                evaluation = used[trait.id].evaluations.get(side)
+                doubtful = evaluation is not None and evaluation.verdict in WARNED
+                found.append(f"{name} (hardly shows, see `vectors show`)" if doubtful else name)
+        return ", ".join(found) or "none yet"
 
     for model in KNOWN.values():
         file = model.place(folder)

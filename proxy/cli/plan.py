@@ -59,7 +59,7 @@ def _lines(engine: "Engine", trait: "Trait") -> Iterator[str]:
     usual = f"{kind}, within a budget by reading" if kind == "likelihood" else kind
     yield f"for one trait, judged by {usual}; each line by itself:"
     rows = [
-        (one.what, f"about {duration(one.seconds)}", _size(one.memory) if one.memory else "-", _size(one.disk))
+        (one.what, duration(one.seconds), _size(one.memory) if one.memory else "-", _size(one.disk))
         for one in forecasts(info, trait, kind, speed)
     ]
     titles = ("", "time", "memory beyond the model", "on disk")

@@ -27,12 +27,12 @@ def expected_line(engine: Engine, trait: Trait, asked: ExtractionParameters) -> 
         options = msgspec.structs.replace(asked, budget=budget).options
         return duration(cost_of(trait, engine.info.n_layers, judge, options, speed).seconds(speed))
 
-    line = f"{trait.id}: about {about(asked.budget, kind)}, budget {asked.budget}"
+    line = f"{trait.id}: {about(asked.budget, kind)}, budget {asked.budget}"
     limited = asked.options.limited
     if limited is not None:
         return f"{line}; the curve's 95 % intervals will reach about {limited.interval} of 100 points to either side"
     quicker = "reading" if kind == "likelihood" else kind
-    others = (f"--budget {name} about {about(name, quicker)}" for name in LIMITED)
+    others = (f"--budget {name} {about(name, quicker)}" for name in LIMITED)
     return f"{line}, without a curve; with one: {', '.join(others)}"
 
 
@@ -41,15 +41,15 @@ def expected_evaluation_line(engine: Engine, trait: Trait, asked: VectorEvaluati
     kind = asked.usual(default_kind(engine.info, trait)) if asked.judge is None else asked.judge
     speed = measure_speed(engine, trait)
     cost = cost_of_evaluation(trait, engine.info, kind, asked.options, speed, asked.second_judge)
-    return f"{trait.id}: about {duration(cost.seconds(speed))}, budget {asked.budget}"
+    return f"{trait.id}: {duration(cost.seconds(speed))}, budget {asked.budget}"
 
 
 def duration(seconds: float) -> str:
     """In words, rounded to what an estimate is good for."""
     for unit, size in (("hour", 3600), ("minute", 60)):
         if seconds >= 1.5 * size:
-            return f"{round(seconds / size)} {unit}s"
-    return "a minute" if seconds > 45 else "less than a minute"
+            return f"about {round(seconds / size)} {unit}s"
+    return "about a minute" if seconds > 45 else "less than a minute"
 
 
 def extracted_lines(vector: PersonaVector) -> Iterator[str]:

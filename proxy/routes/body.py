@@ -95,6 +95,8 @@ def _plain(what: str) -> str | None:
         return f"it is {_FOUND.get(found[1], found[1])}"
     if found := re.fullmatch(r"Invalid enum value (.+)", what, re.DOTALL):
         return f"it is {found[1]}"
+    if re.fullmatch(r"Expected `\w+` of length >= 1", what):
+        return "it is empty"
     return "it is out of range" if re.fullmatch(r"Expected `(int|float)` [<>]=? \S+", what) else None
 
 

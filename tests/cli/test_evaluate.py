@@ -26,7 +26,7 @@ def test_evaluate_then_tables_are_printed_and_written_and_the_verdict_is_kept(
     printed = capsys.readouterr()
     (vector,) = [header for header in store.list() if header.evaluations]
     assert vector.parent == "silly-placed" and Pretended.closed == 1
-    assert "silly: about" in printed.err and "written:" in printed.err
+    assert ", budget quick" in printed.err and "written:" in printed.err
     for part in (
         "### silly: steers",
         "**steered at 1**",

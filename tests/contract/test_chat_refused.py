@@ -48,7 +48,7 @@ def tool(parameters: dict[str, Any]) -> dict[str, Any]:
         ({"persona": 5}, "persona", "text"),
         ({"persona": {"silly": "1"}}, "persona", "from -2 to 2"),
         ({"persona": {"silly": 2, "honest": 2, "serious": 1}}, "persona", "up to 4"),
-        ({"messages": []}, "messages", "length >= 1"),
+        ({"messages": []}, "messages", "it is empty; possible: a list of an object with role"),
         ({"messages": "hello"}, "messages", "a list of an object with role"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", '"user"'),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "text"),

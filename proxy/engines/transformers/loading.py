@@ -51,7 +51,10 @@ def resolve_folder(source: str) -> Path:
     except RepositoryNotFoundError:
         raise SetupError(f"{source}: there is no such folder, and no such model on the Hugging Face hub") from None
     except LocalEntryNotFoundError:
-        raise SetupError(f"{source}: not downloaded yet, and the Hugging Face hub can't be reached") from None
+        raise SetupError(
+            f"{source}: not downloaded yet, and the Hugging Face hub can't be reached; `persona-proxy models` lists "
+            "models that come from elsewhere too"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
         raise SetupError(f"{source}: the download failed: {first_line(error)}") from None
 

@@ -107,14 +107,22 @@ def appendix(found: VectorEvaluation) -> Iterator[str]:
 
 def write_evaluation(folder: Path, found: VectorEvaluation) -> Path:
     """Write down a vector's figures, and the page of all that are in the folder, which is returned. SetupError."""
+    make_report_folder(folder)
     try:
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         content = msgspec.json.format(msgspec.json.encode(found)) + b"\n"
         write_over(folder / FIGURES / f"{slug(found.model)}-{slug(found.trait)}.json", content)
         write_over(folder / PAGE, page(read_evaluations(folder)).encode())
     except OSError as error:
         raise SetupError(f"{folder}: the report can't be written: {error.strerror}") from error
     return folder / PAGE
+
+
+def make_report_folder(folder: Path) -> None:
+    """Make a folder for reports, or see that it is there. SetupError."""
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"{folder}: no folder for reports: {error.strerror}") from error
 
 
 def read_evaluations(folder: Path) -> list[VectorEvaluation]:
@@ -145,7 +153,7 @@ def _judges(found: PoleEvaluation) -> Iterator[str]:
 
 def _arms(found: PoleEvaluation) -> Iterator[str]:
     second = any(arm.second is not None for arm in found.arms)
-    titles = ["", "answers", "trait", "coherence", "anti-steered", "cut off", "looping", "words"]
+    titles = ["", "answers", "trait", "coherence", "wrong way", "cut off", "looping", "words"]
     yield _row([*titles, *(["second judge"] if second else [])])
     yield "|---" * (len(titles) + second) + "|"
     for arm in found.arms:

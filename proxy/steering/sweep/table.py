@@ -4,8 +4,7 @@ from collections.abc import Container, Iterator
 
 from vector_store import SIDES, Measured, Sweep, SweepKind, SweepPoint, VectorHeader
 
-BAR = 5  # characters for a trait of 100
-CELL = 13  # characters of a figure with its interval
+CELL = 14  # characters of a figure with its interval
 LOOPING = 8
 BESIDE = 11
 SHARES = {"wrong_way": "wrong way", "unfinished": "unfinished", "correct": "facts right"}
@@ -47,13 +46,13 @@ def _rows(sweep: Sweep) -> Iterator[str]:
         if point.kind not in CONTROLS:
             beside = "".join(f"{_beside(controls.get((kind, point.coefficient))):{BESIDE}}" for kind in kinds)
             share = f"{_share(point.looping):{LOOPING}}" if looping else ""
-            yield f"  {_row(point, known)}{share}{beside}{_bar(point.trait)}".rstrip()
+            yield f"  {_row(point, known)}{share}{beside}".rstrip()
 
 
 def _row(point: SweepPoint, known: Container[str]) -> str:
     names = {"unsteered": "0", "prompt": "system prompt"}
     dose = f"{point.relative_dose:.2f}" if point.kind == "steered" else ""
-    shares = "".join(f"{_cell(getattr(point, name), 100):{CELL}}" for name in SHARES if name in known)
+    shares = "".join(f"{_cell(getattr(point, name), 100, '-'):{CELL}}" for name in SHARES if name in known)
     return (
         f"{names.get(point.kind, f'{point.coefficient:.2f}'):14}{dose:5}{_cell(point.trait):{CELL}}"
         f"{_cell(point.coherence):{CELL}}{shares}"
@@ -64,9 +63,9 @@ def _beside(control: SweepPoint | None) -> str:
     return "" if control is None else f"{_mean(control.trait)} / {_mean(control.coherence)}"
 
 
-def _cell(measured: Measured | None, scale: float = 1.0) -> str:
+def _cell(measured: Measured | None, scale: float = 1.0, none: str = "unscored") -> str:
     if measured is None:
-        return "unscored"
+        return none
     return f"{measured.mean * scale:.0f} ({measured.low * scale:.0f}-{measured.high * scale:.0f})"
 
 
@@ -76,7 +75,3 @@ def _mean(measured: Measured | None) -> str:
 
 def _share(measured: Measured | None) -> str:
     return "-" if measured is None else f"{measured.mean * 100:.0f}"
-
-
-def _bar(trait: Measured | None) -> str:
-    return "" if trait is None else "█" * round(trait.mean / 100 * BAR)
