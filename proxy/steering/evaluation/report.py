@@ -122,7 +122,7 @@ def make_report_folder(folder: Path) -> None:
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"{folder}: no folder for reports: {error.strerror}") from error
+        raise SetupError(f"{folder}: the report can't be written: {error.strerror}") from error
 
 
 def read_evaluations(folder: Path) -> list[VectorEvaluation]:

@@ -66,7 +66,7 @@ def test_table_then_each_coefficient_has_a_line_with_its_interval_and_its_contro
     for part in ("0.25", "45 (38-52)", "100 (93-100)", *shares, "3 / 100", "7 / 100"):
         assert part in row
     assert "system prompt" in text and lines[8].startswith("  0 ") and "serious" not in text
-    assert lines[7].split()[-3:] == ["looping", "random", "others"] and "50 (50-50)   5       3 / 100" in row
+    assert lines[7].split()[-3:] == ["looping", "random", "others"] and "50 (50-50)    5       3 / 100" in row
     assert "other traits: deep, superficial" in text
     assert max(map(len, lines)) <= 120
 
