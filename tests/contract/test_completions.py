@@ -167,8 +167,8 @@ def test_stop_when_it_comes_then_the_text_ends_before_it(client: httpx.Client) -
     ("fields", "param", "possible"),
     [
         ({"prompt": ["a", 1]}, "prompt", "several kinds"),
-        ({"prompt": []}, "prompt", "length"),
-        ({"prompt": [[]]}, "prompt", "length"),
+        ({"prompt": []}, "prompt", "it is empty"),
+        ({"prompt": [[]]}, "prompt", "it is empty"),
         ({"prompt": ""}, "prompt", "no tokens"),
         ({"prompt": None}, "prompt", "possible"),
         ({"prompt": ["a"] * 200}, "prompt", "more than this server takes"),
