@@ -15,6 +15,7 @@ import pytest
 from proxy import demo
 from proxy.settings import ENVIRONMENT_PREFIX, Settings
 from tests.contract import published
+from tests.nursery import Nursery
 
 TESTS = Path(__file__).parent
 
@@ -90,6 +91,16 @@ def _answers_are_as_published() -> Iterator[None]:
     yield
     found, published.FAULTS[:] = list(published.FAULTS), []
     assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Forks real servers of the demo models, for all files of a process: its imports take seconds."""
+    from tests.hold.server import ENVIRON, IMPORTS  # its environment is to be the one that is set above
+
+    nursery = Nursery(*IMPORTS, environ=ENVIRON)
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture

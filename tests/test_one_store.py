@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.hold.server import ENVIRON, IMPORTS, Forked
+from tests.hold.server import Forked
 from tests.nursery import Nursery
 
 pytestmark = pytest.mark.timeout(600)  # seconds where nothing else runs, minutes on a machine that is busy
@@ -16,8 +16,7 @@ MODEL = "demo-qwen2"
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[list[Forked]]:
-    nursery = Nursery(*IMPORTS, environ=ENVIRON)
+def two(nursery: Nursery, tmp_path: Path) -> Iterator[list[Forked]]:
     servers: list[Forked] = []
     shared = tmp_path / "vectors"
     shared.mkdir()
@@ -31,7 +30,6 @@ def two(tmp_path: Path) -> Iterator[list[Forked]]:
     finally:
         for server in servers:
             server.end(signal.SIGKILL)
-        nursery.close()
 
 
 def steered(server: Forked) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import wait_until
-from tests.hold.server import ENVIRON, IMPORTS, SERVE, Forked
+from tests.hold.server import ENVIRON, SERVE, Forked
 from tests.nursery import Nursery
 from vector_store import CONDITIONS, SPANS, VectorHeader, VectorStore
 
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minute
 
 PATIENCE_S = 120
 REQUEST = {"model": "demo-qwen2", "trait": "silly", "rollouts": 1, "questions": 2, "seed": 5}
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery(*IMPORTS, environ=ENVIRON)
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture

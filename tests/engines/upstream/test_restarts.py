@@ -12,7 +12,7 @@ import pytest
 
 from tests.engines.upstream.servers import asked, near
 from tests.fakes import wait_until
-from tests.hold.server import ENVIRON, IMPORTS, Forked
+from tests.hold.server import Forked
 from tests.nursery import Nursery
 
 pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minutes on a machine that is busy
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minute
 PATIENCE_S = 120.0
 N_ASKED = 6
 Start = Callable[[int], Forked]
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery(*IMPORTS, environ=ENVIRON)
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture
