@@ -65,7 +65,7 @@ def _in_one_line(place: str) -> Iterator[None]:
         raise ProxyError(f"{place}: the Hugging Face hub can't be reached within {PATIENCE_S:.0f} seconds") from None
     except (TransportFailed, OSError) as error:
         reason = first_line(error)
-        raise ProxyError(f"{place}: the download failed ({reason}); the same command goes on from there") from None
+        raise ProxyError(f"{place}: the download failed ({reason})") from None
 
 
 def _found_soon(repo: str, name: str) -> HubFile:

@@ -30,7 +30,13 @@ def pull(model: str, folder: Path | None = None) -> Path:
     else:
         repo, name = _split(model)
         target = (folder or models_folder()) / repo.replace("/", "--") / name
-        _from_hub(repo, name, target)
+        try:
+            _from_hub(repo, name, target)
+        except SetupError:
+            raise
+        except ProxyError as error:
+            error.message += _goes_on(target)
+            raise
         source = str(target)
     print(f"{target}\n\nServe it:\n  persona-proxy serve --model {shlex.quote(source)}")
     return target
@@ -58,13 +64,20 @@ def fetch(model: KnownModel, folder: Path) -> Path:
             raise
         except ProxyError as error:
             failures.append(error.message)
-    raise ProxyError(f"{model.id} can't be had: {'; '.join(failures)}")
+    raise ProxyError(f"{model.id} can't be had: {'; '.join(failures)}{_goes_on(target)}")
 
 
 def _from_hub(repo: str, name: str, target: Path, sha256: str | None = None) -> None:
     from proxy.catalogue import hub  # the hub's library takes long to import, and most starts download nothing
 
     hub.fetch(repo, name, target, sha256)
+
+
+def _goes_on(target: Path) -> str:
+    """What to say, once every source has failed, where one of them has left a beginning of the file."""
+    left = [path for path in target.parent.rglob("*") if path.is_file() and path.stat().st_size]
+    begun = any(path.relative_to(target.parent).parts[0].startswith(f"{target.name}.") for path in left)
+    return "; the same command goes on from there" if begun else ""
 
 
 def _tidy(target: Path) -> None:

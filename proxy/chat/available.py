@@ -13,6 +13,7 @@ from proxy.engines.base import ModelInfo
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import VectorUnavailable
 from proxy.settings import ModelSettings, demo_models, place_of
+from proxy.steering.budget import FIRST_TRY
 from proxy.steering.traits.trait import Poles, Trait
 from vector_store import PersonaVector, VectorHeader, VectorStore
 
@@ -132,13 +133,15 @@ class Available:
 
 
 def extract_command(model: ModelSettings | str, trait: str) -> str:
-    """What the operator runs to make a model's vector of a trait, or of `all`."""
+    """What the operator runs to make a model's vector of a trait, or of `all`: within a budget, but for a toy."""
     source = model
     if isinstance(model, ModelSettings) and model.engine == "upstream":
         source = f"{model.id}=FOLDER"
     elif isinstance(model, ModelSettings):
         source = model.id if model.source in (model.id, place_of(model.id)) else f"{model.id}={model.source}"
-    return f"{_command()} extract --model {shlex.quote(str(source))} --trait {trait}"
+    id_ = model.id if isinstance(model, ModelSettings) else model
+    budget = "" if id_ in {toy.id for toy in demo_models()} else f" --budget {FIRST_TRY}"
+    return f"{_command()} extract --model {shlex.quote(str(source))} --trait {trait}{budget}"
 
 
 def _command() -> str:

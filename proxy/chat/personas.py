@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from proxy.errors import InvalidRequest, PersonaNotFound
-from proxy.protocol.steering import MAX_COEFFICIENT, MIN_COEFFICIENT
+from proxy.protocol.steering import MAX_COEFFICIENT, MIN_COEFFICIENT, SteeringOptions
 from proxy.steering.traits.trait import Poles, Trait
 from vector_store import Side, opposite
 
@@ -24,6 +24,7 @@ MAX_PERSONAS = 8
 MAX_TOTAL = 4.0  # of the coefficients' absolute values
 ALIKE = 0.7  # of a name that is nearly known, as difflib counts it
 MAX_GUESSED = 64  # characters of an unknown name that are compared with the known ones
+READ_ONLY = ("projection", "trace")  # fields of `steering` that steer nothing, and need no persona
 RANGE = f"a number from {MIN_COEFFICIENT:g} to {MAX_COEFFICIENT:g}"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
@@ -58,25 +59,41 @@ class Wanted:
         return opposite(self.side) if self.coefficient < 0 else self.side
 
 
-def resolve(places: Sequence[PersonaSource], known: Poles, *, keep_zeros: bool = False) -> tuple[Wanted, ...]:
+def resolve(
+    places: Sequence[PersonaSource],
+    known: Poles,
+    *,
+    keep_zeros: bool = False,
+    manner: str | None = None,
+    offered: Collection[str] | None = None,
+) -> tuple[Wanted, ...]:
     """The personas, without those at 0 unless `keep_zeros`; none for "none" and where nothing is asked.
 
-    `places` come first to last. Raises PersonaNotFound, or InvalidRequest naming the field and what is possible.
+    `places` come first to last. `manner` is a field that says how to steer: then some place has to say to what, be it
+    "none". Raises PersonaNotFound, or InvalidRequest naming the field and what is possible: the `offered` personas, by
+    default all.
     """
+    possible = known if offered is None else offered
     coefficient: PersonaSource | None = None
     for place in places:
         if place.coefficient is not None and coefficient is None:
             _check(place.coefficient, place.coefficient_field)
             coefficient = place
         if place.persona is not None:
-            chosen = _chosen(place, coefficient, known)
+            chosen = _chosen(place, coefficient, known, possible)
             return tuple(Wanted(*known[name], value) for name, value in chosen.items() if value or keep_zeros)
-    if coefficient is not None and coefficient.coefficient != 0:
-        raise InvalidRequest(
-            f"{coefficient.coefficient_field} is given but no persona; possible personas: {_names(known)}",
-            param="persona",
-        )
+    given = manner if coefficient is None else coefficient.coefficient_field
+    if given is not None and (coefficient is None or coefficient.coefficient != 0):
+        message = f"{given} is given but no persona; possible personas: {_names(possible)}"
+        raise InvalidRequest(message, param="persona")
     return ()
+
+
+def manner_of(options: SteeringOptions) -> str | None:
+    """The first field that says how to steer, by its name in a request; None where only projections are asked for."""
+    usual = SteeringOptions()
+    names = (name for name in options.__struct_fields__ if name not in READ_ONLY)
+    return next((f"steering.{name}" for name in names if getattr(options, name) != getattr(usual, name)), None)
 
 
 def projected(names: Sequence[str] | None, known: Poles) -> list[tuple[Trait, Side]] | None:
@@ -107,11 +124,13 @@ def label(poles: Iterable[str]) -> str:
     return ",".join(sorted(poles)) or NONE
 
 
-def _chosen(place: PersonaSource, coefficient: PersonaSource | None, known: Collection[str]) -> dict[str, float]:
+def _chosen(
+    place: PersonaSource, coefficient: PersonaSource | None, known: Collection[str], possible: Collection[str]
+) -> dict[str, float]:
     if isinstance(place.persona, str):
         if place.persona == NONE:
             return {}
-        check_known(place.persona, known, place.persona_field)
+        check_known(place.persona, known, place.persona_field, possible)
         value = DEFAULT_COEFFICIENT if coefficient is None else coefficient.coefficient
         return {place.persona: value or 0.0}
     assert place.persona is not None
@@ -121,12 +140,14 @@ def _chosen(place: PersonaSource, coefficient: PersonaSource | None, known: Coll
             f"where {place.persona_field} is an object each persona has its own coefficient",
             param=coefficient.coefficient_field,
         )
-    return _several(place.persona, place.persona_field, known)
+    return _several(place.persona, place.persona_field, known, possible)
 
 
-def _several(personas: Mapping[str, float], field: str, known: Collection[str]) -> dict[str, float]:
+def _several(
+    personas: Mapping[str, float], field: str, known: Collection[str], possible: Collection[str]
+) -> dict[str, float]:
     for name, value in personas.items():
-        check_known(name, known, field)
+        check_known(name, known, field, possible)
         _check(value, f"{field}.{name}")
     if len(personas) > MAX_PERSONAS:
         raise InvalidRequest(f"{field} names {len(personas)} personas; possible: up to {MAX_PERSONAS}", param=field)
@@ -175,12 +196,13 @@ def _check(value: float, field: str) -> None:
         raise InvalidRequest(f"{field}: the coefficient {value:g} is out of range; possible: {RANGE}", param=field)
 
 
-def check_known(name: str, known: Collection[str], field: str) -> None:
-    """PersonaNotFound, naming the field and the known ones."""
+def check_known(name: str, known: Collection[str], field: str, possible: Collection[str] | None = None) -> None:
+    """PersonaNotFound, naming the field and those that are `possible`, by default the known ones."""
     if name not in known:
         nearly = get_close_matches(name[:MAX_GUESSED], known, n=1, cutoff=ALIKE)
         meant = f" (did you mean {nearly[0]!r}?)" if nearly else ""
-        raise PersonaNotFound(f"{field}: there is no persona {name!r}{meant}; possible: {_names(known)}", param=field)
+        names = _names(known if possible is None else possible)
+        raise PersonaNotFound(f"{field}: there is no persona {name!r}{meant}; possible: {names}", param=field)
 
 
 def _names(known: Collection[str]) -> str:

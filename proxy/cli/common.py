@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.engines.base import Engine
     from proxy.jobs.kinds.vectors import Surroundings
     from proxy.steering.traits.trait import Trait
+    from vector_store import VectorStore
 
 Command = Callable[[argparse.Namespace], None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -117,6 +118,19 @@ class Models:
         self._known[model.id] = model
         return model
 
+    def weights(self, model: ModelSettings) -> str | None:
+        """The fingerprint of its weights as far as it can be told before they are loaded: of those that are here."""
+        place = Path(model.source).expanduser()
+        if place.is_file():
+            from proxy.engines.gguf.file import file_fingerprint
+
+            return file_fingerprint(place)
+        if place.is_dir():
+            from proxy.engines.transformers.loading import weights_fingerprint
+
+            return weights_fingerprint(place)
+        return None
+
     def load(self, model: ModelSettings) -> "Engine":
         """Its engine. Blocks while the model is loaded."""
         if model.engine == "upstream":
@@ -143,6 +157,23 @@ class Models:
 
     def __exit__(self, *error: object) -> None:
         self._closing.close()
+
+
+def check_vectors(store: "VectorStore", models: Models, model: ModelSettings, traits: "Sequence[Trait]") -> None:
+    """SetupError, before the model is loaded, where it has a vector for none of the traits, or where none is named for
+    no trait at all. Of weights that are not here yet nothing is known before."""
+    weights = models.weights(model)
+    if weights is None:
+        return
+    from proxy.steering.making import no_vector
+
+    toy = model.id in {demo.id for demo in demo_models()}
+    used = store.all_in_use(model.id, weights)
+    placed = [header for header in used.values() if header.poles]
+    if traits and not any(trait.id in used for trait in traits):
+        raise SetupError("; ".join(no_vector(model.id, trait.id, toy=toy) for trait in traits))
+    if not traits and not placed:
+        raise SetupError(no_vector(model.id, toy=toy))
 
 
 def surroundings(

@@ -16,6 +16,7 @@ from proxy.cli.common import (
     add_fresh,
     add_model,
     add_model_flags,
+    check_vectors,
     surroundings,
     traits_named,
 )
@@ -73,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from proxy.jobs.kinds.evaluating import VectorEvaluationParameters, evaluation_kind
     from proxy.steering.evaluation.options import VectorEvaluationOptions
     from proxy.steering.evaluation.report import evaluation_of, make_report_folder, section, write_evaluation
-    from proxy.steering.making import in_use
+    from proxy.steering.making import in_use, no_vector
     from proxy.steering.traits.trait import Trait
 
     options = VectorEvaluationOptions(args.budget, args.samples, args.seed)
@@ -82,6 +83,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.out:
         make_report_folder(args.out)
     around = surroundings(settings, models, judge=args.judge, second_judge=args.second_judge)
+    check_vectors(around.store, models, model, named)
 
     def asked(trait: Trait) -> VectorEvaluationParameters:
         engine = models.load(model)
@@ -109,5 +111,5 @@ def _evaluate(args: argparse.Namespace) -> None:
         used = around.store.all_in_use(engine.info.id, engine.info.fingerprint)
         traits = named or [trait for id_, trait in around.traits().items() if id_ in used and used[id_].poles]
         if not traits:
-            raise SetupError(f"{engine.info.id} has no vectors: persona-proxy extract --model {engine.info.id}")
+            raise SetupError(no_vector(engine.info.id, toy=engine.info.world is not None))
         Console(sys.stderr, args.fresh).each(evaluation_kind(around), engine, traits, asked, show)

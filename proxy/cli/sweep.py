@@ -16,6 +16,7 @@ from proxy.cli.common import (
     add_making_flags,
     add_model,
     add_model_flags,
+    check_vectors,
     surroundings,
     traits_named,
 )
@@ -73,6 +74,7 @@ def _sweep(args: argparse.Namespace) -> None:
         grid(args.start, args.end, args.step), args.samples, args.seed, keep_strength=args.keep_strength
     )
     around = surroundings(settings, models, judge=args.judge, out=args.out)
+    check_vectors(around.store, models, model, traits)
 
     def asked(trait: Trait) -> SweepParameters:
         return SweepParameters(

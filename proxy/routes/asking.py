@@ -2,11 +2,13 @@
 the headers tell of them.
 """
 
+import asyncio
 import hashlib
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from litestar import Request
@@ -14,17 +16,27 @@ from litestar import Request
 from proxy.chat.calling import asked_calls
 from proxy.chat.conversation import Begun, split_begun, template_options, to_messages
 from proxy.chat.output import asked_sampling, place_of_schema
-from proxy.chat.personas import PersonaSource, Wanted, coefficients, parse, parse_coefficient, projected, resolve
+from proxy.chat.personas import (
+    PersonaSource,
+    Wanted,
+    coefficients,
+    manner_of,
+    parse,
+    parse_coefficient,
+    projected,
+    resolve,
+)
 from proxy.chat.prepare import Asked, Prepared
 from proxy.chat.stream import Head
 from proxy.chat.told_schema import told_schema
 from proxy.engines.base import Engine
-from proxy.errors import InvalidRequest
+from proxy.errors import InvalidRequest, PersonaNotFound
 from proxy.protocol.chat import ChatRequest, RequestMetadata
 from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
 from proxy.routes.auth import matching, presented_key
 from proxy.services import Services, services_of
+from proxy.steering.traits.trait import Poles
 
 
 class InCharacter(Protocol):
@@ -58,9 +70,27 @@ async def steered_of(request: Request[Any, Any, Any], data: InCharacter) -> tupl
     poles = await services.poles()
     places = [*_places(request, data), suffix, *_default_places(request, services)]
     options = data.steering or SteeringOptions()
-    personas = resolve(places, poles, keep_zeros=options.mode != "add")
+    personas = await _personas(services, model, places, options, poles)
     observe.record_of(request.scope).facts |= {"model": model, **_log_facts(personas)}
     return model, Asked(personas=personas, steering=options, projected=projected(options.projection, poles))
+
+
+async def _personas(
+    services: Services, model: str, places: Sequence[PersonaSource], options: SteeringOptions, poles: Poles
+) -> tuple[Wanted, ...]:
+    """The personas that the places come to. What is wrong is told with the personas that this model can show, which
+    are looked for only then."""
+    resolved = partial(resolve, places, poles, keep_zeros=options.mode != "add", manner=manner_of(options))
+    try:
+        return resolved()
+    except (InvalidRequest, PersonaNotFound):
+        everything = options.method == "prompt"
+        offered = (
+            []
+            if everything
+            else await asyncio.to_thread(services.available.personas_of, services.registry.state(model))
+        )
+        return resolved(offered=offered or None)
 
 
 def head_of(prefix: str, engine: Engine, prepared: Prepared) -> Head:

@@ -8,6 +8,7 @@ from typing import Literal
 
 BudgetName = Literal["quick", "standard", "thorough"]
 
+FIRST_TRY: BudgetName = "quick"  # of a real model: more takes hours without a GPU
 THOROUGH: BudgetName = "thorough"
 LIMITED: tuple[BudgetName, ...] = ("quick", "standard")
 BUDGET_NAMES: tuple[BudgetName, ...] = (*LIMITED, THOROUGH)

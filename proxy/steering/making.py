@@ -14,7 +14,7 @@ from pathlib import Path
 from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering import extract, judge, limited, placement
-from proxy.steering.budget import BUDGETS, THOROUGH, Budget, BudgetName
+from proxy.steering.budget import BUDGETS, FIRST_TRY, THOROUGH, Budget, BudgetName
 from proxy.steering.judge import JudgeKind, Validated
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work, folder_parts
@@ -77,11 +77,16 @@ def in_use(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
     """The vector of this trait that these weights are steered by. SetupError where there is none."""
     vector = store.in_use(engine.info.id, trait.id, engine.info.fingerprint)
     if vector is None:
-        raise SetupError(
-            f"{engine.info.id} has no vector for {trait.id}: persona-proxy extract --model {engine.info.id} "
-            f"--trait {trait.id}"
-        )
+        raise SetupError(no_vector(engine.info.id, trait.id, toy=engine.info.world is not None))
     return vector
+
+
+def no_vector(model_id: str, trait_id: str | None = None, *, toy: bool) -> str:
+    """That a model has no vector for a trait, or none at all, and what makes one: within a budget, but for a toy."""
+    budget = "" if toy else f" --budget {FIRST_TRY}"
+    lacking = "no vectors" if trait_id is None else f"no vector for {trait_id}"
+    command = f"persona-proxy extract --model {model_id} --trait {trait_id or 'all'}{budget}"
+    return f"{model_id} has {lacking}: {command}"
 
 
 def make_by_kind(

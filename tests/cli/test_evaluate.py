@@ -74,3 +74,17 @@ def test_evaluate_when_the_model_has_no_vector_then_it_is_told_how_to_make_one(
     assert "org/pretend has no vectors: persona-proxy extract --model org/pretend" in capsys.readouterr().err
     assert cli.main(["evaluate", *QUICK, "--trait", "silly"]) == 2
     assert "org/pretend has no vector for silly" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep"])
+def test_a_model_s_vectors_when_it_is_here_and_has_none_then_that_is_told_before_it_is_loaded(
+    command: str, store: VectorStore, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "small.gguf"
+    file.write_bytes(b"GGUF and more")
+    assert cli.main([command, "--model", f"org/pretend={file}", "--trait", "silly"]) == 2
+    expected = "org/pretend has no vector for silly: persona-proxy extract --model org/pretend --trait silly --budget"
+    assert expected in failed(capsys)
+    if command == "evaluate":
+        assert cli.main([command, "--model", f"org/pretend={file}"]) == 2
+        assert "org/pretend has no vectors: persona-proxy extract" in failed(capsys)

@@ -102,12 +102,20 @@ def tool(parameters: dict[str, Any]) -> dict[str, Any]:
         ({"steering": {"max_relative_dose": 0}}, "steering.max_relative_dose", "above 0"),
         ({"steering": {"random_direction": -1}}, "steering.random_direction", "from 0"),
         (
-            {"steering": {"random_direction": 1, "mode": "cap"}},
+            {"steering": {"random_direction": 1, "mode": "cap"}, "persona": "silly"},
             "steering.random_direction",
             'steering.mode to be "add"',
         ),
-        ({"steering": {"random_direction": 1, "layers": [1]}}, "steering.random_direction", "steering.layers"),
-        ({"steering": {"random_direction": 1, "method": "prompt"}}, "steering.random_direction", "steering.method"),
+        (
+            {"steering": {"random_direction": 1, "layers": [1]}, "persona": "silly"},
+            "steering.random_direction",
+            "steering.layers",
+        ),
+        (
+            {"steering": {"random_direction": 1, "method": "prompt"}, "persona": "silly"},
+            "steering.random_direction",
+            "steering.method",
+        ),
         ({"steering": {"trace": True}}, "steering.trace", "name personas in steering.projection"),
         ({"steering": {"trace": True}, "persona": "silly", "n": 2}, "steering.trace", "n must be 1"),
         ({"steering": {"projection": ["silly"]}}, "steering.projection", "where answers lie that are silly"),

@@ -104,7 +104,7 @@ def test_a_persona_when_the_model_lacks_its_vector_then_400_that_says_what_to_ru
         error = refused(client, persona="honest", steering={"method": method})
         assert (error["status"], error["code"], error["param"]) == (400, "vector_unavailable", "persona")
         assert "no vector for 'honest', a pole of 'dishonest', and the model fake" in error["message"]
-        assert "persona-proxy extract --model fake --trait dishonest;" in error["message"]
+        assert "persona-proxy extract --model fake --trait dishonest --budget quick;" in error["message"]
         assert '"method": "sampling"' in error["message"] and '"method": "prompt"' in error["message"]
         # Nothing would tell how strongly to sample for it.
         assert '"method": "sampling"' not in refused(client, persona="silly")["message"]
@@ -140,11 +140,44 @@ def test_bad_coefficient_header_then_400(client: httpx.Client, header: str) -> N
     assert response.status_code == 400 and response.json()["error"]["param"] == "X-Persona-Coefficient"
 
 
-def test_unknown_persona_then_404_naming_the_known_ones(client: httpx.Client) -> None:
-    for fields in ({"persona": "sily"}, {"model": "fake:sily"}):
-        error = refused(client, **fields)
-        assert (error["status"], error["code"]) == (404, "persona_not_found")
-        assert "silly" in error["message"] and "inattentive" in error["message"]
+@pytest.mark.parametrize("fields", [{"persona": "sily"}, {"model": "fake:sily"}, {"persona": {"sily": 1.0}}])
+def test_unknown_persona_then_404_naming_those_that_the_model_can_show(
+    client: httpx.Client, fields: dict[str, Any]
+) -> None:
+    error = refused(client, **fields)
+    assert (error["status"], error["code"]) == (404, "persona_not_found")
+    assert error["message"].endswith("possible: serious, silly, none")
+    # By a system prompt a model can show all of them.
+    assert "inattentive" in refused(client, **fields, steering={"method": "prompt"})["message"]
+
+
+def test_unknown_persona_when_the_model_has_no_vectors_then_404_naming_all(settings: Settings) -> None:
+    with serving(settings, FakeEngine()) as url, httpx.Client(base_url=url) as client:
+        assert "inattentive" in refused(client, persona="sily")["message"]
+
+
+@pytest.mark.parametrize(
+    ("steering", "field"),
+    [
+        ({"method": "prompt"}, "steering.method"),
+        ({"trace": False, "mode": "target"}, "steering.mode"),
+        ({"positions": "all", "layers": [1]}, "steering.positions"),
+        ({"random_direction": 1}, "steering.random_direction"),
+    ],
+)
+def test_steering_when_no_persona_is_named_then_400_that_says_so(
+    client: httpx.Client, steering: dict[str, Any], field: str
+) -> None:
+    error = refused(client, steering=steering)
+    assert (error["status"], error["code"], error["param"]) == (400, "invalid_request", "persona")
+    assert error["message"].startswith(f"{field} is given but no persona; possible personas: ")
+    for named in ({"persona": "none"}, {"persona": {}}, {"coefficient": 0}):
+        assert ask(client, **named, steering=steering)["steering"]["method"] == "none"
+
+
+def test_steering_when_it_only_asks_for_what_is_usual_then_no_persona_is_needed(client: httpx.Client) -> None:
+    for steering in ({}, {"method": "auto", "mode": "add", "layers": "best"}):
+        assert ask(client, steering=steering)["steering"]["method"] == "none"
 
 
 def test_persona_without_a_vector_then_400_naming_what_there_is(client: httpx.Client) -> None:
