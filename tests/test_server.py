@@ -195,7 +195,8 @@ def test_serve_when_one_model_fails_then_the_other_is_served(start: Start) -> No
     process = start("--port", "0", "--model", "broken=a/b", "--model", "fake=a/b", "--api-key", "alpha")
     output = process.read_until("curl ")
     assert "broken: failed, its weights are missing" in output
-    assert "personas: none yet; make them with: persona-proxy extract --model fake=a/b --trait all --budget quick" in output
+    made = "persona-proxy extract --model fake=a/b --trait all --budget quick"
+    assert f"personas: none yet; make them with: {made}" in output
     assert "Authorization: Bearer YOUR_KEY" in output
     models = httpx.get(f"{process.url}/v1/models", headers={"authorization": "Bearer alpha"}).json()["data"]
     assert "fake" in [model["id"] for model in models]

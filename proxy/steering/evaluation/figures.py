@@ -121,10 +121,10 @@ def evidence(of_side: Mapping[Key, Figures], side: Side, scored: bool) -> Eviden
             above(way, wrong, best_of),
             _coherent(of_side, way),
             mean(of_side[way, 1]["looping"]),
+            _mean_trait(of_side[way, 1]),
         )
     asked = {name: above(in_words(side, by), BARE) for by, name in NAMES.items() if (in_words(side, by), 1) in of_side}
-    known = not np.isnan(base["trait"]).all()
-    return Evidence(scored, mean(base["trait"]) if known else None, at, asked)
+    return Evidence(scored, _mean_trait(base), at, asked)
 
 
 def costs(asked: Sequence[RuledCell], texts: Sequence[str], side: Side, sides: Iterable[Side]) -> list[CostArm]:
@@ -159,6 +159,10 @@ def agreement(first: Sequence[Score | None], second: Sequence[Score | None]) -> 
 
 def _share(right: Sequence[float] | None) -> Measured | None:
     return None if not right else measured(np.array(right, dtype=np.float64)[:, None])
+
+
+def _mean_trait(table: Figures) -> float | None:
+    return None if np.isnan(table["trait"]).all() else mean(table["trait"])
 
 
 def _coherent(of_side: Mapping[Key, Figures], way: Way) -> float:

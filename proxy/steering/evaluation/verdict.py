@@ -46,13 +46,14 @@ WARNED: tuple[Verdict, ...] = ("prompt_only", "nothing")  # of a persona with su
 class Steered:
     """What a coefficient does. Each interval is of how far the pole's score lies above that of the others, which is
     None where those were not tried; `coherent` is the coherence as a share of unsteered, `looping` the share of answers
-    that go round in circles."""
+    that go round in circles, `shown` the pole's score, 0 to 100."""
 
     above_unsteered: Interval | None
     above_random: Interval | None
     above_wrong_trait: Interval | None
     coherent: float
     looping: float = 0.0
+    shown: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,16 @@ def verdict_of(found: Evidence) -> tuple[Verdict, str]:
     one = found.at.get(1.0)
     if found.unsteered >= SHOWN and not (one and one.above_unsteered and one.above_unsteered[1] < 0):
         return "by_itself", f"unsteered answers show it with {found.unsteered:.0f} of 100 already"
+    levels = _levels(found.unsteered, found.at)
     lacking = "nothing was asked at coefficient 1" if one is None else _lacking(one)
     if not lacking:
-        return "steers", "at coefficient 1 it is above no steering and every control, and answers hold together"
+        return (
+            "steers",
+            f"at coefficient 1 it is above no steering and every control, and answers hold together{levels}",
+        )
     effective = [coefficient for coefficient in sorted(found.at) if coefficient >= 1 and _works(found.at[coefficient])]
     if effective:
-        return "weak", f"it shows more at {effective[0]:g}, but at coefficient 1 {lacking}"
+        return "weak", f"it shows more at {effective[0]:g}, but at coefficient 1 {lacking}{levels}"
     works = [name for name, above in found.asked.items() if _above(above)]
     if works:
         return "prompt_only", f"it shows more by {' and by '.join(works)}, but at coefficient 1 {lacking}"
@@ -99,6 +104,18 @@ def _lacking(one: Steered) -> str:
     if one.looping >= LOOPED:
         return f"{one.looping:.0%} of the answers go round in circles"
     return ""
+
+
+def _levels(unsteered: float, at: Mapping[float, Steered]) -> str:
+    """In words, how much shows from coefficient 1 on, so that nobody asks for 1 where it is faint there; with the
+    coherence where that is less than it has to be at 1."""
+    told = [f"{unsteered:.0f} of 100 unsteered"]
+    for coefficient in sorted(coefficient for coefficient in at if coefficient >= 1):
+        one = at[coefficient]
+        if one.shown is not None:
+            broken = "" if one.coherent >= COHERENT else f" with {one.coherent:.0%} of the coherence"
+            told.append(f"{one.shown:.0f} at {coefficient:g}{broken}")
+    return f"; it shows with {', '.join(told)}" if len(told) > 1 else ""
 
 
 def _works(at: Steered) -> bool:

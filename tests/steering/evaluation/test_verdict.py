@@ -52,6 +52,16 @@ def test_verdict_when_something_was_found_then_the_first_rule_that_holds(
     assert (verdict, because in reason) == (expected, True), reason
 
 
+def test_verdict_when_a_pole_can_be_had_then_it_is_told_how_much_shows_at_which_coefficient() -> None:
+    faint, strong = replace(GOOD, shown=29.4), replace(GOOD, shown=95.0, coherent=0.5)
+    for one, ends in (
+        (faint, "hold together; it shows with 20 of 100 unsteered, 29 at 1, 95 at 2 with 50% of the coherence"),
+        (replace(faint, looping=0.5), "circles; it shows with 20 of 100 unsteered, 29 at 1, 95 at 2 with 50% of the"),
+    ):
+        assert ends in verdict_of(found(one, two=strong))[1]
+    assert "it shows with" not in verdict_of(found(USELESS, two=USELESS))[1]
+
+
 @pytest.mark.parametrize("which", list(UNASKED))
 def test_verdict_when_words_alone_work_then_it_is_the_vector_that_does_not(which: str) -> None:
     verdict, reason = verdict_of(replace(found(USELESS), asked={**UNASKED, which: UP}))
