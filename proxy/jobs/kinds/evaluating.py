@@ -40,7 +40,7 @@ class VectorEvaluationParameters(Parameters, frozen=True, kw_only=True):
     def work(self) -> object:
         """What the parts depend on. The command `evaluate` has the same, so that each goes on with the other's
         parts."""
-        return parts_key(self.version, self.options, self.others or [], self.second_judge)
+        return parts_key(self.version, self.options, self.others or [])
 
     def usual(self, kind: JudgeKind) -> JudgeKind:
         """Who judges where `kind` does by default."""

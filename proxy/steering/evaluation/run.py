@@ -36,6 +36,7 @@ from proxy.steering.sweep.unfinished import loops
 from proxy.steering.traits.trait import Trait
 from proxy.steering.work import Work, packed
 from vector_store import Agreement, KeptAnswer, PersonaVector, PoleEvaluation, Side
+from vector_store.store import slug
 
 KEPT_ANSWERS = 20  # of each pole
 KEPT_CHARACTERS = 2000  # of each of them
@@ -124,10 +125,11 @@ def stages(
     return {what: size for what, size in found.items() if size}
 
 
-def parts_key(vector_id: str, options: VectorEvaluationOptions, others: Sequence[str], second: str | None) -> object:
+def parts_key(vector_id: str, options: VectorEvaluationOptions, others: Sequence[str]) -> object:
     """What the parts of an evaluation depend on, besides judge, model and trait, for `making.parts_of`. `others` are
-    the ids of the vectors of other traits, `second` is the second judge's name."""
-    return "vector evaluation", vector_id, options, others, second
+    the ids of the vectors of other traits. A second judge has parts of its own name, so that one that is named when
+    the answers are there already has these to score."""
+    return "vector evaluation", vector_id, options, others
 
 
 def asking_label(trait: Trait) -> str:
@@ -193,7 +195,7 @@ def _seconds(
 ) -> list[Scored]:
     some = compared(_to_judge(asked, answered))
     told = for_second(work)
-    found = scores(other, some, asked.trait, told, "evaluation-second-scores")
+    found = scores(other, some, asked.trait, told, f"evaluation-scores-{slug(other.name)}")
     return [Scored(one, score, False, False) for one, score in zip(some, found, strict=True)]
 
 

@@ -42,7 +42,7 @@ class Contrary(PretendJudge):
 def judges(monkeypatch: pytest.MonkeyPatch) -> PretendJudge:
     """Those that evaluations are judged by: each ready at once."""
     counting = PretendJudge()
-    known: dict[object, Judge] = {"rules": counting, "contrary": Contrary()}
+    known: dict[object, Judge] = {"rules": counting, "contrary": Contrary(), "alike": PretendJudge()}
 
     def prepare(kind: object, *args: object, **how: object) -> Validated:
         return Validated(known[kind], str(kind), 1.0, 80)
@@ -162,6 +162,19 @@ def test_evaluate_when_broken_off_then_it_goes_on_and_comes_to_the_same(tmp_path
     }
     again = len(engine.started) - len(alone.started)
     assert 0 < again < n_before / 2  # what was finished is not asked again
+
+
+def test_evaluate_when_another_second_judge_is_named_then_it_scores_the_answers_that_are_there(
+    tmp_path: Path,
+) -> None:
+    engine, work = PretendEngine(), Work(WORK.progress, FolderParts(tmp_path / "parts"))
+    alone = evaluated(engine=engine, work=work).evaluations["positive"]
+    n_asked = len(engine.started)
+    for second, correlation in (("contrary", -1.0), ("alike", 1.0)):
+        found = evaluated(engine=engine, work=work, second=second).evaluations["positive"]
+        assert len(engine.started) == n_asked
+        assert found.agreement is not None and found.agreement.correlation == pytest.approx(correlation)
+        assert [one.trait for one in found.arms] == [one.trait for one in alone.arms]
 
 
 def test_evaluate_then_what_is_reported_is_what_was_announced() -> None:
