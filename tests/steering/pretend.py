@@ -22,6 +22,7 @@ from proxy.engines.base import (
     Finish,
     FloatArray,
     Generation,
+    Intervention,
     Likelihood,
     Message,
     ModelInfo,
@@ -174,7 +175,9 @@ class PretendEngine:
         """How likely each of the words is."""
         level, noise = self._asked(prompt), float(self.broken)
         for item in plan.interventions:
-            assert item.vector is not None
+            if item.vector is None:
+                level = _held(level, item)
+                continue
             along = float(item.vector @ hidden_direction()) / RESIDUAL_NORM
             level += along if (item.block, item.positions) == (BEST_BLOCK, BEST_SPAN) else 0.1 * along
             noise += max(0.0, float(np.linalg.norm(item.vector)) / RESIDUAL_NORM - 1.2)
@@ -186,6 +189,13 @@ class PretendEngine:
         text = "".join(map(chr, prompt))
         asked = text.partition("\nuser:")[0] if text.startswith("system:") else ""
         return self.obedience * (("be silly" in asked) - ("be serious" in asked))
+
+
+def _held(level: float, item: Intervention) -> float:
+    """The level where its projection is held at one, or kept from going beyond it."""
+    assert item.basis is not None and item.levels is not None
+    wanted = float(item.levels @ item.basis @ hidden_direction()) / RESIDUAL_NORM
+    return wanted if item.mode == "target" else min(level, wanted)
 
 
 if TYPE_CHECKING:
