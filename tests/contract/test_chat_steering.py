@@ -171,7 +171,8 @@ def test_steering_when_no_persona_is_named_then_400_that_says_so(
     error = refused(client, steering=steering)
     assert (error["status"], error["code"], error["param"]) == (400, "invalid_request", "persona")
     assert error["message"].startswith(f"{field} is given but no persona; possible personas: ")
-    for named in ({"persona": "none"}, {"persona": {}}, {"coefficient": 0}):
+    unsteered: list[dict[str, Any]] = [{"persona": "none"}, {"persona": {}}, {"coefficient": 0}]
+    for named in unsteered:
         assert ask(client, **named, steering=steering)["steering"]["method"] == "none"
 
 

@@ -26,10 +26,10 @@ from proxy.steering.sweep.unfinished import loops
 from proxy.steering.traits.trait import Trait
 from proxy.steering.trials import TEMPERATURE
 from proxy.steering.work import Work
-from vector_store import Measured, PersonaVector, PoleChoice, Side
+from vector_store import Against, Measured, PersonaVector, PoleChoice, Side
 
 WHERE: dict[Positions, str] = {"last_prompt": "the last prompt token", "response": "the response", "all": "every token"}
-COUNTED = {"neutral": "the neutral mean", "opposite": "the opposite pole"}
+COUNTED: dict[Against, str] = {"neutral": "the neutral mean", "opposite": "the opposite pole"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def manners(vector: PersonaVector, side: Side) -> list[Manner]:
         if where != own.positions
     ]
     if vector.knows_poles:
-        against = "neutral" if own.against == "opposite" else "opposite"
+        against: Against = "neutral" if own.against == "opposite" else "opposite"
         found.append(Manner(f"counted from {COUNTED[against]}", dataclasses.replace(own, against=against)))
         if own.span != "last_prompt" and "last_prompt" in vector.means:
             prompt = dataclasses.replace(own, span="last_prompt", positions="last_prompt")
