@@ -167,21 +167,24 @@ def growth() -> str:
 
 
 SLOTS, DIRECTIVES = 4096, 1024  # of vectors and of plans, in vLLM's workers (proxy/engines/vllm/steering.py)
-PLACES = 2 * 3 + 8  # of a program at each block: three additions, three holds, eight probes (table.py)
+ADDED_AND_HELD, READ = 2 * 3, 8  # of a program at each block: three additions, three holds, eight probes (table.py)
+STEP = 8_192  # tokens of a step (max_num_batched_tokens): assumed
 
 
 def telling() -> str:
     """What vLLM's workers keep of plans, and what is sent to tell each replica of them."""
 
     def row(model: Model) -> list[str]:
-        programs = model.blocks * PLACES * (1 + 4 * DIRECTIVES) * 8
-        sent = [_bytes(PLANS * model.row * replicas) for replicas in REPLICAS]
-        return [model.name, _bytes(SLOTS * model.row), _bytes(programs), *sent]
+        programs = model.blocks * (ADDED_AND_HELD + READ) * (1 + 4 * DIRECTIVES) * 8
+        read = model.blocks * READ * STEP * FLOAT
+        sent = [_bytes(PLANS * ROWS * model.row * replicas) for replicas in REPLICAS]
+        return [model.name, _bytes(SLOTS * model.row), _bytes(programs), _bytes(read), *sent]
 
-    head = ["model", "bank of vectors", "programs", *(f"sent to {replicas:,}" for replicas in REPLICAS)]
+    head = ["model", "bank of vectors", "programs", "what is read", *(f"sent to {replicas:,}" for replicas in REPLICAS)]
     return _table(head, (row(model) for model in (QWEN, GPT_OSS)))
 
 
+ROWS = 2  # of a plan: what is added, and the direction by which its projection is read
 PLANS, SHARED = 100, 2_000  # plans in use at once, and tokens of the system prompt that they share
 REPLICAS = (1, 10, 100, 1_000)
 

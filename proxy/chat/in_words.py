@@ -1,5 +1,4 @@
-"""What a request can't ask of a model that another server runs: nothing can be read of its residuals, and mostly
-nothing be added to them.
+"""What a request can't ask of a model that another server runs, which mostly lets nobody at its residuals.
 
 Pure, and knows nothing of how that server is asked.
 """
@@ -13,23 +12,25 @@ from vector_store import Side
 
 _OFF = SteeringOptions()
 WHY = "the model runs on another server, whose tokens and residuals can be neither read nor changed"
-_UNREAD = "the model runs on another server, whose residuals can't be read from here"
-_READ = {"channels": "all", "trace": "false"}
-_CHANGED = {"mode": '"add"', "positions": "null", "layers": '"best"', "random_direction": "null"}
+_POSSIBLE = {
+    "mode": '"add"',
+    "positions": "null",
+    "layers": '"best"',
+    "random_direction": "null",
+    "channels": "all",
+    "trace": "false",
+}
 
 
-def check_in_words(
-    options: SteeringOptions, projected: Sequence[tuple[Trait, Side]] | None, *, steerable: bool
-) -> None:
-    """InvalidRequest that names the first field of `steering` that needs residuals. Where they can be steered, they can
-    still not be read."""
-    for name, possible in (_READ if steerable else {**_CHANGED, **_READ}).items():
+def check_in_words(options: SteeringOptions, projected: Sequence[tuple[Trait, Side]] | None) -> None:
+    """InvalidRequest that names the first field of `steering` that needs residuals."""
+    for name, possible in _POSSIBLE.items():
         if getattr(options, name) != getattr(_OFF, name):
-            raise _refused(name, possible, steerable)
+            raise _refused(name, possible)
     if projected:
-        raise _refused("projection", "null", steerable)
+        raise _refused("projection", "null")
 
 
-def _refused(name: str, possible: str, steerable: bool) -> InvalidRequest:
+def _refused(name: str, possible: str) -> InvalidRequest:
     field = f"steering.{name}"
-    return InvalidRequest(f"{field}: {_UNREAD if steerable else WHY}; possible: {possible}", param=field)
+    return InvalidRequest(f"{field}: {WHY}; possible: {possible}", param=field)

@@ -125,7 +125,7 @@ class Preparation:
             clamped=steering.report.clamped or clamped,
             sampling=sampling_use(drawn),
             max_tokens=limit if cut else None,
-            projection_layers={each.pole: each.probe.block for each in watched} or None,
+            projection_layers=_blocks(watched),
         )
         return Prepared(
             prompt,
@@ -143,7 +143,8 @@ class Preparation:
 
     def _in_words(self, info: ModelInfo, asked: Asked) -> Prepared:
         """Plan one request to a model whose tokens another server has, which renders, measures and may refuse it."""
-        check_in_words(asked.steering, asked.projected, steerable=info.steerable)
+        if not info.steerable:
+            check_in_words(asked.steering, asked.projected)
         steering = self._steer(asked.personas, asked.steering, info)
         messages = () if asked.raw is not None else _told(asked, steering.instruction, info)
         _check_raw(asked, steering.instruction)
@@ -160,16 +161,22 @@ class Preparation:
         drawn, clamped = sample(limit, asked.sampling, steering.modulation)
         # OpenAI's API has no such penalty, so only one that the client itself asked for is sent.
         drawn = dataclasses.replace(drawn, repetition_penalty=asked.sampling.repetition_penalty)
-        report = msgspec.structs.replace(steering.report, clamped=clamped, sampling=sampling_use(drawn))
+        watched = self._watched(asked, steering, info) if info.steerable else ()
+        report = msgspec.structs.replace(
+            steering.report,
+            clamped=steering.report.clamped or clamped,
+            sampling=sampling_use(drawn),
+            projection_layers=_blocks(watched),
+        )
         return Prepared(
             prompt=[],
             plan=steering.plan,
             report=report,
             sampling=drawn,
             steered_to=strengths(asked.personas),
-            watched=(),
+            watched=watched,
             spell=None if drawn.top_logprobs is None else talk.spelling.bytes_of,
-            traced=False,
+            traced=asked.steering.trace,
             calls=asked.calling.rules,
             begun=0,
             raw=asked.raw is not None,
@@ -238,6 +245,11 @@ class Preparation:
             message = "steering.trace: there is nothing to trace; name personas in steering.projection"
             raise InvalidRequest(message, param="steering.trace")
         return tuple(found)
+
+
+def _blocks(watched: Sequence[Watched]) -> dict[str, int] | None:
+    """Where each projection is read, by pole."""
+    return {each.pole: each.probe.block for each in watched} or None
 
 
 def _fitting_prompt(engine: Engine, asked: Asked, instruction: str | None) -> tuple[list[int], int]:

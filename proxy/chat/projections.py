@@ -21,15 +21,21 @@ class Readings:
         self.n_tokens = 0  # that were read
 
     def feed(self, event: Token | Finish) -> None:
-        """An event carries the readings of the token before it."""
+        """An event carries the readings of the token before it, or the last one those of all."""
         if event.readings:
-            if self._traced:
-                self._untold.append(TracedToken(self._text, self._named(event.readings)))
-            self._sums = [total + value for total, value in zip(self._sums, event.readings, strict=True)]
-            self._says_something |= self._text != ""
-            self.n_tokens += 1
+            self._take(self._text, event.readings)
         if isinstance(event, Token):
             self._text = event.text
+        else:
+            for token in event.read:
+                self._take(token.text, token.readings)
+
+    def _take(self, text: str, readings: Sequence[float]) -> None:
+        if self._traced:
+            self._untold.append(TracedToken(text, self._named(readings)))
+        self._sums = [total + value for total, value in zip(self._sums, readings, strict=True)]
+        self._says_something |= text != ""
+        self.n_tokens += 1
 
     def means(self) -> dict[str, float]:
         """Each probe's mean over the answer's tokens, those of headers too, as it is in the answers that the scale is

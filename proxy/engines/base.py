@@ -126,7 +126,10 @@ class Plan:
     def prompt_key(self) -> str:
         """Equal exactly for plans that do the same to a prompt's tokens before its last, so that most share the key of
         the empty plan: the key under which those tokens' KV may be reused."""
-        return Plan(tuple(item for item in self.interventions if item.positions == "all")).fingerprint
+        before = tuple(item for item in self.interventions if item.positions == "all")
+        if self.channels is None and len(before) == len(self.interventions):
+            return self.fingerprint
+        return Plan(before).fingerprint
 
 
 @dataclass(frozen=True)
@@ -309,17 +312,27 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class ReadToken:
+    """A generated token's text, and what the generation's probes read at it, in their order."""
+
+    text: str
+    readings: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Finish:
     """The answer ended: by the model's own end token ("stop") or at `max_tokens` ("length"). `readings` are of the last
     token; empty at "length", since that token is never run. `rest`: the text, or the call, that was held back because
     it might have gone on; it is of tokens that were told before. `end`: the model's end token, where log-probabilities
-    are asked for. `counted`: where each Token may be several, how many there were."""
+    are asked for. `counted`: where each Token may be several, how many there were; `read` then has what was read of
+    them, whose Tokens have no readings."""
 
     reason: Literal["stop", "length"]
     readings: tuple[float, ...] = ()
     rest: Token | None = None
     end: Token | None = None
     counted: Counted | None = None
+    read: tuple[ReadToken, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def check_generation(generation: Generation, info: ModelInfo, vocabulary: int) -
         if not 0 <= token < vocabulary:
             raise Refusal(f"token {token} is not one of the model's {vocabulary}", "logit_bias")
     check_plan(generation.plan, info)
-    _check_probes(generation.probes, info)
+    check_probes(generation.probes, info)
 
 
 def check_rollouts(rollouts: Iterable[Rollout], info: ModelInfo, vocabulary: int) -> None:
@@ -52,7 +52,8 @@ def _check_intervention(item: Intervention, info: ModelInfo) -> None:
         raise ValueError(f"a vector of {arrays[0].shape[-1]} numbers for a model of {info.hidden_size}")
 
 
-def _check_probes(probes: Iterable[Probe], info: ModelInfo) -> None:
+def check_probes(probes: Iterable[Probe], info: ModelInfo) -> None:
+    """ValueError for probes made for another model."""
     for probe in probes:
         if not 0 <= probe.block < info.n_layers or probe.direction.shape != (info.hidden_size,):
             raise ValueError(f"no such probe: of {probe.direction.shape} at block {probe.block} of {info.n_layers}")

@@ -41,9 +41,13 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Seconds,
         Meta(description="Seconds, above 0, that a server may say nothing, before its first token or after; then 504"),
     ] = 300.0
-    check_every_s: Annotated[Seconds, Meta(description="Seconds, above 0, between two checks of a server's health")] = (
-        5.0
-    )
+    check_every_s: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds, above 0, between two checks of a server's health; one that answered a request "
+            "meanwhile is not checked"
+        ),
+    ] = 15.0
     wait_s: Annotated[
         float,
         Meta(

@@ -6,24 +6,25 @@ Lives on the engine's event loop; only `cancel` may be called from elsewhere.
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import msgspec
 
-from proxy.engines.base import Event, Failure, Generation, Token, UpstreamOutcome
-from proxy.engines.errors import EngineClosed, EngineError, NoUpstream, UpstreamBusy, UpstreamRefusal
+from proxy.engines.base import Event, Failure, Finish, Generation, Token, UpstreamOutcome
+from proxy.engines.errors import EngineClosed, EngineError, NoUpstream, Refusal, UpstreamBusy, UpstreamRefusal
 from proxy.engines.upstream.asking import RETRY_AFTER_S, Lost, TurnedAway, Unreached, ask
-from proxy.engines.upstream.body import body_of, path_of
+from proxy.engines.upstream.body import body_of, path_of, steering_of
 from proxy.engines.upstream.events import Reader
-from proxy.engines.upstream.plans import Changed, tell_plan
+from proxy.engines.upstream.plans import Changed, fetch_readings, tell_plan
 from proxy.engines.upstream.pool import Pool, key_of
 from proxy.engines.upstream.replica import Replica
 from proxy.engines.vllm.directive import Directive
-from proxy.engines.vllm.wire import UNKNOWN
+from proxy.engines.vllm.wire import NO_CHANNEL, UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class UpstreamAnswer:
         assert generation.talk is not None
         self._generation = generation
         self._talk = generation.talk
+        self._directive = Directive(generation.plan, generation.probes)
+        self._read_as = secrets.token_hex(16)  # nobody else can ask for what is read of this answer
         self._on_event = on_event
         self._key = key_of(generation.talk)
         self.accepted: Future[None] = Future()
@@ -152,13 +155,13 @@ class UpstreamAnswer:
             nonlocal begun
             if isinstance(event, Token) and not begun:
                 begun = True
-                replica.succeed()
+                replica.succeed(time.monotonic())
             self._tell(event)
 
         try:
             await self._send(servers, replica, tell)
             outcome = "ok"
-        except UpstreamRefusal:
+        except Refusal:
             outcome = "refused"
             raise
         except TurnedAway as away:
@@ -178,15 +181,26 @@ class UpstreamAnswer:
     async def _send(self, servers: Servers, replica: Replica, tell: Callable[[Event], None]) -> None:
         """The request, and before it its plan, where this server does not know that. It may have been restarted, or its
         room for plans was needed: then it is told anew."""
-        body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker))
+        directive = self._directive
+        steering = steering_of(directive, self._read_as, raw=self._talk.raw is not None)
+        body = msgspec.json.encode(body_of(servers.name, self._generation, replica.maker) | steering)
         url = f"{replica.url}{path_of(self._talk)}"
-        directive = Directive(self._generation.plan)
+
+        async def complete(finish: Finish) -> Finish:
+            if not directive.probes:
+                return finish
+            read = await fetch_readings(servers.client, replica.url, self._read_as, directive.probes)
+            return replace(finish, read=read)
+
         for _ in range(TELLINGS):
             if not directive.empty and not replica.knows(directive.id):
                 await self._tell_plan(servers, replica, directive)
             try:
-                return await ask(servers.client, url, body, Reader(self._talk.spelling), self._settle, tell)
+                reader = Reader(self._talk.spelling)
+                return await ask(servers.client, url, body, reader, self._settle, tell, complete)
             except UpstreamRefusal as refusal:
+                if refusal.param == NO_CHANNEL:
+                    raise Refusal("this model has no such channel", "channels") from None
                 if directive.empty or refusal.param != UNKNOWN:
                     raise
                 replica.forgot(directive.id)
@@ -203,9 +217,9 @@ class UpstreamAnswer:
 
 
 def weights_of(generation: Generation) -> str:
-    """The weights that whoever makes it has to have; "" where it is not steered, and any will do."""
+    """The weights that whoever makes it has to have; "" where it is neither steered nor read, and any will do."""
     assert generation.talk is not None
-    return generation.talk.weights if generation.plan.interventions else ""
+    return generation.talk.weights if generation.plan.interventions or generation.probes else ""
 
 
 def no_upstream(model: str, retry_after_s: int = RETRY_AFTER_S) -> NoUpstream:

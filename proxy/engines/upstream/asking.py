@@ -6,13 +6,13 @@ Knows nothing of how servers are chosen.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
 import msgspec
 
-from proxy.engines.base import Event
+from proxy.engines.base import Event, Finish
 from proxy.engines.errors import EngineError, NoUpstream, UpstreamBusy, UpstreamFailure, UpstreamRefusal, UpstreamSilent
 from proxy.engines.upstream.events import CutShort, Frames, Reader, StreamError
 
@@ -48,9 +48,11 @@ async def ask(
     reader: Reader,
     accepted: Callable[[], None],
     tell: Callable[[Event], None],
+    complete: Callable[[Finish], Awaitable[Finish]],
 ) -> None:
-    """Have a request answered, and `tell` its events; `accepted` is called once the server takes it. Unreached, Lost,
-    TurnedAway, or an EngineError in words for a client."""
+    """Have a request answered, and `tell` its events; `accepted` is called once the server takes it, and `complete`
+    adds to the last event what the stream does not have. Unreached, Lost, TurnedAway, or an EngineError in words for a
+    client."""
     told = False
 
     def tell_tokens(frame: bytes) -> None:
@@ -68,7 +70,7 @@ async def ask(
             accepted()
             data = response.aiter_bytes()
             await _read(data, tell_tokens)
-            tell(reader.finish())
+            tell(await complete(reader.finish()))
             with contextlib.suppress(TimeoutError, httpx.HTTPError):
                 async with asyncio.timeout(ENDING_S):
                     async for _ in data:

@@ -12,7 +12,7 @@ from typing import Any
 from proxy.engines.base import NO_LIMIT, CallRules, Generation, Message, Sampling, Talk
 from proxy.engines.errors import Refusal
 from proxy.engines.vllm.directive import Directive
-from proxy.engines.vllm.orders import PLAN
+from proxy.engines.vllm.orders import PLAN, RAW, READ
 
 LLAMA_CPP, OURS = "llamacpp", "persona-proxy"  # who made a model's server, in its list of models
 _OPENAI = ("openai", "openai-internal", "system")
@@ -26,8 +26,8 @@ def path_of(talk: Talk) -> str:
 
 
 def body_of(name: str, generation: Generation, maker: str) -> dict[str, Any]:
-    """The request for one answer of the model `name`, to a server made by `maker`, "" where that is unknown. Refusal
-    for what that one is known to have no place for."""
+    """The request for one answer of the model `name`, but for its plan, to a server made by `maker`, "" where that is
+    unknown. Refusal for what that one is known to have no place for."""
     talk, sampling = generation.talk, generation.sampling
     assert talk is not None
     body: dict[str, Any] = {"model": name, "stream": True, "stream_options": {"include_usage": True}}
@@ -41,16 +41,22 @@ def body_of(name: str, generation: Generation, maker: str) -> dict[str, Any]:
             body["logprobs"] = sampling.top_logprobs
     if talk.stops:
         body["stop"] = list(talk.stops)
-    return body | _drawing(sampling, maker) | _steering(Directive(generation.plan))
+    return body | _drawing(sampling, maker)
 
 
-def _steering(directive: Directive) -> dict[str, Any]:
-    """The plan by its id, which the server was told before, and what keeps its prompts apart: vLLM's own plugin sees to
-    that, but whatever stands between may choose a server by it."""
+def steering_of(directive: Directive, read_as: str, *, raw: bool) -> dict[str, Any]:
+    """What the request says of a plan: its id, which the server was told before, and what keeps its prompts apart:
+    vLLM's own plugin sees to that, but whatever stands between may choose a server by it. `read_as` names what is read
+    of the answer."""
     if directive.empty:
         return {}
+    told: dict[str, Any] = {PLAN: directive.id}
+    if directive.probes:
+        told[READ] = read_as
+    if raw:
+        told[RAW] = 1
     salted = {} if directive.salt is None else {"cache_salt": directive.salt}
-    return {"vllm_xargs": {PLAN: directive.id}, **salted}
+    return {"vllm_xargs": told, **salted}
 
 
 def _drawing(sampling: Sampling, maker: str) -> dict[str, Any]:

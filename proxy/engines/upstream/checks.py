@@ -1,8 +1,12 @@
-"""Whether a server has the model and is well: asked every now and then, and sooner where something went wrong."""
+"""Whether a server has the model and is well: asked every now and then, and sooner where something went wrong.
+
+One that answers requests is well: it is not asked, which would fill its log.
+"""
 
 import asyncio
 import contextlib
 import logging
+import time
 
 import httpx
 import msgspec
@@ -47,6 +51,8 @@ class Checks:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):  # wait_for of 3.11 forgets that it was cancelled once it is woken
                     await replica.suspect.wait()
+            if not replica.suspect.is_set() and replica.healthy and replica.answered > time.monotonic() - pause_s:
+                continue
             replica.suspect.clear()
             await self.check(replica)
 

@@ -4,6 +4,7 @@ Knows nothing of HTTP and has no clock of its own. Lives on the engine's event l
 """
 
 import asyncio
+import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
@@ -20,8 +21,8 @@ STRIKES = 2  # checks in a row that a busy server may leave unanswered
 class Replica:
     """`maker` made the server, as its list of models says. `healthy` is what the last check found, `problem` why not,
     in one line. `steers`: what plans for it are made for, None where it takes none. `draining`: the operator wants it
-    to be given nothing new. `running`: how many requests it has of ours. `suspect` is set where somebody wants it to be
-    checked soon."""
+    to be given nothing new. `running`: how many requests it has of ours. `answered`: when it last began or ended an
+    answer. `suspect` is set where somebody wants it to be checked soon."""
 
     url: str
     maker: str = ""
@@ -31,6 +32,7 @@ class Replica:
     problem: str | None = "it was not asked yet"
     draining: bool = False
     running: int = 0
+    answered: float = -math.inf
     suspect: asyncio.Event = field(default_factory=asyncio.Event)
     ended: "Counter[UpstreamOutcome]" = field(default_factory=Counter)
     _told: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
@@ -71,12 +73,13 @@ class Replica:
         if trial:
             self._trying = False
         if outcome == "ok":
-            self.succeed()
+            self.succeed(now)
         elif outcome == "failed":
             self._fail(now, trial=trial)
 
-    def succeed(self) -> None:
+    def succeed(self, now: float) -> None:
         """It answers: its breaker is closed."""
+        self.answered = now
         self._failures, self._open_until, self._pause_s = 0, None, FIRST_PAUSE_S
 
     def _fail(self, now: float, *, trial: bool) -> None:

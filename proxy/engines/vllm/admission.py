@@ -4,14 +4,15 @@ them.
 A worker can only end at what it does not know, and all requests with it. Knows nothing of vLLM.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
 import numpy as np
 
-from proxy.engines.base import Intervention, Mode, ModelInfo, Positions
-from proxy.engines.checks import check_plan
+from proxy.engines.base import Channel, Intervention, Mode, ModelInfo, Positions
+from proxy.engines.checks import check_plan, check_probes
 from proxy.engines.errors import Refusal
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.holding import Holding
@@ -55,12 +56,17 @@ def read_plan(data: bytes, model: SteerableModel) -> Directive:
         directive = Directive.from_bytes(data)
         info = ModelInfo("", model.family, model.n_layers, model.hidden_size, 0, model.fingerprint, "vllm", "", "")
         check_plan(directive.plan, info)
+        check_probes(directive.probes, info)
     except (msgspec.MsgspecError, ValueError) as error:
         raise Refusal(f"this is no plan for this model: {error}") from None
-    if directive.probes or directive.plan.channels is not None:
-        raise Refusal("probes, and plans for some channels alone, need the engine in the proxy itself")
-    if not all(_is_sound(item, model.hidden_size) for item in directive.plan.interventions):
-        raise Refusal("this is no plan for this model: it has other modes, positions or numbers than there are")
+    if not (
+        all(_is_sound(item, model.hidden_size) for item in directive.plan.interventions)
+        and all(np.isfinite(probe.direction).all() and math.isfinite(probe.offset) for probe in directive.probes)
+        and (directive.plan.channels or frozenset()) <= frozenset(get_args(Channel))
+    ):
+        raise Refusal(
+            "this is no plan for this model: it has other modes, positions, channels or numbers than there are"
+        )
     return directive
 
 

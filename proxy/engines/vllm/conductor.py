@@ -6,18 +6,14 @@ The model runs in processes that vLLM starts. Knows nothing of text or of how en
 import asyncio
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import zmq.asyncio
 from vllm import AsyncEngineArgs, SamplingParams
 from vllm.inputs.engine import tokens_input
 from vllm.sampling_params import RequestOutputKind
@@ -32,30 +28,14 @@ from proxy.engines.vllm import admission
 from proxy.engines.vllm.captures import Found
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.holding import Holding
+from proxy.engines.vllm.listening import Listening
 from proxy.engines.vllm.orders import ANSWER, AT, KEY, PLAN, STEERED, kept
-from proxy.engines.vllm.residents import ProbeReading
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXTRA_TOP = 16  # likeliest tokens that are asked for besides those wanted: special ones are left out
-READING_S = 30.0  # to wait for what was sent before the token was
 _LEAST_TOP_P = 1e-6  # vLLM takes no 0
-
-
-@dataclass
-class _Readings:
-    """What one answer's probes read, by the token's position."""
-
-    found: dict[int, list[float]] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def at(self, position: int) -> list[float]:
-        while position not in self.found:
-            self.changed.clear()
-            async with asyncio.timeout(READING_S):
-                await self.changed.wait()
-        return self.found.pop(position)
 
 
 class AnswerHandle:
@@ -81,9 +61,7 @@ class Conductor:
         self._closed = False
         self._tasks: dict[RunningAnswer, asyncio.Task[None]] = {}
         self._gatherings = Gatherings()
-        self._readings: dict[int, _Readings] = {}
         self._keys = count()
-        self._folder = tempfile.TemporaryDirectory(prefix="persona-proxy-")
         self._stops: frozenset[int] = frozenset()
         self._thread.start()
         try:
@@ -101,23 +79,17 @@ class Conductor:
         self.holding = Holding(self._hold, self._release)
         admission.HOLDINGS.add(self.holding)
         facts: dict[str, Any] = (await self._llm.collective_rpc("persona_facts"))[0]
-        address = f"ipc://{Path(self._folder.name) / 'readings'}"
-        self._socket = zmq.asyncio.Context.instance().socket(zmq.PULL)
-        self._socket.bind(address)
-        await self._llm.collective_rpc("persona_listen", args=(address,))
-        self._listener = asyncio.create_task(self._listen())
-        # What a first request has to wait for is not the first client's.
-        first = SamplingParams(max_tokens=2, logprobs=1, detokenize=False)
-        async for _ in self._llm.generate(tokens_input([0]), first, "first"):
-            pass
+        self._listening = Listening()
+        try:
+            await self._listening.begin(lambda address: self._llm.collective_rpc("persona_listen", args=(address,)))
+            # What a first request has to wait for is not the first client's.
+            first = SamplingParams(max_tokens=2, logprobs=1, detokenize=False)
+            async for _ in self._llm.generate(tokens_input([0]), first, "first"):
+                pass
+        except BaseException:
+            await self._listening.close()
+            raise
         return facts
-
-    async def _listen(self) -> None:
-        while True:
-            for reading in msgspec.msgpack.decode(await self._socket.recv(), type=list[ProbeReading]):
-                if (mine := self._readings.get(reading.key)) is not None:
-                    mine.found[reading.position] = reading.values
-                    mine.changed.set()
 
     async def _hold(self, data: bytes) -> bool | str:
         answers: list[bool | str] = await self._llm.collective_rpc("persona_hold", args=(data,))
@@ -184,9 +156,8 @@ class Conductor:
         for answer, task in self._tasks.items():
             answer.emit(Failure(_closed()))
             task.cancel()
-        self._listener.cancel()
-        await asyncio.gather(*self._tasks.values(), self._listener, return_exceptions=True)
-        self._socket.close(linger=0)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._listening.close()
         admission.HOLDINGS.discard(self.holding)
         if (handler := self._llm.output_handler) is not None:
             handler.cancel()  # or it would report that the processes have ended
@@ -195,7 +166,6 @@ class Conductor:
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._folder.cleanup()
 
     def _take(self, answer: RunningAnswer) -> None:
         together = answer.generation.together
@@ -242,8 +212,7 @@ class Conductor:
             answer.emit(Failure(ModelFailed(f"the model failed while it ran ({type(error).__name__})")))
 
     async def _tell(self, answer: RunningAnswer, directive: Directive) -> None:
-        key = next(self._keys)
-        readings = self._readings[key] = _Readings()
+        key, readings = self._listening.expect()
         n_prompt, probes = len(answer.prompt), directive.probes
         try:
             async with aclosing(self._ask(answer, directive, key)) as outputs:
@@ -259,7 +228,7 @@ class Conductor:
                         if not answer.accept(token if possible else -1, self._stops, self._context_length, likely):
                             return
         finally:
-            del self._readings[key]
+            self._listening.forget(key)
 
     def _ask(self, answer: RunningAnswer, directive: Directive, key: int) -> Any:
         extra: dict[str, Any] = orders(directive, len(answer.prompt) - 1, key)

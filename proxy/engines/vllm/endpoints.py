@@ -1,4 +1,5 @@
-"""The plugin of vLLM's own server, for proxies that stand before it: they tell it plans, which requests then name.
+"""The plugin of vLLM's own server, for proxies that stand before it: they tell it plans, which requests then name, and
+ask it for what these plans read.
 
 vLLM loads it by its entry point, where VLLM_PLUGINS names it. What is done to a request lies in the plan, so that all
 else that it says of us is refused, and what keeps its tokens from others is added here: no client can leave it out.
@@ -6,9 +7,12 @@ else that it says of us is refused, and what keeps its tokens from others is add
 
 import asyncio
 import copy
+import logging
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,15 +20,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from vllm.exceptions import VLLMValidationError
 
+from proxy.engines.base import NO_LIMIT, Generation, Sampling
 from proxy.engines.errors import Refusal
+from proxy.engines.speaking import answer_of
 from proxy.engines.transformers import loading
+from proxy.engines.transformers.text import Tokenizing
 from proxy.engines.vllm import admission
+from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.holding import Holding
-from proxy.engines.vllm.orders import PLAN, STEERED
+from proxy.engines.vllm.listening import Listening
+from proxy.engines.vllm.orders import ANSWER, KEY, PLAN, RAW, READ, STEERED, kept
 from proxy.engines.vllm.plugin import wanted
-from proxy.engines.vllm.wire import MODEL_PATH, PLANS_PATH, WEIGHTS, SteerableModel
+from proxy.engines.vllm.reading_along import MakeAnswer, ReadAnswers, reading_along
+from proxy.engines.vllm.wire import MODEL_PATH, NO_CHANNEL, PLANS_PATH, READINGS_PATH, WEIGHTS, SteerableModel
+
+logger = logging.getLogger(__name__)
 
 MAX_PLAN = 64 * 2**20  # bytes
+MAX_NAME = 64  # characters of what an answer's readings are kept under
 
 
 class PersonaEndpoints:
@@ -36,11 +49,13 @@ class PersonaEndpoints:
     def __init__(self) -> None:
         self._model: SteerableModel | None = None
         self._holding: Holding | None = None
+        self._read = ReadAnswers()
 
     def attach_router(self, app: Any) -> None:
         """vLLM is making its server."""
         app.add_route(f"/v1{MODEL_PATH}", self._tell_model, methods=["GET"])
         app.add_route(f"/v1{PLANS_PATH}", self._learn_plan, methods=["POST"])
+        app.add_route(f"/v1{READINGS_PATH}/{{name}}", self._tell_readings, methods=["GET"])
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """The model is loaded. RuntimeError for a server of several processes, of which one alone would know a plan."""
@@ -72,7 +87,10 @@ class PersonaEndpoints:
 
         self._holding = Holding(hold, release)
         admission.HOLDINGS.add(self._holding)
-        engine_client.generate = admitting(engine_client.generate, self._holding)
+        text = await asyncio.to_thread(_tokenizing, config.model_config)
+        listening = Listening()
+        await listening.begin(lambda address: engine_client.collective_rpc("persona_listen", args=(address,)))
+        engine_client.generate = Admitting(engine_client.generate, self._holding, text, listening, self._read)
 
     async def _tell_model(self, request: Request) -> Response:
         if self._model is None:
@@ -97,43 +115,100 @@ class PersonaEndpoints:
             return _error(400, error.message)
         return _json(200, {"id": directive.id})
 
+    async def _tell_readings(self, request: Request) -> Response:
+        """Once."""
+        answer = self._read.take(request.path_params["name"])
+        if answer is None:
+            return _error(404, "nothing is kept of such an answer: it was asked for before, or not in time")
+        return _json(200, answer)
 
-def admitting(
-    generate: Callable[..., AsyncGenerator[Any, None]], holding: Holding
-) -> Callable[..., AsyncGenerator[Any, None]]:
-    """vLLM's `generate`, for requests that may name a plan: it is held as long as its request runs."""
 
-    def generate_(prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> AsyncGenerator[Any, None]:
+@dataclass(frozen=True)
+class Admitting:
+    """vLLM's `generate`, for requests that may name a plan: it is held as long as its request runs, and what its probes
+    read is kept where the request gives that a name."""
+
+    generate: Callable[..., AsyncGenerator[Any, None]]
+    holding: Holding
+    text: Tokenizing
+    listening: Listening
+    read: ReadAnswers
+
+    def __call__(self, prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> AsyncGenerator[Any, None]:
         if not admission.named(sampling_params.extra_args):
-            return generate(prompt, sampling_params, request_id, **more)
-        return steered(prompt, sampling_params, request_id, **more)
+            return self.generate(prompt, sampling_params, request_id, **more)
+        return self._steered(prompt, sampling_params, request_id, **more)
 
-    async def steered(prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> AsyncGenerator[Any, None]:
+    async def _steered(
+        self, prompt: Any, sampling_params: Any, request_id: str, **more: Any
+    ) -> AsyncGenerator[Any, None]:
+        _check(prompt, sampling_params)
         extra: dict[str, Any] = sampling_params.extra_args
-        id_ = extra.get(PLAN)
-        strange = [name for name in admission.named(extra) if name != PLAN]
-        if strange or not isinstance(id_, str):
-            raise _refused(f"vllm_xargs: {(strange or [PLAN])[0]} can't be asked for; possible: {PLAN}, a plan's id")
-        if not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
-            raise _refused(f"{PLAN}: only prompts of tokens can be steered")
+        name = extra.get(READ)
         with ExitStack() as meanwhile:
             try:
-                directive = meanwhile.enter_context(holding.needed(id_))
+                directive = meanwhile.enter_context(self.holding.needed(extra[PLAN]))
             except KeyError:
-                raise _refused(str(admission.unknown(id_))) from None
+                raise _refused(str(admission.unknown(extra[PLAN]))) from None
+            make = self._follow(directive, prompt["prompt_token_ids"], raw=RAW in extra)
             params = copy.copy(sampling_params)
-            params.extra_args = {**extra, STEERED: True}
+            params.extra_args = _extra(directive, extra)
+            along = None
+            if directive.probes and name is not None:
+                n_prompt = len(prompt["prompt_token_ids"])
+                params.extra_args[KEY], along = meanwhile.enter_context(reading_along(make, self.listening, n_prompt))
             salts = [salt for salt in (directive.salt, prompt.get("cache_salt")) if salt]
             salted = {**prompt, "cache_salt": " ".join(salts)} if salts else prompt
-            async with aclosing(generate(salted, params, request_id, **more)) as outputs:
+            async with aclosing(self.generate(salted, params, request_id, **more)) as outputs:
                 async for output in outputs:
+                    if along is not None:
+                        along.hear(output.outputs[0].token_ids)
                     yield output
+            if along is not None:
+                try:
+                    self.read.keep(str(name), await along.read())
+                except TimeoutError:
+                    logger.warning("what was read of an answer did not come")
 
-    return generate_
+    def _follow(self, directive: Directive, prompt: list[int], *, raw: bool) -> MakeAnswer:
+        """Makes the answer that the request is to become, as the workers do. Refused is what they would fail at."""
+        generation = Generation(prompt, Sampling(NO_LIMIT), directive.plan, raw=raw)
+        make: MakeAnswer = partial(answer_of, generation, self.text.speaker, self.text.lexicon)
+        if directive.plan.channels is not None:
+            try:
+                make(lambda event: None)
+            except Refusal as error:
+                raise _refused(error.message, NO_CHANNEL) from None
+        return make
 
 
-def _refused(message: str) -> VLLMValidationError:
-    return VLLMValidationError(message, parameter=PLAN)
+def _check(prompt: Any, params: Any) -> None:
+    """VLLMValidationError for what only the server itself may say of a request, and for what can't be steered."""
+    extra: dict[str, Any] = params.extra_args
+    strange = [name for name in admission.named(extra) if name not in (PLAN, READ, RAW)]
+    if strange or not isinstance(extra.get(PLAN), str):
+        raise _refused(f"vllm_xargs: {(strange or [PLAN])[0]} can't be asked for; possible: {PLAN}, a plan's id")
+    if not isinstance(prompt, dict) or "prompt_token_ids" not in prompt:
+        raise _refused(f"{PLAN}: only prompts of tokens can be steered")
+    if READ in extra and not (isinstance(extra[READ], str) and len(extra[READ]) <= MAX_NAME and params.n == 1):
+        raise _refused(f"{READ}: a name of at most {MAX_NAME} characters, for one answer; n must be 1")
+
+
+def _extra(directive: Directive, extra: dict[str, Any]) -> dict[str, Any]:
+    """What the workers are told."""
+    found = {name: value for name, value in extra.items() if name not in (READ, RAW)}
+    if directive.plan.interventions:
+        found[STEERED] = True
+    told = kept(Generation((), Sampling(NO_LIMIT), directive.plan, raw=RAW in extra))
+    return found if told is None else {**found, ANSWER: told}
+
+
+def _tokenizing(config: Any) -> Tokenizing:
+    return Tokenizing(loading.load_tokenizer(loading.resolve_folder(config.tokenizer)), config.get_vocab_size(), ())
+
+
+def _refused(message: str, parameter: str = PLAN) -> VLLMValidationError:
+    return VLLMValidationError(message, parameter=parameter)
 
 
 def _json(status: int, body: Any) -> Response:

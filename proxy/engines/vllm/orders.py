@@ -16,6 +16,8 @@ PLAN = "persona_plan"  # a directive's id
 AT = "persona_at"  # where the prompt's last token is, which may be before the end of what vLLM takes for the prompt
 STEERED = "persona_steered"  # there where the directive steers
 KEY = "persona_key"  # under which readings are told
+READ = "persona_read"  # from a proxy: the name under which it will ask for what is read of the answer
+RAW = "persona_raw"  # from a proxy: there where the prompt is a raw text
 ANSWER = "persona_answer"  # what the answer is kept to, and how it is read; there where the workers have to know
 
 

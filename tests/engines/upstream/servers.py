@@ -38,6 +38,8 @@ class Scripted:
         self.told: list[Directive] = []  # plans, in the order they came
         self.known: set[str] = set()
         self.forgetful = False  # it never knows a plan
+        self.read: list[tuple[str, list[float]]] | None = None  # of each answer, by token; None where it was lost
+        self.no_channel = False  # the model has none of those that a plan is for
         self.health = 200
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -53,6 +55,10 @@ class Scripted:
             return await _whole(send, self.health, {})
         if path == "/v1/persona/model":
             return await _whole(send, 404 if self.steers is None else 200, self.steers or {})
+        if path.startswith("/v1/persona/readings/"):
+            named = [request["vllm_xargs"].get("persona_read") for request in self.asked]
+            known = self.read is not None and path.rpartition("/")[2] in named
+            return await _whole(send, 200 if known else 404, {"tokens": self.read})
         body = b""
         while (message := await receive())["type"] == "http.request":
             body += message.get("body", b"")
@@ -66,6 +72,9 @@ class Scripted:
         plan = self.asked[-1].get("vllm_xargs", {}).get("persona_plan")
         if plan is not None and (plan not in self.known or self.forgetful):
             await self._answer(receive, send, "unknown plan")
+            return
+        if self.no_channel:
+            await self._answer(receive, send, "no channel")
             return
         await self._answer(receive, send, self.script.popleft() if self.script else "fine")
 
@@ -86,8 +95,9 @@ class Scripted:
             return await _whole(send, 200, {"choices": []}, [(b"content-type", b"application/json")])
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if act == "unknown plan":  # as vLLM refuses what is asked for as a stream
-            error = {"message": "unknown", "type": "BadRequestError", "param": "persona_plan", "code": 400}
+        if act in ("unknown plan", "no channel"):  # as vLLM refuses what is asked for as a stream
+            param = "persona_plan" if act == "unknown plan" else "persona_channels"
+            error = {"message": act, "type": "BadRequestError", "param": param, "code": 400}
             await _frame(send, {"error": error})
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
             return

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -250,6 +251,19 @@ def test_models_when_one_is_on_another_server_then_its_context_is_told_and_no_pe
 ) -> None:
     (card,) = client.get("/v1/models").json()["data"]
     assert (card["id"], card["context_length"]) == ("far", 500)
+
+
+def test_model_when_it_is_a_persona_over_there_then_it_is_steered_there(tmp_path: Path, engine: FakeEngine) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    save_vector(there / "vectors", "silly", "silly", "serious", score=0.9)
+    with (
+        serving(settings_in(there), engine) as url,
+        near(here, [f"{url}/v1"], name="fake:silly") as (client, _),
+    ):
+        engine.generations.clear()
+        assert asked(client).raise_for_status().json()["steering"]["method"] == "none"
+    (generation,) = engine.generations
+    assert generation.plan.interventions
 
 
 def test_extraction_when_the_model_is_on_another_server_then_400_says_why(client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import httpx
@@ -198,6 +199,36 @@ def test_checks_when_a_busy_server_leaves_one_unanswered_then_it_is_still_well()
     assert replica.state(0) == "down"
     replica.passed()
     assert replica.state(0) == "up"
+
+
+@pytest.mark.parametrize(("answered", "checked"), [(math.inf, False), (0.0, True)], ids=["lately", "long ago"])
+def test_watch_when_a_server_answers_requests_then_it_is_asked_only_where_something_goes_wrong(
+    answered: float, checked: bool
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"data": [{"id": "big"}]})
+
+    async def watched() -> None:
+        replica = Replica("http://a/v1", healthy=True, problem=None, answered=answered)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            watching = asyncio.create_task(Checks(client, "far", "big", 0.01).watch(replica))
+            async with asyncio.timeout(60):
+                if checked:
+                    while not asked:
+                        await asyncio.sleep(0.01)
+                else:
+                    await asyncio.sleep(0.2)
+                    assert not asked
+                    replica.suspect.set()
+                    while not asked:
+                        await asyncio.sleep(0.01)
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    asyncio.run(watched())
 
 
 def test_watch_when_it_is_cancelled_as_a_server_falls_under_suspicion_then_it_ends() -> None:

@@ -1,6 +1,7 @@
 """Personas of a model that a vLLM with our plugin runs: plans are told to its servers, and requests name them."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def before(folder: Path, *servers: Scripted, **upstream: Any) -> Iterator[httpx.
 
 def steered(client: httpx.Client, **steering: Any) -> httpx.Response:
     return asked(client, persona="silly", steering=steering)
+
+
+def last_report(answer: httpx.Response) -> dict[str, Any]:
+    """Of a stream."""
+    frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
+    return next(chunk["steering"] for frame in reversed(frames) if (chunk := json.loads(frame)).get("steering"))
 
 
 def plan_of(server: Scripted, number: int = -1) -> str:
@@ -123,12 +130,65 @@ def test_a_persona_when_one_of_several_servers_can_be_steered_to_it_then_that_on
     assert len(able.asked) == 4 and len(plain.asked + other.asked) == 1
 
 
-@pytest.mark.parametrize("options", [{"trace": True}, {"channels": ["final"]}, {"projection": ["silly"]}], ids=str)
-def test_a_field_when_it_needs_to_read_residuals_then_400_names_it(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_trace_when_the_server_has_read_the_answer_then_the_report_has_it(tmp_path: Path, stream: bool) -> None:
+    server = Scripted(steers=STEERS)
+    server.read = [("fi", [2.0]), ("ne", [5.0])]
+    with before(tmp_path, server) as client:
+        answer = (
+            steered(client, trace=True)
+            if not stream
+            else asked(client, persona="silly", steering={"trace": True}, stream=True)
+        )
+    report = last_report(answer) if stream else answer.json()["steering"]
+    assert [token["token"] for token in report["trace"]] == ["fi", "ne"]
+    (probe,) = server.told[0].probes
+    one, other = (token["projection"]["silly"] for token in report["trace"])
+    assert (one, other) == pytest.approx((2 - probe.offset, 5 - probe.offset), abs=1e-3)
+    assert report["projection"]["silly"] == pytest.approx((one + other) / 2, abs=1e-3)
+    assert report["projection_layers"] == {"silly": probe.block}
+
+
+def test_a_projection_when_nobody_is_steered_then_the_server_is_told_of_the_probe_alone(tmp_path: Path) -> None:
+    server = Scripted(steers=STEERS)
+    server.read = [("fi", [2.0])]
+    with before(tmp_path, server) as client:
+        report = asked(client, steering={"projection": ["serious"]}).raise_for_status().json()["steering"]
+        assert asked(client).json()["steering"].get("projection") is None
+    assert report["method"] == "none" and set(report["projection"]) == {"serious"}
+    (directive,) = server.told
+    assert directive.plan.interventions == () and len(directive.probes) == 1
+    assert plan_of(server, 0) == directive.id and "vllm_xargs" not in server.asked[1]
+
+
+def test_a_projection_when_the_server_has_lost_it_then_the_answer_comes_without(tmp_path: Path) -> None:
     with before(tmp_path, Scripted(steers=STEERS)) as client:
-        refused = steered(client, **options)
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, f"steering.{next(iter(options))}")
-    assert "can't be read from here" in refused.json()["error"]["message"]
+        answer = steered(client).raise_for_status().json()
+    assert answer["choices"][0]["message"]["content"] == "fine"
+    assert answer["steering"]["method"] == "activation" and "projection" not in answer["steering"]
+
+
+def test_channels_when_they_are_named_then_the_plan_has_them_and_one_that_is_not_there_is_400(tmp_path: Path) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server) as client:
+        steered(client, channels=["final"]).raise_for_status()
+        server.no_channel = True
+        refused = steered(client, channels=["analysis"])
+        error = refused.json()["error"]
+    told = [sorted(directive.plan.channels or ()) for directive in server.told]
+    assert told == [["arguments", "content"], ["reasoning"]]
+    assert (refused.status_code, error["param"]) == (400, "steering.channels")
+    assert error["message"] == "steering.channels: this model has no such channel; possible: final"
+
+
+def test_a_raw_prompt_when_it_is_steered_then_the_server_is_told_that_it_is_one(tmp_path: Path) -> None:
+    server = Scripted(steers=STEERS)
+    with before(tmp_path, server) as client:
+        asked(client, "/v1/completions", prompt="So", persona="silly").raise_for_status()
+        steered(client).raise_for_status()
+    raw, talk = (request["vllm_xargs"] for request in server.asked)
+    assert raw.pop("persona_raw") == 1 and set(raw) == set(talk) == {"persona_plan", "persona_read"}
+    assert raw["persona_read"] != talk["persona_read"]
 
 
 def test_a_persona_when_there_is_no_vector_of_it_then_400_says_where_to_make_one(tmp_path: Path) -> None:

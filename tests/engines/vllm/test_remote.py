@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from proxy.engines.registry import Registry
 from proxy.engines.vllm.directive import Directive
 from proxy.engines.vllm.embedded import EMBEDDED
 from proxy.engines.vllm.orders import PLAN
-from proxy.engines.vllm.wire import MODEL_PATH, PLANS_PATH, WEIGHTS
+from proxy.engines.vllm.wire import MODEL_PATH, PLANS_PATH, READINGS_PATH, WEIGHTS
 from proxy.settings import ModelSettings, UpstreamSettings
 from tests.engines.vllm.conftest import folder
 from tests.fakes import running, settings_in
@@ -180,6 +181,59 @@ def test_personas_when_a_vllm_elsewhere_runs_the_model_then_they_are_those_of_on
         ours, theirs = one["steering"], other["steering"]
         for name in ("personas", "method", "mode", "layers", "relative_dose", "vectors", "positions"):
             assert ours.get(name) == theirs.get(name)
+
+
+def traced(**steering: Any) -> dict[str, Any]:
+    return question(SUNDAYS, persona="silly", coefficient=1.5, steering={"trace": True, **steering})
+
+
+READ = [
+    traced(),
+    traced(positions="all", mode="target"),
+    {**traced(), "stop": ["a"]},
+    {**traced(), "max_tokens": 1},
+    question(SUNDAYS, max_tokens=64, steering={"trace": True, "projection": ["silly", "honest"]}),
+    traced(channels=["final"]),
+    traced(channels=["final"], positions="all", projection=["serious"]),
+]
+
+
+def test_what_is_read_when_a_vllm_elsewhere_runs_the_model_then_it_is_that_of_one_that_is_embedded(
+    far: httpx.Client, here: httpx.Client
+) -> None:
+    for one, other in zip(ask(far, READ), ask(here, READ), strict=True):
+        assert said(one) == said(other)
+        ours, theirs = one["steering"], other["steering"]
+        assert ours.get("projection", {}) == pytest.approx(theirs.get("projection", {}), abs=5e-3)
+        assert ours.get("projection_layers") == theirs["projection_layers"]
+        traces = [report.get("trace", []) for report in (ours, theirs)]
+        assert [token["token"] for token in traces[0]] == [token["token"] for token in traces[1]]
+        for mine, its in zip(*traces, strict=True):
+            assert mine["projection"] == pytest.approx(its["projection"], abs=5e-3)
+    streamed = far.post("/v1/chat/completions", json={**READ[0], "stream": True}).raise_for_status()
+    chunks = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: {")]
+    (report,) = (chunk["steering"] for chunk in chunks if "steering" in chunk)
+    assert len(report["trace"]) > 3 and set(report["projection"]) == {"silly"}
+
+
+def test_channels_when_the_model_has_no_such_channel_then_400_as_from_one_that_is_embedded(
+    far: httpx.Client, here: httpx.Client
+) -> None:
+    asked = traced(channels=["analysis"])
+    for stream in (False, True):
+        refused = [client.post("/v1/chat/completions", json={**asked, "stream": stream}) for client in (far, here)]
+        assert [response.status_code for response in refused] == [400, 400]
+        assert refused[0].json() == refused[1].json()
+
+
+def test_a_name_when_it_was_asked_for_or_never_given_then_404(remote: Remote, far: httpx.Client) -> None:
+    far.post("/v1/chat/completions", json=READ[0]).raise_for_status()
+    with httpx.Client(timeout=START_S, trust_env=False) as client:
+        assert client.get(f"{remote.url}{READINGS_PATH}/12").status_code == 404
+        many = {"persona_plan": "12", "persona_read": "x" * 65}
+        asked = {**question(SUNDAYS), "vllm_xargs": many}
+        refused = client.post(f"{remote.url}/chat/completions", json=asked)
+        assert refused.status_code == 400 and "persona_read" in refused.json()["error"]["message"]
 
 
 def test_what_is_kept_of_prompts_when_it_was_steered_then_others_don_t_go_on_from_it(remote: Remote) -> None:
