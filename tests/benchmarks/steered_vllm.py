@@ -1,7 +1,7 @@
 """What steering costs on vLLM: many requests at once, each with a vector of its own, against the same ones unsteered.
 
-Rounds take turns, and which of both comes first as well, so that what else the machine does meanwhile falls on both. Run
-where vLLM is installed: python -m tests.benchmarks.steered_vllm FOLDER_OR_GGUF_FILE
+Rounds take turns, and which of both comes first as well, so that what else the machine does falls on both. Run where
+vLLM is installed: python -m tests.benchmarks.steered_vllm FOLDER_OR_GGUF_FILE
 """
 
 import argparse

@@ -63,10 +63,7 @@ class SteeringExtension:
         self._persona_steering().listen(tell)
 
     def _persona_steering(self) -> Steering:
-        runner = self.model_runner
-        steering = getattr(runner, plugin.ATTRIBUTE, None) or getattr(
-            getattr(runner, "model_state", None), plugin.ATTRIBUTE, None
-        )
+        steering = getattr(self.model_runner, plugin.ATTRIBUTE, None)
         if not isinstance(steering, Steering):
             raise RuntimeError("vLLM loaded the model without making it ready to be steered")
         return steering

