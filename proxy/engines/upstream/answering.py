@@ -161,8 +161,10 @@ class UpstreamAnswer:
         try:
             await self._send(servers, replica, tell)
             outcome = "ok"
-        except Refusal:
+        except UpstreamRefusal as refusal:
             outcome = "refused"
+            if refusal.param == NO_CHANNEL:
+                raise Refusal("this model has no such channel", "channels") from None
             raise
         except TurnedAway as away:
             outcome = "busy" if isinstance(away.error, UpstreamBusy) else "failed"
@@ -199,8 +201,6 @@ class UpstreamAnswer:
                 reader = Reader(self._talk.spelling)
                 return await ask(servers.client, url, body, reader, self._settle, tell, complete)
             except UpstreamRefusal as refusal:
-                if refusal.param == NO_CHANNEL:
-                    raise Refusal("this model has no such channel", "channels") from None
                 if directive.empty or refusal.param != UNKNOWN:
                     raise
                 replica.forgot(directive.id)

@@ -48,7 +48,7 @@ class PersonaEndpoints:
 
     def __init__(self) -> None:
         self._model: SteerableModel | None = None
-        self._holding: Holding | None = None
+        self._admitting: Admitting | None = None
         self._read = ReadAnswers()
 
     def attach_router(self, app: Any) -> None:
@@ -85,12 +85,13 @@ class PersonaEndpoints:
         async def release(ids: list[str]) -> None:
             await engine_client.collective_rpc("persona_release", args=(ids,))
 
-        self._holding = Holding(hold, release)
-        admission.HOLDINGS.add(self._holding)
+        holding = Holding(hold, release)
+        admission.HOLDINGS.add(holding)
         text = await asyncio.to_thread(_tokenizing, config.model_config)
         listening = Listening()
         await listening.begin(lambda address: engine_client.collective_rpc("persona_listen", args=(address,)))
-        engine_client.generate = Admitting(engine_client.generate, self._holding, text, listening, self._read)
+        self._admitting = Admitting(engine_client.generate, holding, text, listening, self._read)
+        engine_client.generate = self._admitting
 
     async def _tell_model(self, request: Request) -> Response:
         if self._model is None:
@@ -99,7 +100,7 @@ class PersonaEndpoints:
 
     async def _learn_plan(self, request: Request) -> Response:
         """Blocks while there is no room for it."""
-        if self._model is None or self._holding is None:
+        if self._model is None or self._admitting is None:
             return _error(404, "this vLLM was started without personas; see the manual of persona-steering-proxy")
         if request.query_params.get(WEIGHTS) != self._model.fingerprint:
             return _error(409, f"{WEIGHTS}: the plan was made for other weights than those of this model", WEIGHTS)
@@ -110,9 +111,10 @@ class PersonaEndpoints:
                 return _error(413, f"a plan has at most {MAX_PLAN} bytes")
         try:
             directive = admission.read_plan(data, self._model)
-            await self._holding.learn(directive)
+            self._admitting.follow(directive, [0])  # here, since the refusal of a stream comes with a status of 200
+            await self._admitting.holding.learn(directive)
         except Refusal as error:
-            return _error(400, error.message)
+            return _error(400, error.message, NO_CHANNEL if error.part == "channels" else None)
         return _json(200, {"id": directive.id})
 
     async def _tell_readings(self, request: Request) -> Response:
@@ -150,7 +152,10 @@ class Admitting:
                 directive = meanwhile.enter_context(self.holding.needed(extra[PLAN]))
             except KeyError:
                 raise _refused(str(admission.unknown(extra[PLAN]))) from None
-            make = self._follow(directive, prompt["prompt_token_ids"], raw=RAW in extra)
+            try:
+                make = self.follow(directive, prompt["prompt_token_ids"], raw=RAW in extra)
+            except Refusal as error:
+                raise _refused(error.message, NO_CHANNEL) from None
             params = copy.copy(sampling_params)
             params.extra_args = _extra(directive, extra)
             along = None
@@ -170,15 +175,13 @@ class Admitting:
                 except TimeoutError:
                     logger.warning("what was read of an answer did not come")
 
-    def _follow(self, directive: Directive, prompt: list[int], *, raw: bool) -> MakeAnswer:
-        """Makes the answer that the request is to become, as the workers do. Refused is what they would fail at."""
+    def follow(self, directive: Directive, prompt: list[int], *, raw: bool = False) -> MakeAnswer:
+        """Makes the answer that a request is to become, as the workers do. Refusal for channels that the model does not
+        have, at which they would fail."""
         generation = Generation(prompt, Sampling(NO_LIMIT), directive.plan, raw=raw)
         make: MakeAnswer = partial(answer_of, generation, self.text.speaker, self.text.lexicon)
         if directive.plan.channels is not None:
-            try:
-                make(lambda event: None)
-            except Refusal as error:
-                raise _refused(error.message, NO_CHANNEL) from None
+            make(lambda event: None)
         return make
 
 

@@ -73,9 +73,6 @@ class Scripted:
         if plan is not None and (plan not in self.known or self.forgetful):
             await self._answer(receive, send, "unknown plan")
             return
-        if self.no_channel:
-            await self._answer(receive, send, "no channel")
-            return
         await self._answer(receive, send, self.script.popleft() if self.script else "fine")
 
     async def _learn(self, scope: Scope, send: Send, body: bytes) -> None:
@@ -83,6 +80,9 @@ class Scripted:
             return await _whole(send, 404, {})
         if scope["query_string"] != f"weights={self.steers['fingerprint']}".encode():
             return await _whole(send, 409, {"error": {"message": "the plan was made for other weights"}})
+        if self.no_channel:
+            error = {"message": "no", "type": "invalid_request_error", "param": "persona_channels", "code": 400}
+            return await _whole(send, 400, {"error": error})
         self.told.append(Directive.from_bytes(body))
         self.known.add(self.told[-1].id)
         await _whole(send, 200, {"id": self.told[-1].id})
@@ -95,9 +95,8 @@ class Scripted:
             return await _whole(send, 200, {"choices": []}, [(b"content-type", b"application/json")])
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if act in ("unknown plan", "no channel"):  # as vLLM refuses what is asked for as a stream
-            param = "persona_plan" if act == "unknown plan" else "persona_channels"
-            error = {"message": act, "type": "BadRequestError", "param": param, "code": 400}
+        if act == "unknown plan":  # as vLLM refuses what is asked for as a stream
+            error = {"message": "unknown", "type": "BadRequestError", "param": "persona_plan", "code": 400}
             await _frame(send, {"error": error})
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
             return

@@ -173,12 +173,13 @@ def test_channels_when_they_are_named_then_the_plan_has_them_and_one_that_is_not
     with before(tmp_path, server) as client:
         steered(client, channels=["final"]).raise_for_status()
         server.no_channel = True
-        refused = steered(client, channels=["analysis"])
-        error = refused.json()["error"]
-    told = [sorted(directive.plan.channels or ()) for directive in server.told]
-    assert told == [["content"], ["reasoning"]]
-    assert (refused.status_code, error["param"]) == (400, "steering.channels")
-    assert error["message"] == "steering.channels: this model has no such channel; possible: final"
+        for stream in (False, True):
+            refused = asked(client, persona="silly", steering={"channels": ["analysis"]}, stream=stream)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["param"]) == (400, "steering.channels")
+            assert error["message"] == "steering.channels: this model has no such channel; possible: final"
+    (directive,) = server.told
+    assert directive.plan.channels == frozenset(("content",))
 
 
 def test_a_raw_prompt_when_it_is_steered_then_the_server_is_told_that_it_is_one(tmp_path: Path) -> None:

