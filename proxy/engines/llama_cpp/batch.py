@@ -261,7 +261,17 @@ class LlamaBatch:
         if not self._take_down(text, seat, length):
             return self._seat_for(job, free, settled=True)
         seat.settled = 0  # it need not lie in order, nor at the memory's beginning, which last bits depend on
+        self._hold_once(seat)
         return seat
+
+    def _hold_once(self, seat: Seat) -> None:
+        """What a seat's text has in common with another's need not be in the memory twice: a step looks through all
+        that is there, and sixteen copies of a thousand tokens make a small model's twice as long."""
+        alike = {other: self._usable(other, seat.tokens) for other in self._seats if other.key == seat.key}
+        alike[seat] = 0
+        source = max(alike, key=alike.__getitem__)
+        if alike[source]:
+            self._context.hold_once(source.number, seat.number, alike[source])
 
     def _usable(self, seat: Seat, wanted: Sequence[int]) -> int:
         """How many of a seat's first tokens are those wanted, if others may go on from there."""

@@ -148,8 +148,13 @@ class Context:
         return 0 <= first <= max(length - self.model.window, 0)
 
     def share(self, source: int, target: int, length: int) -> None:
-        """Let an empty sequence hold the first `length` tokens of another."""
+        """Let a sequence that holds none of them hold the first `length` tokens of another."""
         llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def hold_once(self, source: int, target: int, length: int) -> None:
+        """Let two sequences that begin with the same `length` tokens hold them once: as `source` does."""
+        llama.llama_memory_seq_rm(self._memory, target, 0, length)
+        self.share(source, target, length)
 
     def save(self, sequence: int) -> ByteArray:
         """A copy of all that is held of a sequence. Of blocks that look back over a window only, just that window."""
