@@ -26,6 +26,10 @@ class Unavailable(BenchmarkError):
     """The server does not answer yet: nobody listens, or it says 503."""
 
 
+class ConnectionClosed(BenchmarkError):
+    """The server closed the connection before it answered anything."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """`first_s`: seconds from wanting the answer to its first text. `prompt_tokens`: None where nobody said. `text`:
@@ -94,6 +98,13 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any], wanted: float | N
     """One answer, timed from when it was `wanted`, by default now. BenchmarkError where the server refuses or the
     stream does not end as it should."""
     began = time.perf_counter() if wanted is None else wanted
+    try:
+        return await _asked(client, body, began)
+    except ConnectionClosed:  # by a server that takes only so many requests by one, just when it was to be used again
+        return await _asked(client, body, began)
+
+
+async def _asked(client: httpx.AsyncClient, body: dict[str, Any], began: float) -> Answer:
     first_s: float | None = None
     received = bytearray()
     try:
@@ -109,6 +120,8 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any], wanted: float | N
     except httpx.ConnectError as error:
         raise Unavailable(str(error)) from error
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.RemoteProtocolError) and not received:
+            raise ConnectionClosed(f"it closed the connection instead of answering: {error}") from error
         raise BenchmarkError(f"{type(error).__name__}: {error}") from error
     lengths = _lengths(received, body)
     if lengths is None or first_s is None:

@@ -62,6 +62,25 @@ async def test_ask_when_server_fails_then_error_says_how(
     assert type(raised.value) is error
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_ask_when_server_closes_the_connection_unanswered_then_asked_once_more(times: int) -> None:
+    left = times
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return response(ROLE + TEXT + USAGE)
+
+    async with client(answer) as server:
+        if times == 1:
+            assert (await ask(server, {})).completion_tokens == 2
+        else:
+            with pytest.raises(BenchmarkError, match="closed the connection instead of answering"):
+                await ask(server, {})
+
+
 async def test_burst_when_server_takes_fewer_at_once_then_the_rest_wait_and_their_time_counts() -> None:
     now = most = 0
 
