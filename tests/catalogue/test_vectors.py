@@ -15,6 +15,7 @@ def test_the_shipped_vectors_when_read_then_each_is_of_a_known_model_and_measure
         assert set(header.poles) == set(header.sweeps) == set(SIDES)
         for sweep in header.sweeps.values():
             assert {"unsteered", "steered", "random", "prompt"} <= {point.kind for point in sweep.points}
+            assert not sweep.verdict.startswith("what was"), "how 1 was set is told in older words"
 
 
 def test_the_shipped_vectors_when_models_are_served_then_they_are_looked_for() -> None:
