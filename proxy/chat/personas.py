@@ -96,12 +96,15 @@ def manner_of(options: SteeringOptions) -> str | None:
     return next((f"steering.{name}" for name in names if getattr(options, name) != getattr(usual, name)), None)
 
 
-def projected(names: Sequence[str] | None, known: Poles) -> list[tuple[Trait, Side]] | None:
-    """The poles that `steering.projection` names, None where it is left out. PersonaNotFound."""
+def projected(
+    names: Sequence[str] | None, known: Poles, offered: Collection[str] | None = None
+) -> list[tuple[Trait, Side]] | None:
+    """The poles that `steering.projection` names, None where it is left out. PersonaNotFound names those that are
+    `offered`, by default all."""
     if names is None:
         return None
     for name in names:
-        check_known(name, known, "steering.projection")
+        check_known(name, known, "steering.projection", offered)
     return [known[name] for name in names]
 
 

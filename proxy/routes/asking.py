@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 from litestar import Request
@@ -36,7 +35,11 @@ from proxy.protocol.steering import SteeringOptions, SteeringReport
 from proxy.routes import observe
 from proxy.routes.auth import matching, presented_key
 from proxy.services import Services, services_of
-from proxy.steering.traits.trait import Poles
+from proxy.steering.traits.trait import Poles, Trait
+from vector_store import Side
+
+# The personas that are steered to, and the poles whose projections are asked for.
+Named = tuple[Sequence[Wanted], Sequence[tuple[Trait, Side]] | None]
 
 
 class InCharacter(Protocol):
@@ -70,17 +73,22 @@ async def steered_of(request: Request[Any, Any, Any], data: InCharacter) -> tupl
     poles = await services.poles()
     places = [*_places(request, data), suffix, *_default_places(request, services)]
     options = data.steering or SteeringOptions()
-    personas = await _personas(services, model, places, options, poles)
+    personas, poles_to_read = await _named(services, model, places, options, poles)
     observe.record_of(request.scope).facts |= {"model": model, **_log_facts(personas)}
-    return model, Asked(personas=personas, steering=options, projected=projected(options.projection, poles))
+    return model, Asked(personas=personas, steering=options, projected=poles_to_read)
 
 
-async def _personas(
+async def _named(
     services: Services, model: str, places: Sequence[PersonaSource], options: SteeringOptions, poles: Poles
-) -> tuple[Wanted, ...]:
-    """The personas that the places come to. What is wrong is told with the personas that this model can show, which
-    are looked for only then."""
-    resolved = partial(resolve, places, poles, keep_zeros=options.mode != "add", manner=manner_of(options))
+) -> Named:
+    """The personas that the places come to, and the poles to project on. What is wrong is told with the personas that
+    this model can show, which are looked for only then."""
+
+    def resolved(offered: Sequence[str] | None = None) -> Named:
+        held, manner = options.mode != "add", manner_of(options)
+        personas = resolve(places, poles, keep_zeros=held, manner=manner, offered=offered)
+        return personas, projected(options.projection, poles, offered)
+
     try:
         return resolved()
     except (InvalidRequest, PersonaNotFound):
@@ -90,7 +98,7 @@ async def _personas(
             if everything
             else await asyncio.to_thread(services.available.personas_of, services.registry.state(model))
         )
-        return resolved(offered=offered or None)
+        return resolved(offered or None)
 
 
 def head_of(prefix: str, engine: Engine, prepared: Prepared) -> Head:

@@ -147,6 +147,8 @@ def test_unknown_persona_then_404_naming_those_that_the_model_can_show(
     error = refused(client, **fields)
     assert (error["status"], error["code"]) == (404, "persona_not_found")
     assert error["message"].endswith("possible: serious, silly, none")
+    projected = refused(client, steering={"projection": ["sily"]})
+    assert projected["message"].endswith("possible: serious, silly, none")
     # By a system prompt a model can show all of them.
     assert "inattentive" in refused(client, **fields, steering={"method": "prompt"})["message"]
 
