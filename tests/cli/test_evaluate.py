@@ -17,7 +17,6 @@ QUICK = ("--model", "org/pretend", "--budget", "quick", "--samples", "1")
 @pytest.fixture(autouse=True)
 def _no_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.steering.limited.rollouts", lambda *args, **how: ([], []))
-    monkeypatch.setattr("proxy.steering.evaluation.verdict.LOOPED", 2.0)  # answers of four words all go in circles
 
 
 def test_evaluate_then_tables_are_printed_and_written_and_the_verdict_is_kept(

@@ -22,7 +22,6 @@ REQUEST = {"model": MODEL, "trait": "silly", "budget": "quick"}
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.steering.judge.prepare", lambda *args, **how: PERFECT)
     monkeypatch.setattr("proxy.steering.limited.rollouts", lambda *args, **how: ([], []))
-    monkeypatch.setattr("proxy.steering.evaluation.verdict.LOOPED", 2.0)  # answers of four words all go in circles
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,9 @@
 An answer is ten words, "ha" (silly), "hm" (serious), "so" (neither) or "#" (gibberish), drawn from the seed. How many
 of each depends on the system prompt and on the plan: steering works along one hidden direction, best at one block and
 span, and too much of it turns words to gibberish.
+
+Its tokens are characters, but each word of an answer is one, and another one in each place: what it says is the same
+few words, and still no answer goes round in circles.
 """
 
 import re
@@ -45,6 +48,7 @@ BEST_BLOCK: int = 1
 BEST_SPAN: Span = "last_prompt"
 RESIDUAL_NORM = 10.0
 WORDS = ("ha", "hm", "so", "#")
+FIRST_WORD = 0x110000  # of the tokens: beyond all characters
 
 
 @dataclass
@@ -54,10 +58,12 @@ class FinishedRun:
 
 @dataclass
 class PretendEngine:
-    """`obedience`: how much of a pole an instruction brings out, 0 to 1. `broken`: all words are gibberish."""
+    """`obedience`: how much of a pole an instruction brings out, 0 to 1. `broken`: all words are gibberish. `circling`:
+    answers are told in characters, so that most go round in circles."""
 
     obedience: float = 1.0
     broken: bool = False
+    circling: bool = False
     world: str | None = None
     started: list[Generation] = field(default_factory=list)
 
@@ -95,9 +101,12 @@ class PretendEngine:
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
         self.started.append(generation)
         rng = np.random.default_rng((generation.sampling.seed or 0, sum(generation.prompt)))
-        words = [WORDS[index] for index in rng.choice(4, 10, p=self._shares(generation.prompt, generation.plan))]
-        for character in " ".join(words):
-            on_event(Token(ord(character), character))
+        upto = np.cumsum(self._shares(generation.prompt, generation.plan))
+        words = np.searchsorted(upto / upto[-1], rng.random(10), side="right")  # as rng.choice, in a tenth of the time
+        for place, index in enumerate(words.tolist()):
+            word = FIRST_WORD + place * len(WORDS) + index
+            for token in self.encode(spelt([word])) if self.circling else [word]:
+                on_event(Token(token, spelt([token])))
         on_event(Finish("stop"))
         return FinishedRun()
 
@@ -107,7 +116,9 @@ class PretendEngine:
         rng = np.random.default_rng(sum(sum(rollout.prompt) + sum(rollout.response) for rollout in rollouts))
         levels: dict[Span, list[float]] = {
             "last_prompt": [self._asked(rollout.prompt) for rollout in rollouts],
-            "response": [(text.count("ha") - text.count("hm")) / 10 for text in map(_text, rollouts)],
+            "response": [
+                (text.count("ha") - text.count("hm")) / 10 for text in (spelt(rollout.response) for rollout in rollouts)
+            ],
         }
         strength = np.array([0.0, 1.0, 0.5])[:, None]  # block 0 knows nothing of personality
         stats: dict[Span, SpanStats] = {}
@@ -129,11 +140,12 @@ class PretendEngine:
         plans = [Plan()] * len(rollouts) if plans is None else plans
         found = []
         for rollout, plan in zip(rollouts, plans, strict=True):
-            shares, text = self._shares(rollout.prompt, plan), _text(rollout)
-            logprobs = np.zeros(len(text), np.float32)
-            for match in re.finditer(r"\S+", text):  # the whole word's stands at its first character
+            shares, pieces = self._shares(rollout.prompt, plan), self.pieces(rollout.response)
+            starts = np.cumsum([0, *map(len, pieces)])
+            logprobs = np.zeros(len(pieces), np.float32)
+            for match in re.finditer(r"\S+", "".join(pieces)):  # the whole word's stands at its first token
                 share = shares[WORDS.index(match[0])] if match[0] in WORDS else 0.0
-                logprobs[match.start()] = np.log(max(share, 1e-3))
+                logprobs[np.searchsorted(starts, match.start(), "right") - 1] = np.log(max(share, 1e-3))
             found.append(logprobs)
         return found
 
@@ -162,12 +174,12 @@ class PretendEngine:
         return self.encode(text)
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        return [chr(id_) for id_ in token_ids]
+        return [spelt([id_]) for id_ in token_ids]
 
     def check_schema(self, schema: str | None, calls: CallRules | None = None) -> None: ...
 
     def speller(self, *, marked: bool = False) -> Callable[[int], bytes]:
-        return lambda id_: chr(id_).encode()
+        return lambda id_: spelt([id_]).encode()
 
     def close(self) -> None: ...
 
@@ -225,6 +237,17 @@ def judged_by(judge: Judge) -> Validated:
     return Validated(judge, "counting", 1.0, 80)
 
 
+def spelt(token_ids: Sequence[int]) -> str:
+    """The text of tokens."""
+    return "".join(chr(id_) if id_ < FIRST_WORD else _word(id_) for id_ in token_ids)
+
+
+@cache
+def _word(token: int) -> str:
+    place, index = divmod(token - FIRST_WORD, len(WORDS))
+    return f" {WORDS[index]}" if place else WORDS[index]
+
+
 @cache
 def hidden_direction() -> FloatArray:
     """float32[HIDDEN], unit."""
@@ -268,7 +291,3 @@ def steered_level(plan: Plan) -> float:
     """How strongly a plan pushes along the hidden direction, in residual norms."""
     vectors = [item.vector for item in plan.interventions if item.vector is not None]
     return float(sum(vector @ hidden_direction() for vector in vectors)) / RESIDUAL_NORM
-
-
-def _text(rollout: Rollout) -> str:
-    return "".join(map(chr, rollout.response))

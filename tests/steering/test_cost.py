@@ -24,7 +24,7 @@ class Counting(PretendEngine):
     read_again = 0
 
     def start(self, generation: Generation, on_event: Callable[[Event], None]) -> Run:
-        self.made += 29  # ten words, nine spaces in between
+        self.made += 10  # words
         return super().start(generation, on_event)
 
     def capture(

@@ -13,7 +13,16 @@ from proxy.steering.gain import N_TEXTS, at_equal_damage, make_texts, measure_ga
 from proxy.steering.placement import every_place
 from proxy.steering.trials import Place, Trials
 from proxy.steering.work import Work
-from tests.steering.pretend import BEST_BLOCK, BEST_SPAN, RESIDUAL_NORM, WORK, PretendEngine, PretendJudge, make_trait
+from tests.steering.pretend import (
+    BEST_BLOCK,
+    BEST_SPAN,
+    RESIDUAL_NORM,
+    WORK,
+    PretendEngine,
+    PretendJudge,
+    make_trait,
+    spelt,
+)
 from vector_store import SIDES, PersonaVector, PlaceGain, Side
 
 BEST = Place(BEST_BLOCK, BEST_SPAN, BEST_SPAN)
@@ -63,7 +72,7 @@ def test_measure_gains_then_the_bare_question_is_what_is_steered(extracted: Pers
     assert with_system == [False] * (len(read) - N_TEXTS) + [True] * N_TEXTS
     steered = [bool(plan.interventions) for _, plan in read]
     assert steered == [False] * 2 * N_TEXTS + [True] * (len(read) - 3 * N_TEXTS) + [False] * N_TEXTS
-    of_trial = [("".join(map(chr, rollout.response)), plan) for rollout, plan in read[-3 * N_TEXTS : -N_TEXTS]]
+    of_trial = [(spelt(rollout.response), plan) for rollout, plan in read[-3 * N_TEXTS : -N_TEXTS]]
     assert len({plan.fingerprint for _, plan in of_trial}) == 1
     assert [text.split()[0] for text, _ in of_trial] == ["ha"] * N_TEXTS + ["so"] * N_TEXTS
 
@@ -84,7 +93,7 @@ def test_measure_gains_when_ordinary_answers_suffer_then_only_the_gain_up_to_the
             for rollout, plan in zip(rollouts, plans or (), strict=True):
                 vectors = [item.vector for item in plan.interventions if item.vector is not None]
                 dose = sum(float(np.linalg.norm(vector)) / RESIDUAL_NORM for vector in vectors)
-                own, asked = chr(rollout.response[0]) == "h", "system" in "".join(map(chr, rollout.prompt))
+                own, asked = spelt(rollout.response)[0] == "h", "system" in "".join(map(chr, rollout.prompt))
                 found.append(np.full(len(rollout.response), asked - 1 + 0.5 * dose if own else -dose, np.float32))
             return found
 

@@ -81,7 +81,7 @@ def test_make_vector_when_killed_at_any_part_then_it_goes_on_and_the_vector_is_t
     n_parts = len(counting.written)
     assert len(set(counting.written)) == n_parts
     assert {name.partition("-")[0] for name in counting.written} >= {"answers", "scores", "residuals", "created"}
-    for lives in (*range(1, n_parts, 9), n_parts):
+    for lives in (*range(1, n_parts, 19), n_parts):
         after = lives % 2 == 0
         folder = tmp_path / str(lives)
         with pytest.raises(Killed):

@@ -48,7 +48,6 @@ def judges(monkeypatch: pytest.MonkeyPatch) -> PretendJudge:
         return Validated(known[kind], str(kind), 1.0, 80)
 
     monkeypatch.setattr("proxy.steering.judge.prepare", prepare)
-    monkeypatch.setattr("proxy.steering.evaluation.verdict.LOOPED", 2.0)  # answers of four words all go in circles
     return counting
 
 

@@ -165,7 +165,7 @@ def test_sweep_when_there_are_other_traits_then_their_directions_are_as_long_and
 
 
 def test_sweep_then_each_point_is_told_when_its_answers_are_judged_and_is_the_one_that_is_reported() -> None:
-    engine, told = PretendEngine(), []
+    engine, told = PretendEngine(circling=True), []
 
     def tell(found: object) -> None:
         assert isinstance(found, PolePoint)
