@@ -25,7 +25,7 @@ def two(nursery: Nursery, tmp_path: Path) -> Iterator[list[Forked]]:
             folder = tmp_path / name
             folder.mkdir()
             (folder / "vectors").symlink_to(shared, target_is_directory=True)
-            servers.append(Forked(nursery, folder, MODEL))
+            servers.append(Forked(nursery, folder, [MODEL], max_batch=64))
         yield servers
     finally:
         for server in servers:

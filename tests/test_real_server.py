@@ -28,7 +28,7 @@ def start(nursery: Nursery, tmp_path: Path) -> Iterator[Callable[[], Forked]]:
     started: list[Forked] = []
 
     def start_() -> Forked:
-        started.append(Forked(nursery, tmp_path, "demo-qwen2"))
+        started.append(Forked(nursery, tmp_path, ["demo-qwen2"], max_batch=64))
         return started[-1]
 
     yield start_

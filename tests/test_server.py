@@ -6,8 +6,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -72,13 +70,6 @@ class Process:
         code, more = self.child.end()
         self.output += more
         return code, self.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery("proxy.server", "tests.fakes")
-    yield nursery
-    nursery.close()
 
 
 Start = Callable[..., Process]
@@ -175,20 +166,20 @@ def test_grace_then_the_process_is_gone_before_docker_kills_it() -> None:
     assert server.DRAIN_S + SHUTDOWN_GRACE_S + 1 <= 8  # of docker's ten seconds; the rest is for models to let go
 
 
-def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same() -> None:
+def test_a_process_when_something_does_not_let_go_then_it_ends_all_the_same(nursery: Nursery, tmp_path: Path) -> None:
     code = (
         "import threading, time; from proxy.server import EndAllTheSame; end = EndAllTheSame(0.2); end.begin()\n"
         "end.begin(); threading.Thread(target=time.sleep, args=(60,)).start()"  # which the interpreter waits for
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
+    assert nursery.start(code, environ=os.environ, log=tmp_path / "log").end() == (0, "")
 
 
-def test_a_process_when_no_thread_of_it_can_run_then_the_system_ends_it() -> None:
+def test_a_process_when_no_thread_of_it_can_run_then_the_system_ends_it(nursery: Nursery, tmp_path: Path) -> None:
     code = (
         "import re; from proxy.server import EndAllTheSame; EndAllTheSame(0.2).begin()\n"
         "re.match('(a+)+$', 'a' * 60 + 'b')"  # which never lets another thread run, and takes years
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == -signal.SIGALRM
+    assert nursery.start(code, environ=os.environ, log=tmp_path / "log").end() == (-signal.SIGALRM, "")
 
 
 def test_serve_when_one_model_fails_then_the_other_is_served(start: Start) -> None:

@@ -75,14 +75,14 @@ def kills(folder: Path, count: int) -> list[Figure]:
     nursery = Nursery(*IMPORTS, environ=ENVIRON)
     lost: list[str] = []
     for _ in range(count):
-        server = Forked(nursery, folder, MODEL)
+        server = Forked(nursery, folder, [MODEL])
         lost += _missing(server, known)
         writer = threading.Thread(target=known.write, args=(server.url, Random(rng.random())))
         writer.start()
         time.sleep(rng.uniform(0.2, 4))
         server.end(signal.SIGKILL)
         writer.join()
-    server = Forked(nursery, folder, MODEL)
+    server = Forked(nursery, folder, [MODEL])
     lost += _missing(server, known)
     unended = _unended(server, known)
     failed = [job for job in known.jobs if not _ended_well(server.client.get(f"/api/jobs/{job}").json())]

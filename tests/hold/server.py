@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import httpx
 import psutil
@@ -36,7 +37,14 @@ smaller(gain.make_texts.__kwdefaults__, n_texts=1, max_tokens=12)
 smaller(vars(rollouts.USUAL_ASKING), held_out=8, times=1, max_tokens=60)
 sys.exit(cli.main(["serve", "--port", "0", "--device", "cpu", *sys.argv[1:]]))
 """
-IMPORTS = ("proxy.engines.transformers.engine", "proxy.server")  # what a nursery of such servers imports
+# The same with an engine that answers without a model.
+SERVE_FAKE = """
+import runpy, sys
+sys.argv[1:1] = ["serve", "--port", "0"]
+runpy.run_module("tests.serve_fake", run_name="__main__")
+"""
+# What a nursery of such servers imports.
+IMPORTS = ("proxy.engines.transformers.engine", "proxy.server", "tests.fakes")
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 START_S = 120.0
 POLL_S = 0.02
@@ -50,27 +58,15 @@ class Peak:
 
 
 class Server:
-    """`persona-proxy serve` on the folders below `folder`, with `models` loaded before it says so."""
+    """A server in a process of its own, which has told its address. Keeps its log in a file."""
 
-    def __init__(self, folder: Path, models: Sequence[str] = MODELS) -> None:
-        folders = folders_below(folder)
-        self.log = folder / "log"
-        flags = [word for model in models for word in ("--model", model)]
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-c", SERVE, *flags],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**ENVIRON, **folders},
-                cwd=ROOT,
-            )
-        assert self.popen.stdout is not None
-        self.url = announced(self.popen.stdout, self.log)
-        self.process = psutil.Process(self.popen.pid)
-        self.client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+    def __init__(self, log: Path, url: str, pid: int) -> None:
+        self.log = log
+        self.url = url
+        self.process = psutil.Process(pid)
+        self.client = httpx.Client(base_url=url, timeout=START_S, trust_env=False)
 
-    def until_ready(self) -> "Server":
+    def until_ready(self) -> Self:
         """Return once every model is loaded."""
         deadline = time.monotonic() + START_S
         while self.client.get("/ready").status_code != 200:
@@ -104,6 +100,24 @@ class Server:
         """The last line of each traceback in its log."""
         return tracebacks(self.log)
 
+
+class Started(Server):
+    """`persona-proxy serve` on the folders below `folder`, with `models` loaded before it says so."""
+
+    def __init__(self, folder: Path, models: Sequence[str] = MODELS) -> None:
+        folders, log = folders_below(folder), folder / "log"
+        with log.open("ab") as errors:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-c", SERVE, *flags_of(models)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**ENVIRON, **folders},
+                cwd=ROOT,
+            )
+        assert self.popen.stdout is not None
+        super().__init__(log, announced(self.popen.stdout, log), self.popen.pid)
+
     def end(self, number: int = signal.SIGTERM) -> float:
         """Seconds from the signal to the end of the process; it is killed after 30."""
         self.client.close()
@@ -118,16 +132,24 @@ class Server:
         return time.monotonic() - started
 
 
-class Forked:
-    """A server of one model, which is loaded, forked from a nursery that has imported IMPORTS. `flags` are more of its
-    command line."""
+class Forked(Server):
+    """`persona-proxy serve` as Started has it, or with other `code`, forked from a nursery that has imported IMPORTS.
+    `flags` are more of its command line; jobs have half of `max_batch` answers made at once, and many together take
+    less than one by one."""
 
-    def __init__(self, nursery: Nursery, folder: Path, model: str, *flags: str) -> None:
-        self.log = folder / "log"
-        environ = {**ENVIRON, **folders_below(folder)}
-        self._child = nursery.start(SERVE, "--model", model, *flags, environ=environ, log=self.log)
-        self.url = announced(self._child.stdout, self.log)
-        self.client = httpx.Client(base_url=self.url, timeout=START_S, trust_env=False)
+    def __init__(
+        self,
+        nursery: Nursery,
+        folder: Path,
+        models: Sequence[str] = MODELS,
+        *flags: str,
+        max_batch: int = 16,
+        code: str = SERVE,
+    ) -> None:
+        log = folder / "log"
+        environ = {**ENVIRON, "PERSONA_PROXY_MAX_BATCH": str(max_batch), **folders_below(folder)}
+        self._child = nursery.start(code, *flags_of(models), *flags, environ=environ, log=log)
+        super().__init__(log, announced(self._child.stdout, log), self._child.pid)
 
     def send_signal(self, number: int) -> None:
         self._child.send_signal(number)
@@ -150,6 +172,11 @@ def announced(output: Iterable[str], log: Path) -> str:
     raise RuntimeError(f"the server did not start: {said}{log.read_text()[-2000:]}")
 
 
+def flags_of(models: Sequence[str]) -> list[str]:
+    """Of the command line: the models that are served."""
+    return [word for model in models for word in ("--model", model)]
+
+
 def folders_below(folder: Path) -> dict[str, str]:
     """The variables that have a server keep everything below `folder`."""
     names = ("vectors", "traits", "jobs", "transfers")
@@ -163,10 +190,10 @@ def tracebacks(log: Path) -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, models: Sequence[str] = MODELS) -> Iterator[Server]:
+def serving(folder: Path, models: Sequence[str] = MODELS) -> Iterator[Started]:
     """A server, ready, and ended on the way out."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder, models)
+    server = Started(folder, models)
     try:
         yield server.until_ready()
     finally:

@@ -10,7 +10,7 @@ import httpx
 
 from tests.hold.asking import CHAT, client_of, long_chat, together
 from tests.hold.figures import Figure, at_most, none_of
-from tests.hold.server import MODELS, Server
+from tests.hold.server import MODELS, Started
 
 CHECK = "shutdown"
 GONE_S = 10.0
@@ -24,7 +24,7 @@ def stopping(folder: Path, rounds: int) -> list[Figure]:
     tracebacks: list[str] = []
     for number in range(rounds):
         folder.joinpath(str(number)).mkdir(parents=True)
-        server = Server(folder / str(number)).until_ready()
+        server = Started(folder / str(number)).until_ready()
         seconds, found = asyncio.run(_stopped(server))
         took.append(seconds)
         faults += found
@@ -36,7 +36,7 @@ def stopping(folder: Path, rounds: int) -> list[Figure]:
     ]
 
 
-async def _stopped(server: Server) -> tuple[float, list[str]]:
+async def _stopped(server: Started) -> tuple[float, list[str]]:
     faults: list[str] = []
     where = urlsplit(server.url)
     half = [socket.create_connection((where.hostname, where.port)) for _ in range(HALF_SENT)]

@@ -3,6 +3,7 @@
 Kills, shutdown and long traffic have tests of their own: test_real_server.py, test_server.py and serving.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,16 +12,18 @@ from tests.hold.cancelling import storm
 from tests.hold.figures import Figure, at_most, none_of, table
 from tests.hold.malformed import malformed
 from tests.hold.memory import bad_requests, huge_prompts
-from tests.hold.server import Server, serving
+from tests.hold.server import MODELS, Forked, Server
+from tests.nursery import Nursery
 
 pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 pytestmark = pytest.mark.timeout(600)  # with the start of the server and its models
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("hold")) as server:
-        yield server
+def server(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Forked(nursery, tmp_path_factory.mktemp("hold"), MODELS)
+    yield server.until_ready()
+    server.end(signal.SIGKILL)
 
 
 def broken(figures: list[Figure]) -> list[Figure]:

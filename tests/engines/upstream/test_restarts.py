@@ -12,7 +12,7 @@ import pytest
 
 from tests.engines.upstream.servers import asked, near
 from tests.fakes import wait_until
-from tests.hold.server import Forked
+from tests.hold.server import SERVE_FAKE, Forked
 from tests.nursery import Nursery
 
 pytestmark = pytest.mark.timeout(400)  # seconds where nothing else runs, minutes on a machine that is busy
@@ -24,13 +24,13 @@ Start = Callable[[int], Forked]
 
 @pytest.fixture
 def start(nursery: Nursery, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers of a demo model on given ports."""
+    """Starts servers of a fake model on given ports."""
     with contextlib.ExitStack() as ending:
 
         def start_(port: int) -> Forked:
             folder = tmp_path / str(port)
             folder.mkdir(exist_ok=True)
-            server = Forked(nursery, folder, "demo-qwen2", "--port", str(port))
+            server = Forked(nursery, folder, ["fake=a/b"], "--port", str(port), code=SERVE_FAKE)
             ending.callback(server.end, signal.SIGKILL)
             return server
 
@@ -59,7 +59,7 @@ def test_requests_when_their_server_is_killed_and_restarted_then_none_that_had_n
     port = free_port()
     server = start(port)
     with (
-        near(tmp_path, [url_of(port)], name="demo-qwen2", wait_s=PATIENCE_S) as (client, registry),
+        near(tmp_path, [url_of(port)], name="fake", wait_s=PATIENCE_S) as (client, registry),
         ThreadPoolExecutor(N_ASKED) as threads,
     ):
         client.timeout = httpx.Timeout(PATIENCE_S)
@@ -82,7 +82,7 @@ def test_requests_when_one_of_two_servers_is_killed_then_the_other_answers_its_o
     ports = free_port(), free_port()
     servers = [start(port) for port in ports]
     with (
-        near(tmp_path, [url_of(port) for port in ports], name="demo-qwen2", wait_s=PATIENCE_S) as (client, registry),
+        near(tmp_path, [url_of(port) for port in ports], name="fake", wait_s=PATIENCE_S) as (client, registry),
         ThreadPoolExecutor(N_ASKED) as threads,
     ):
         client.timeout = httpx.Timeout(PATIENCE_S)
