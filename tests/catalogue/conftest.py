@@ -31,11 +31,12 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 class Hub:
-    """Holds one file. The first `cuts` transfers end after `cut_at` bytes; with `stall` they stay open instead. With
-    `silent`, nothing is answered at all."""
+    """Holds one file of this content. The first `cuts` transfers end after `cut_at` bytes; with `stall` they stay open
+    instead. With `silent`, nothing is answered at all."""
 
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256(CONTENT).hexdigest()
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content = content
+        self.sha256 = hashlib.sha256(content).hexdigest()
         self.cuts, self.cut_at, self.stall, self.silent = 0, 22 * 1024 * 1024, False, False
         self.starts: list[int] = []
         self.asked = 0
@@ -48,8 +49,8 @@ class Hub:
                 if hub.silent:
                     hub.released.wait(30)
                 asked = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())["paths"]
-                lfs = {"oid": hub.sha256, "size": len(CONTENT), "pointerSize": 134}
-                entry = {"type": "file", "path": NAME, "size": len(CONTENT), "oid": "0" * 40, "lfs": lfs}
+                lfs = {"oid": hub.sha256, "size": len(content), "pointerSize": 134}
+                entry = {"type": "file", "path": NAME, "size": len(content), "oid": "0" * 40, "lfs": lfs}
                 known = self.path == f"/api/models/{REPO}/paths-info/main"
                 self.reply([entry] * (asked == [NAME]) if known else None)
 
@@ -82,20 +83,21 @@ class Hub:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def transfer(self, handler: BaseHTTPRequestHandler) -> None:
+        content = self.content
         start, _, end = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         probe = end == "0"
         if not probe:
             self.starts.append(int(start))
         handler.send_response(206 if int(start) or probe else 200)
-        handler.send_header("Content-Length", "1" if probe else str(len(CONTENT) - int(start)))
-        handler.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        handler.send_header("Content-Length", "1" if probe else str(len(content) - int(start)))
+        handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         handler.end_headers()
         if probe:
-            handler.wfile.write(CONTENT[:1])
+            handler.wfile.write(content[:1])
             return
         cut = self.cuts > 0
         self.cuts -= 1
-        handler.wfile.write(CONTENT[int(start) : self.cut_at if cut else None])
+        handler.wfile.write(content[int(start) : self.cut_at if cut else None])
         handler.wfile.flush()
         if cut and self.stall:
             self.released.wait(20)
@@ -103,8 +105,14 @@ class Hub:
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    hub = Hub()
+def content() -> bytes:
+    """What the hub's file holds."""
+    return CONTENT
+
+
+@pytest.fixture
+def hub(content: bytes) -> Iterator[Hub]:
+    hub = Hub(content)
     thread = threading.Thread(target=hub.server.serve_forever, daemon=True)
     thread.start()
     yield hub

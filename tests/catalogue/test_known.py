@@ -3,6 +3,7 @@ nothing is kept."""
 
 import hashlib
 import io
+import os
 import threading
 import time
 import zipfile
@@ -14,10 +15,12 @@ import pytest
 
 from proxy.catalogue.hub import PATIENCE_S
 from proxy.catalogue.known import KNOWN
-from tests.catalogue.conftest import CONTENT, KNOWING, NAME, REPO, Hub, ended, kept, start
+from tests.catalogue.conftest import KNOWING, NAME, REPO, Hub, ended, kept, start
 
+CONTENT = os.urandom(1024) * 4096  # nothing is cut off here
 HALF = len(CONTENT) // 2
 PIECES = [("tiny-part1", "1.0", "tiny_part1/data.bin"), ("tiny-part2", "1.0", "tiny_part2/data.bin")]
+WHOLE = [("tiny-whole", "1.0", "tiny_whole/data.bin")]  # every wheel costs a start of pip
 EXPLODING = "raise SystemExit('a wheel was run')"
 
 
@@ -44,6 +47,7 @@ class Index:
         self.wheels = {
             "tiny-part1": wheel("tiny-part1", {"tiny_part1/data.bin": CONTENT[:HALF]}),
             "tiny-part2": wheel("tiny-part2", {"tiny_part2/data.bin": CONTENT[HALF:]}),
+            "tiny-whole": wheel("tiny-whole", {"tiny_whole/data.bin": CONTENT}),
         }
         self.downloads: list[str] = []
         self.first_asked_s = 0.0
@@ -94,7 +98,7 @@ def index() -> Iterator[Index]:
     thread.join(60)
 
 
-def code_knowing(before: str = "") -> str:
+def code_knowing(pieces: list[tuple[str, str, str]], before: str = "") -> str:
     fields = {
         "id": "tiny",
         "what": "A tiny model",
@@ -104,13 +108,24 @@ def code_knowing(before: str = "") -> str:
         "repo": REPO,
         "name": NAME,
     }
-    return before + KNOWING.format(fields=fields, wheels=PIECES)
+    return before + KNOWING.format(fields=fields, wheels=pieces)
 
 
-def pulled(hub: Hub | None, folder: Path, index: Index | None, before: str = "") -> tuple[int, str, str]:
+@pytest.fixture
+def content() -> bytes:
+    return CONTENT
+
+
+def pulled(
+    hub: Hub | None,
+    folder: Path,
+    index: Index | None,
+    before: str = "",
+    pieces: list[tuple[str, str, str]] = WHOLE,
+) -> tuple[int, str, str]:
     """`persona-proxy pull tiny`, where that is the only known model."""
     environ = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"} if index is None else index.environ
-    return ended(start(hub, folder, "pull", "tiny", code=code_knowing(before), **environ))
+    return ended(start(hub, folder, "pull", "tiny", code=code_knowing(pieces, before), **environ))
 
 
 def place(folder: Path) -> Path:
@@ -137,7 +152,7 @@ def test_pull_when_the_hub_refuses_then_the_file_comes_out_of_wheels_of_which_no
     begun = place(tmp_path).with_name(f"{NAME}.0123456789ab.part")  # of a hub that is gone now
     begun.parent.mkdir(parents=True)
     begun.write_bytes(CONTENT[:100])
-    code, out, err = pulled(None, tmp_path, index)
+    code, out, err = pulled(None, tmp_path, index, pieces=PIECES)
     assert code == 0, err
     assert "Trying the package index instead." in out and "persona-proxy serve --model tiny\n" in out
     assert "the same command goes on" not in out  # while there is another source to try
@@ -162,16 +177,16 @@ def test_pull_when_the_hub_has_another_version_then_it_is_not_taken(hub: Hub, in
 
 
 def test_pull_when_what_is_in_the_wheels_is_another_file_then_nothing_stays(index: Index, tmp_path: Path) -> None:
-    index.wheels["tiny-part2"] = wheel("tiny-part2", {"tiny_part2/data.bin": CONTENT})
+    index.wheels["tiny-whole"] = wheel("tiny-whole", {"tiny_whole/data.bin": CONTENT[:HALF]})
     code, _, err = pulled(None, tmp_path, index)
     assert code == 1 and "the checksum of what came in wheels is wrong; it was deleted" in err
     assert kept(tmp_path) == [] and left(tmp_path) == []
 
 
 def test_pull_when_a_wheel_has_no_such_member_then_one_line_says_so(index: Index, tmp_path: Path) -> None:
-    index.wheels["tiny-part2"] = wheel("tiny-part2", {"tiny_part2/other.bin": b"1"})
+    index.wheels["tiny-whole"] = wheel("tiny-whole", {"tiny_whole/other.bin": b"1"})
     code, _, err = pulled(None, tmp_path, index)
-    assert code == 1 and "tiny_part2-1.0-py3-none-any.whl holds no tiny_part2/data.bin" in err
+    assert code == 1 and "tiny_whole-1.0-py3-none-any.whl holds no tiny_whole/data.bin" in err
     assert kept(tmp_path) == [] and left(tmp_path) == []
 
 
@@ -179,12 +194,12 @@ def test_pull_when_a_wheel_is_missing_then_the_next_time_goes_on_with_those_that
     index: Index, tmp_path: Path
 ) -> None:
     second = index.wheels.pop("tiny-part2")
-    code, _, err = pulled(None, tmp_path, index)
+    code, _, err = pulled(None, tmp_path, index, pieces=PIECES)
     assert code == 1 and "pip can't get tiny-part2==1.0 (No matching distribution found" in err
     assert err.startswith("persona-proxy: tiny can't be had: ") and kept(tmp_path) == []
     assert err.endswith("; the same command goes on from there")
     index.wheels["tiny-part2"] = second
-    code, _, err = pulled(None, tmp_path, index)
+    code, _, err = pulled(None, tmp_path, index, pieces=PIECES)
     assert code == 0, err
     assert index.downloads == ["tiny-part1", "tiny-part2"] and place(tmp_path).read_bytes() == CONTENT
 
@@ -192,15 +207,15 @@ def test_pull_when_a_wheel_is_missing_then_the_next_time_goes_on_with_those_that
 def test_pull_when_there_is_no_network_then_one_line_tells_of_every_source(tmp_path: Path) -> None:
     code, _, err = pulled(None, tmp_path, None)
     assert code == 1 and err.startswith("persona-proxy: tiny can't be had: ")
-    assert f"{REPO}/{NAME}: the download failed" in err and "the package index: pip can't get tiny-part1==1.0" in err
+    assert f"{REPO}/{NAME}: the download failed" in err and "the package index: pip can't get tiny-whole==1.0" in err
     assert "goes on" not in err
     assert kept(tmp_path) == []
 
 
 def test_pull_when_the_disk_has_no_room_then_says_how_much_is_to_come(index: Index, tmp_path: Path) -> None:
     full = "import shutil\nshutil.disk_usage = lambda path: shutil._ntuple_diskusage(9e9, 9e9, 1_000_000)\n"
-    code, _, err = pulled(None, tmp_path, index, before=full)
-    assert code == 2 and "63 MB are to come, and there is room for 1 MB" in err
+    code, _, err = pulled(None, tmp_path, index, before=full, pieces=PIECES)
+    assert code == 2 and "10 MB are to come, and there is room for 1 MB" in err
     assert index.first_asked_s == 0
 
 
