@@ -56,7 +56,8 @@ LONGEST = (
 
 demo.register()
 
-hypothesis.settings.register_profile("suite", deadline=None)  # a machine that runs tests may be busy
+# A machine that runs tests may be busy. Each run tries other examples, so that few in each are many in a week.
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("suite")
 
 
@@ -71,6 +72,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_there_stays() -> None:
+    """So it does again before each file: tests import more, and what a session shares is looked through no more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
