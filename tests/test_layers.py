@@ -4,9 +4,12 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.statements import statements
 
 ROOT = Path(__file__).parents[1]
 WEB = ("litestar", "proxy.protocol", "proxy.routes", "proxy.chat", "proxy.telemetry")
@@ -28,9 +31,14 @@ FORBIDDEN = {
 }
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> list[str]:
     """Every module and every name that a file imports, with the module it is from."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return list(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in statements(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

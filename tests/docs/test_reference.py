@@ -1,16 +1,19 @@
 """The reference says what the code says, and the picture what a model said."""
 
+from functools import cache
 from xml.etree import ElementTree
 
 import pytest
 
 from docs.scripts import picture, reference
 
+pages = cache(reference.pages)
+
 
 @pytest.mark.parametrize("name", ["settings.md", "http-api.md", "command-line.md"])
 def test_a_page_of_the_reference_then_it_is_the_one_written_from_the_code(name: str) -> None:
     written = (reference.FOLDER / name).read_text(encoding="utf-8")
-    assert written == reference.pages()[name], "out of date: run `python -m docs.scripts.reference`"
+    assert written == pages()[name], "out of date: run `python -m docs.scripts.reference`"
 
 
 def test_the_picture_then_it_is_drawn_of_the_answers_in_it() -> None:
