@@ -2,8 +2,9 @@
 
 import json
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,28 +39,38 @@ def engine_for(
     return engine
 
 
-def answer(
+def answer(engine: Engine, rules: CallRules, *, seed: int = 0, **how: Any) -> list[Event]:
+    """All that is told of one answer."""
+    return answers(engine, rules, [seed], **how)[0]
+
+
+def answers(
     engine: Engine,
     rules: CallRules,
+    seeds: Iterable[int],
     *,
     schema: str | None = None,
-    seed: int = 0,
     most: int = 150,
     begun: tuple[list[int], list[int]] = ([], []),
     likely: str = "",
-) -> list[Event]:
-    """All that is told of one answer, which has begun with headers and a text. Tokens of `likely` come where they
-    may."""
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+) -> list[list[Event]]:
+    """All that is told of answers, made at once, each of which has begun with headers and a text. Tokens of `likely`
+    come where they may."""
     bias = {token: 50.0 for token in engine.encode(likely)}
-    sampling = Sampling(most, temperature=1.0, seed=seed, json_schema=schema, logit_bias=bias)
     headers, text = begun
     prompt = [*engine.render(TALK), *headers, *text]
-    engine.start(Generation(prompt, sampling, calls=rules, begun=len(text)), events.put)
-    told: list[Event] = []
-    while not told or not isinstance(told[-1], Finish | Failure):
-        told.append(events.get(timeout=60))
-    return told
+    asked: list[queue.SimpleQueue[Event]] = []
+    for seed in seeds:
+        sampling = Sampling(most, temperature=1.0, seed=seed, json_schema=schema, logit_bias=bias)
+        asked.append(queue.SimpleQueue())
+        engine.start(Generation(prompt, sampling, calls=rules, begun=len(text)), asked[-1].put)
+    return [list(_told(events)) for events in asked]
+
+
+def _told(events: "queue.SimpleQueue[Event]") -> Iterator[Event]:
+    event: Event | None = None
+    while not isinstance(event, Finish | Failure):
+        yield (event := events.get(timeout=60))
 
 
 def calls(events: list[Event]) -> list[tuple[str, str]]:
@@ -76,22 +87,21 @@ def said(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Token) and event.channel == "content")
 
 
-@pytest.mark.parametrize("seed", range(4))
 def test_call_when_one_is_needed_then_there_is_one_by_its_schema_and_nothing_else(
-    engine_for: Callable[[str], Engine], seed: int
+    engine_for: Callable[[str], Engine],
 ) -> None:
-    events = answer(engine_for("qwen2"), CallRules(FUNCTIONS, needed=True, several=False), seed=seed)
-    [(name, arguments)] = calls(events)
-    assert said(events) == "" and events[-1] == Finish("stop")
-    assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
-    # Arguments come while they are written.
-    pieces = [event for event in events if isinstance(event, Token) and event.channel == "arguments"]
-    assert len(pieces) >= 5 and all(len(piece.text) <= 2 for piece in pieces)
+    for events in answers(engine_for("qwen2"), CallRules(FUNCTIONS, needed=True, several=False), range(4)):
+        [(name, arguments)] = calls(events)
+        assert said(events) == "" and events[-1] == Finish("stop")
+        assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
+        # Arguments come while they are written.
+        pieces = [event for event in events if isinstance(event, Token) and event.channel == "arguments"]
+        assert len(pieces) >= 5 and all(len(piece.text) <= 2 for piece in pieces)
 
 
 def test_calls_when_several_may_be_then_each_is_told_apart(engine_for: Callable[[str], Engine]) -> None:
     engine = engine_for("qwen2")
-    found = [calls(answer(engine, CallRules(FUNCTIONS, needed=True), seed=seed, most=150)) for seed in range(3)]
+    found = [calls(events) for events in answers(engine, CallRules(FUNCTIONS, needed=True), range(3))]
     assert any(len(each) > 1 for each in found)
     for name, arguments in (call for each in found for call in each[:-1]):
         assert name in ("find", "look-up_2") and json.loads(arguments)
@@ -100,8 +110,7 @@ def test_calls_when_several_may_be_then_each_is_told_apart(engine_for: Callable[
 def test_answer_when_calls_or_a_schema_are_asked_for_then_is_one_of_them(engine_for: Callable[[str], Engine]) -> None:
     engine = engine_for("qwen2")
     schema = json.dumps({"enum": ["yes", "no"]})
-    for seed in range(6):
-        events = answer(engine, CallRules(FUNCTIONS, several=False), schema=schema, seed=seed)
+    for events in answers(engine, CallRules(FUNCTIONS, several=False), range(6), schema=schema):
         if found := calls(events):
             assert json.loads(found[0][1]) and said(events) == ""
         else:
@@ -127,14 +136,13 @@ def thought(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Token) and event.channel == "reasoning")
 
 
-@pytest.mark.parametrize("seed", range(4))
 def test_harmony_when_a_call_is_needed_then_thoughts_are_free_and_the_call_follows_its_schema(
-    engine_for: Callable[[str], Engine], seed: int
+    engine_for: Callable[[str], Engine],
 ) -> None:
-    events = answer(engine_for("gpt-oss"), CallRules(FUNCTIONS, needed=True), seed=seed, most=1000)
-    [(name, arguments)] = calls(events)
-    assert said(events) == "" and events[-1] == Finish("stop")
-    assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
+    for events in answers(engine_for("gpt-oss"), CallRules(FUNCTIONS, needed=True), range(4), most=1000):
+        [(name, arguments)] = calls(events)
+        assert said(events) == "" and events[-1] == Finish("stop")
+        assert json.loads(arguments)["n"] in {"find": (1, 2, 30), "look-up_2": ("é}{",)}[name]
 
 
 def test_harmony_when_a_call_is_needed_behind_begun_thoughts_then_it_goes_on_with_them(
@@ -152,7 +160,7 @@ def test_harmony_when_a_call_is_needed_behind_begun_thoughts_then_it_goes_on_wit
 
 def test_harmony_when_calls_or_a_schema_are_asked_for_then_is_one_of_them(engine_for: Callable[[str], Engine]) -> None:
     engine, schema = engine_for("gpt-oss"), json.dumps({"enum": ["yes", "no"]})
-    both = [answer(engine, CallRules(FUNCTIONS), schema=schema, likely="f", seed=seed) for seed in range(6)]
+    both = answers(engine, CallRules(FUNCTIONS), range(6), schema=schema, likely="f")
     assert {bool(calls(events)) for events in both} == {True, False}
     for events in both:
         if found := calls(events):
@@ -167,4 +175,4 @@ def test_harmony_when_calls_are_free_then_their_arguments_follow_the_schema_too(
     engine = engine_for("gpt-oss")
     [(name, arguments)] = calls(answer(engine, CallRules(FUNCTIONS[:1]), likely="to=functions."))
     assert name == "find" and json.loads(arguments)["n"] in (1, 2, 30)
-    assert any(said(answer(engine, CallRules(FUNCTIONS), likely="f", most=60, seed=seed)) for seed in range(6))
+    assert any(map(said, answers(engine, CallRules(FUNCTIONS), range(6), likely="f", most=60)))
