@@ -32,7 +32,6 @@ from proxy.chat.unsupported import UNSUPPORTED_IN_COMPLETIONS
 from proxy.engines.base import Engine, Likelihood, Together
 from proxy.errors import InvalidRequest
 from proxy.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest, TextCompletion
-from proxy.protocol.steering import SteeringOptions
 from proxy.routes import observe
 from proxy.routes.answering import StreamedAnswer, admit, unless_gone
 from proxy.routes.asking import answer_facts, head_of, steered_of
@@ -93,13 +92,11 @@ async def create_completion(request: Request[Any, Any, Any], data: Annotated[Com
 async def _asked(request: Request[Any, Any, Any], data: CompletionRequest) -> tuple[str, list[Asked]]:
     """The model's id, and what is asked of it for each prompt; the request's log line tells of both.
     InvalidRequest, ModelNotFound and PersonaNotFound."""
-    whole = data.echo and data.logprobs is not None
-    if whole and (data.steering is None or data.steering.positions is None):
-        # What is told of the prompt is then told of the model in character.
-        options = msgspec.structs.replace(data.steering or SteeringOptions(), positions="all")
-        data = msgspec.structs.replace(data, steering=options)
     prompts = _prompts(data)
     model, steered = await steered_of(request, data)
+    if data.echo and data.logprobs is not None and steered.steering.positions is None:
+        # What is told of the prompt is then told of the model in character.
+        steered = replace(steered, steering=msgspec.structs.replace(steered.steering, positions="all"))
     asked = replace(
         steered,
         sampling=replace(drawing(data), top_logprobs=data.logprobs),
