@@ -1,17 +1,22 @@
 """The harness against the fake model behind a real server: what it counts, not how fast that is."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.benchmarks.client import BenchmarkError
+from proxy.settings import Settings
+from tests.benchmarks import measure as measuring
+from tests.benchmarks import soak as soaking
+from tests.benchmarks.client import BenchmarkError, new_client
 from tests.benchmarks.measure import Workload, measure
-from tests.benchmarks.servers import CONDITIONS, Condition, Server
+from tests.benchmarks.servers import CONDITIONS, Condition, Running, Server
 from tests.benchmarks.soak import flat, soak
-from tests.fakes import save_vector
+from tests.fakes import FakeEngine, save_vector, serving
 
 pytestmark = pytest.mark.anyio
 ENDLESS = {"messages": [{"role": "user", "content": "!forever"}]}
@@ -37,6 +42,21 @@ def fake(
     )
 
 
+@pytest.fixture
+def at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is this process's own, since starting another takes seconds; one test starts it as it is."""
+    save_vector(settings.vectors_dir, "silly", "silly", "serious")
+
+    @contextlib.asynccontextmanager
+    async def here(server: Server, threads: int) -> AsyncIterator[Running]:
+        with serving(settings, FakeEngine(token_s=0.02)) as url:
+            async with new_client(url) as client:
+                yield Running(os.getpid(), client)
+
+    for module in (measuring, soaking):
+        monkeypatch.setattr(module, "running", here)
+
+
 async def test_measure_when_server_answers_then_every_condition_has_its_rounds_at_every_concurrency(
     tmp_path: Path,
 ) -> None:
@@ -54,6 +74,7 @@ async def test_measure_when_server_answers_then_every_condition_has_its_rounds_a
     assert told[0] == ("fake: starting", 0, 12) and told[-1] == ("fake", 12, 12)
 
 
+@pytest.mark.usefixtures("at_hand")
 async def test_measure_when_answers_are_shorter_than_asked_for_then_it_says_so(tmp_path: Path) -> None:
     server = fake(tmp_path, "--model", "fake=a/b", fixed_length={}, conditions=("unsteered",))
     with pytest.raises(BenchmarkError, match="had .* tokens, where 400 were asked for"):
@@ -65,6 +86,7 @@ async def test_measure_when_server_does_not_start_then_its_own_words_are_told(tm
         await measure(fake(tmp_path, "--model", "./nothing"), Workload(1, 1, 1, (1,)), 1, quiet)
 
 
+@pytest.mark.usefixtures("at_hand")
 async def test_soak_when_clients_come_and_go_then_all_are_counted_and_memory_is_watched(tmp_path: Path) -> None:
     result = await soak(fake(tmp_path, "--model", "fake=a/b", fixed_length={}), 120, 1, quiet)
     assert result.requests == 120 and 0 < result.cancelled < 40

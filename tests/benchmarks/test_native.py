@@ -45,7 +45,8 @@ async def test_native_when_measured_then_each_load_has_rounds_of_both_servers(
         return dataclasses.replace(ours(model, prepared, "cpu"), name="llama-server")
 
     monkeypatch.setattr(native, "llama_server", other)
-    monkeypatch.setattr(native, "LONG", 2)
+    for name, size in {"LONG": 2, "TURNS": 2, "TURN_TOKENS": 4, "CROWD": 2}.items():
+        monkeypatch.setattr(native, name, size)
     amount = native.Amount(rounds=2, tokens=4, streams=(2,), starts=1)
     found = await native.measure_native(model, 1, amount, lambda *what: None)
     assert [(load.prompt, load.streams) for load in found.loads] == [("short", 2), ("long", 2)]
