@@ -205,7 +205,7 @@ def check_ends(chunks: list[Any], answers: Sequence[Expected], failed: bool) -> 
 
 
 @given(answers=st.lists(SCRIPTS, min_size=1, max_size=3), usage=st.booleans(), tools=st.booleans(), **TOLD)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_chat_when_streamed_then_roles_deltas_finishes_usage_and_done_in_their_order(
     client: httpx.Client,
     engine: ScriptedEngine,
@@ -278,7 +278,7 @@ def check_same(whole: Any, message: dict[str, Any], entries: list[Any], logprobs
 
 
 @given(answers=st.lists(written(WORDS), min_size=1, max_size=4), usage=st.booleans(), echo=st.booleans(), **TOLD)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_text_when_streamed_then_echo_deltas_finishes_usage_and_done_in_their_order(
     client: httpx.Client,
     engine: ScriptedEngine,
@@ -317,7 +317,7 @@ def test_text_when_streamed_then_echo_deltas_finishes_usage_and_done_in_their_or
 
 
 @given(script=SCRIPTS, tools=st.booleans(), **TOLD)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_response_when_streamed_then_items_open_grow_and_close_one_after_another_and_one_end(
     client: httpx.Client,
     engine: ScriptedEngine,

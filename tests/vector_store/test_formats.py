@@ -45,7 +45,7 @@ def taken(content: bytes, vector: PersonaVector, **options: Any) -> PersonaVecto
     seed=st.integers(0, 100),
     scale=st.sampled_from([1e-15, 1e-3, 1.0, 1e6, 1e15]),
 )
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_export_when_imported_again_then_the_directions_are_the_same(
     format: Format, side: Side, n_layers: int, hidden_size: int, seed: int, scale: float
 ) -> None:
@@ -236,7 +236,7 @@ WHOLE = {format: export_vector(make_vector(), format) for format in FORMAT_NAMES
 
 
 @given(data=st.data(), format=st.sampled_from(FORMAT_NAMES))
-@settings(max_examples=600)
+@settings(max_examples=250)
 def test_import_when_the_file_is_damaged_then_nothing_but_the_librarys_own_error(
     data: st.DataObject, format: Format
 ) -> None:
@@ -263,7 +263,7 @@ def test_import_when_the_file_is_damaged_then_nothing_but_the_librarys_own_error
 
 
 @given(content=st.binary(max_size=300), format=st.sampled_from(FORMAT_NAMES), magic=st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=250)
 def test_import_when_the_file_is_noise_then_nothing_but_the_librarys_own_error(
     content: bytes, format: Format, magic: bool
 ) -> None:

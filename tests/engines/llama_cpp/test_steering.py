@@ -88,10 +88,10 @@ def test_a_mixed_batch_when_every_request_has_another_plan_then_each_has_the_log
         assert error(recorded.of(generation), expected) < (F32_ERROR if exact else F16_ERROR)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_of_many_pieces_when_steered_then_only_its_plan_s_positions_are(
-    family: str, llama_of: LoadLlama, plain: LoadPlain, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+    llama_of: LoadLlama, plain: LoadPlain, models_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    family = "gpt-oss"  # which has blocks that attend to everything, as all of a Qwen2's do, and others
     engine, recorded = llama_of(family, exact=True), Recorded(monkeypatch)
     long = engine.render([{"role": "user", "content": "never the same " * 80}])
     assert len(long) > 1024

@@ -71,7 +71,7 @@ KNOWN = [
 MARKERS = [Markers(known) for known in KNOWN]
 TYPED = sorted({*KNOWN[0], *KNOWN[1]})
 STUBBORN = any_of(TAGS)
-EACH = settings(max_examples=30)  # of the fourteen ways to render that a promise is tried on
+EACH = settings(max_examples=12)  # of the fourteen ways to render that a promise is tried on
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 

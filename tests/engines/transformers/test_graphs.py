@@ -19,6 +19,7 @@ from proxy.engines.transformers.graphs import DecodeGraphs, Record, Step
 from proxy.engines.transformers.hooks import Site, SteeringTable, layout_of, widened
 from proxy.settings import ModelSettings
 from tests.engines.conftest import LoadEngine
+from tests.engines.tiny_models import save_tiny_model
 from tests.engines.transformers.test_steering import HIDDEN, PLANS, prompts
 
 
@@ -43,18 +44,20 @@ def generations(engine: TransformersEngine) -> list[Generation]:
     ]
 
 
+# What a recording knows of a family is its cache: whole, or of a window in some blocks or all; and how experts choose.
+@pytest.mark.parametrize("family", ["qwen2", "mistral", "gemma3", "gpt-oss"])
 def test_answers_when_steps_are_recorded_then_are_the_same(
-    any_family: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
+    family: str, models_folder: Path, engine_of: LoadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n_recorded = 0
+    n_recorded, folder = 0, save_tiny_model(family, models_folder / family)
 
     def record(step: Step) -> Step:
         nonlocal n_recorded
         n_recorded += 1
         return step
 
-    expected = generate_all(engine_of(any_family), generations(engine_of(any_family)))
-    recording = engine_that_records(any_family, record, monkeypatch)
+    expected = generate_all(engine_of(folder), generations(engine_of(folder)))
+    recording = engine_that_records(folder, record, monkeypatch)
     for _ in range(2):
         assert generate_all(recording, generations(recording)) == expected
     first_time = n_recorded
