@@ -1,6 +1,6 @@
-"""The models that ship with the package, each loaded once for a file's tests."""
+"""The models that ship with the package, each loaded once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,9 +10,23 @@ from proxy.settings import demo_models
 from tests.demo.shipped import MANY, MODELS
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    settings = next(model for model in demo_models() if model.id == request.param)
-    engine = load_engine(settings, MANY)
+@pytest.fixture(scope="session")
+def engine_of() -> Iterator[Callable[[str], Engine]]:
+    """By the model's id."""
+    models = {model.id: model for model in demo_models()}
+    loaded: dict[str, Engine] = {}
+
+    def engine(model: str) -> Engine:
+        if model not in loaded:
+            loaded[model] = load_engine(models[model], MANY)
+        return loaded[model]
+
     yield engine
-    engine.close()
+    for each in loaded.values():
+        each.close()
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def engine(request: pytest.FixtureRequest, engine_of: Callable[[str], Engine]) -> Engine:
+    """Each of them in turn."""
+    return engine_of(request.param)

@@ -23,7 +23,7 @@ pytest.importorskip("llama_cpp", reason="needs the extra llama-cpp")
 from proxy.demo import gguf  # noqa: E402
 
 TRAITS = load_traits()
-QUESTIONS = held_out_questions(TRAITS, 24, seed=5)
+QUESTIONS = held_out_questions(TRAITS, 16, seed=5)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ from proxy.demo import rules
 from proxy.demo.turns import N_TURNS, converse, measure_turns, turn_table
 from proxy.engines.base import Engine, Plan
 from proxy.settings import demo_models
-from tests.demo.shipped import POLES, QUESTIONS, TRAITS, plan_of, vector_of
+from tests.demo.shipped import POLES, TRAITS, plan_of, vector_of
+from tests.demo.shipped import QUESTIONS as KNOWN
 
 TRAINED = [model.id for model in demo_models() if model.engine == "transformers"]  # the GGUF has the weights of one
+QUESTIONS = KNOWN[:15]  # five conversations: a pole that lasts is in nearly every answer, one that is lost in few
 LASTING = ["silly", "deep", "honest", "superficial"]  # what the GPT-OSS once lost at turn 2
 ASKED_FOR = ["deep", "superficial"]
 # Steering a conversation is the engine's part, so that one model has them all, and the others what differs most.

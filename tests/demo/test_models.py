@@ -97,12 +97,12 @@ def test_a_template_refuses_a_role_it_does_not_know(
         tokenizers[name].apply_chat_template([{"role": role, "content": "hm"}])
 
 
-@pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_training_with_the_same_seed_gives_the_same_losses(
-    name: str, tokenizers: dict[str, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
+    tokenizers: dict[str, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = "gpt-oss"  # what is drawn for a Qwen2 is drawn for it too
     monkeypatch.setattr(train, "BATCH_TOKENS", 256)
-    monkeypatch.setattr(train, "POOL", 64)
+    monkeypatch.setattr(train, "POOL", 16)
     first, second = (first_losses(FAMILIES[name], tokenizers[name]) for _ in range(2))
     assert first == pytest.approx(second, rel=1e-4)  # sums over threads differ in their last digits
 

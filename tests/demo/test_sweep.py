@@ -1,30 +1,29 @@
 """A shipped vector swept in the model it is for: the pole rises with the coefficient, facts stay right."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from proxy.demo import gguf
-from proxy.engines.registry import load_engine
-from proxy.settings import demo_models
+from proxy.engines.base import Engine
+from proxy.settings import DEMO_FOLDER
+from proxy.steering.judge import rollouts
 from proxy.steering.sweep import SweepOptions, sweep
 from proxy.steering.traits.trait import load_traits
 from proxy.steering.work import Work
+from tests.demo.shipped import MANY
 from tests.steering.pretend import no_progress
 from vector_store import SweepKind, VectorStore
 
 
-def test_sweep_when_a_shipped_vector_is_measured_then_it_steers_and_its_controls_do_not() -> None:
-    engine = load_engine(demo_models()[0], 32)
-    try:
-        vector = VectorStore([Path(gguf.__file__).parent / "vectors"]).in_use(
-            engine.info.id, "silly", engine.info.fingerprint
-        )
-        assert vector is not None
-        options = SweepOptions((0.5, 1.0), samples=1)
-        swept = sweep(engine, load_traits()["silly"], vector, "rules", options, Work(no_progress)).sweeps["positive"]
-    finally:
-        engine.close()
+def test_sweep_when_a_shipped_vector_is_measured_then_it_steers_and_its_controls_do_not(
+    engine_of: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(rollouts.USUAL_ASKING), "times", 1)  # rules are as sure of few answers
+    engine = engine_of("demo-qwen2")
+    vector = VectorStore([DEMO_FOLDER / "vectors"]).in_use(engine.info.id, "silly", engine.info.fingerprint)
+    assert vector is not None
+    options, work = SweepOptions((0.5, 1.0), samples=1), Work(no_progress, max_running=MANY)
+    swept = sweep(engine, load_traits()["silly"], vector, "rules", options, work).sweeps["positive"]
 
     def shown(kind: SweepKind) -> list[float]:
         return [point.trait.mean for point in swept.points if point.kind == kind and point.trait]

@@ -1,16 +1,14 @@
 """The thermostat's tables say what was measured: modes are compared where they show a pole equally often."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from proxy.demo import thermostat
 from proxy.demo.thermostat import NOTHING, STRENGTHS, ModeArm, Shares, arms_of, context_table, equal_table, measure
-from proxy.engines.blocking import MAX_RUNNING
-from proxy.engines.registry import load_engine
-from proxy.settings import Settings, demo_models
+from proxy.engines.base import Engine
 from proxy.steering.traits.trait import load_traits
-from vector_store import VectorStore
+from tests.demo.shipped import vector_of
 
 
 def results(**right_at_full: float) -> dict[ModeArm, Shares]:
@@ -51,20 +49,14 @@ def test_system_prompts_then_have_a_row_each() -> None:
 
 
 def test_a_cap_when_nothing_asks_for_the_pole_then_changes_nothing_and_lowers_it_where_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine_of: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a shipped model and vector, with few answers."""
     monkeypatch.setattr(thermostat, "STRENGTHS", dict.fromkeys(STRENGTHS, ()))
     silly = {"silly": load_traits()["silly"]}
-    store = VectorStore(Settings(vectors_dir=str(tmp_path)).vector_folders)
-    questions = ["What is the capital of France?", "What sound does a cow make?", "What is the opposite of hot?"]
-    engine = load_engine(demo_models()[0], MAX_RUNNING)
-    try:
-        vector = store.in_use(engine.info.id, "silly", engine.info.fingerprint)
-        assert vector is not None
-        found = measure(engine, silly, {"silly": vector}, questions, lambda what, done, total: None)
-    finally:
-        engine.close()
+    questions = ["What is the capital of France?", "What sound does a cow make?"]
+    engine = engine_of("demo-qwen2")
+    found = measure(engine, silly, {"silly": vector_of(engine, "silly")}, questions, lambda what, done, total: None)
     cap = {arm.asked: shares for arm, shares in found.items() if arm.pole == "silly" and arm.mode == "cap"}
     asked = {arm.asked: shares for arm, shares in found.items() if arm.pole == "silly" and arm.mode is None}
     assert cap[NOTHING].changed == 0 and cap[thermostat.POLE].shown < asked[thermostat.POLE].shown == 1
