@@ -82,6 +82,8 @@ def test_every_view_when_opened_then_accessible_in_both_themes_and_on_a_phone(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         accessible(page)
         shot(page, f"{view}-{width}-light")
+        if width == 768:
+            continue  # laid out as at 1440, with the same colours
         page.emulate_media(color_scheme="dark")
         accessible(page, *OF_A_THEME)
         shot(page, f"{view}-{width}-dark")
