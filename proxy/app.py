@@ -1,7 +1,7 @@
 """The web app: routes, keys, errors and limits put together. Only wiring lives here."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -9,7 +9,6 @@ from typing import Any, Self
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import YamlRenderPlugin
 
@@ -96,12 +95,6 @@ ALIAS = {observe.PREFIX: "/v1"}  # counted with the paths that have it
 
 class Routes(Router):
     """Routes that share a path, guards and limits, and belong to one app."""
-
-    def __init__(self, path: str, *, route_handlers: Sequence[HTTPRouteHandler], **options: Any) -> None:
-        for handler in route_handlers:
-            # Kept by the handler, of which each router takes a copy: else it is read anew for every one.
-            _ = handler.parsed_fn_signature
-        super().__init__(path, route_handlers=route_handlers, **options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # An app takes copies, for routers that several apps share. Copying all handlers is a third of making the app.
