@@ -27,9 +27,8 @@ from proxy.settings import ModelSettings
 def load(settings: ModelSettings, max_batch: int) -> "TransformersEngine":
     """Load a model and start its worker; takes seconds to minutes. Raises SetupError in one line."""
     device = loading.choose_device(settings.device)
-    dtype = loading.choose_dtype(settings.dtype, device)
     read = _read_file if settings.source.endswith(".gguf") else _read_folder
-    stored = read(settings.source, device, dtype)
+    stored = read(settings.source, device, settings.dtype)
     config = stored.config
     context_length = loading.context_length(config, settings.context_length)
     tokenizer = stored.load_tokenizer()
@@ -60,9 +59,10 @@ class _Stored:
     load_network: Callable[[], PreTrainedModel]
 
 
-def _read_folder(source: str, device: torch.device, dtype: torch.dtype) -> _Stored:
+def _read_folder(source: str, device: torch.device, wanted: str) -> _Stored:
     folder = loading.resolve_folder(source)
     config = loading.load_config(folder)
+    dtype = loading.choose_dtype(wanted, device, config.dtype)
     return _Stored(
         config,
         loading.weights_fingerprint(folder),
@@ -71,12 +71,13 @@ def _read_folder(source: str, device: torch.device, dtype: torch.dtype) -> _Stor
     )
 
 
-def _read_file(source: str, device: torch.device, dtype: torch.dtype) -> _Stored:
+def _read_file(source: str, device: torch.device, wanted: str) -> _Stored:
     from proxy.engines.transformers import gguf_loading  # not needed for folders
 
     path = check_file(source)
     file = GgufFile(path)
     config = gguf_loading.load_config(file)
+    dtype = loading.choose_dtype(wanted, device)
     tokenizer = gguf_loading.load_tokenizer(file)
     return _Stored(
         config,

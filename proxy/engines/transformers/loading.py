@@ -73,13 +73,14 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device has it, else float16; float32 on the CPU, where halves are slow."""
+def choose_dtype(wanted: str, device: torch.device, saved: torch.dtype | str | None = None) -> torch.dtype:
+    """`auto` is bfloat16 where the device has it, else float16. On a CPU, where other halves are slow, it is bfloat16
+    for weights that are `saved` so, if the processor computes with it (AVX512_BF16), else float32."""
     if wanted != "auto":
         named: torch.dtype = getattr(torch, wanted)
         return named
     if device.type == "cpu":
-        return torch.float32
+        return torch.bfloat16 if saved in (torch.bfloat16, "bfloat16") and _cpu_has_bfloat16() else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     try:
@@ -87,6 +88,10 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     except (TypeError, RuntimeError):
         return torch.float16
     return torch.bfloat16
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def load_config(folder: Path) -> PretrainedConfig:

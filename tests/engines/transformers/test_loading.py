@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
+from proxy.engines.base import Generation, Sampling
+from proxy.engines.blocking import generate_all
 from proxy.engines.transformers import loading
 from proxy.engines.transformers.engine import load
 from proxy.engines.transformers.hooks import find_blocks
@@ -129,6 +131,20 @@ def test_the_dtype_when_left_open_then_suits_the_device(monkeypatch: pytest.Monk
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16: has)
         assert loading.choose_dtype("auto", torch.device("cuda")) == dtype
     assert loading.choose_dtype("float16", torch.device("cpu")) == torch.float16
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+@pytest.mark.parametrize("saved", [torch.bfloat16, torch.float32])
+def test_a_folder_on_the_cpu_when_dtype_is_left_open_then_bfloat16_if_saved_so_and_the_processor_has_it(
+    copied: Path, saved: torch.dtype, has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+    AutoModelForCausalLM.from_pretrained(copied, dtype=saved).save_pretrained(copied)
+    engine = load(ModelSettings(id="copied", source=str(copied)), max_batch=1)
+    [answer] = generate_all(engine, [Generation([1, 2, 3], Sampling(4, temperature=0))])
+    engine.close()
+    assert answer.token_ids
+    assert (engine.info.dtype == "bfloat16") == (saved == torch.bfloat16 and has_bfloat16)
 
 
 def test_the_fingerprint_when_weights_change_then_does_too_and_loading_otherwise_keeps_it(copied: Path) -> None:
