@@ -160,7 +160,7 @@ def _cell(found: Measured | None, scale: float = 1.0, unit: str = "") -> str:
 def _plan(engine: Engine, vector: PersonaVector, side: Side, manner: Manner, coefficient: float) -> Plan:
     if manner.choice is None:
         return Plan()
-    vector, pole = dataclasses.replace(vector, poles={side: manner.choice}), vector.pole(side)
+    vector, pole = dataclasses.replace(vector, poles={**vector.poles, side: manner.choice}), vector.pole(side)
     return build_plan({pole: coefficient}, {pole: (vector, side)}, manner.options, engine.info)[0]
 
 

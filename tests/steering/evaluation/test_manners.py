@@ -11,10 +11,11 @@ from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
 from tests.steering.sweep.swept import placed
+from tests.vector_store.test_sweep import SWEEP
 from vector_store import Span
 
 OPTIONS = VectorEvaluationOptions("quick", samples=4)
-VECTOR = placed(0.5)
+VECTOR = dataclasses.replace(placed(0.5), sweeps={"positive": SWEEP, "negative": SWEEP})
 
 
 def compared(engine: PretendEngine | None = None, work: Work = WORK) -> list[Compared]:
