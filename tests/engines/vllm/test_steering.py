@@ -1,5 +1,7 @@
 """Every request to vLLM is steered by its own plan, whoever shares the batch, as a plain hook does it."""
 
+import contextlib
+import os
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -263,7 +265,10 @@ def test_a_plan_when_it_is_larger_than_all_the_room_then_it_is_refused(vllm_of: 
 def test_probes_when_answers_are_steered_then_they_read_what_a_plain_hook_finds(
     vllm_of: LoadVllm, plain_demo: Plain
 ) -> None:
-    engine = vllm_of("qwen2")
+    check_probes(vllm_of("qwen2"), plain_demo("qwen2"))
+
+
+def check_probes(engine: "VllmEngine", model: PreTrainedModel) -> None:
     rng = np.random.default_rng(7)
     directions = unit_rows(rng, 3, engine.info.hidden_size)
     probes = tuple(Probe(block, row, 0.5) for block, row in zip((1, 1, 3), directions, strict=True))
@@ -272,9 +277,23 @@ def test_probes_when_answers_are_steered_then_they_read_what_a_plain_hook_finds(
         for text, plan in zip(WORDS, plans(engine)[:4], strict=True)
     ]
     for generation, told in zip(asked, ask(engine, asked), strict=True):
-        _, residuals = steered(plain_demo("qwen2"), generation.prompt, told.ids, generation.plan)
+        _, residuals = steered(model, generation.prompt, told.ids, generation.plan)
         assert told.end is not None and told.tokens[0].readings == ()
         read = [token.readings for token in told.tokens[1:]] + ([told.end.readings] if told.end.readings else [])
         for at, readings in enumerate(read):
             expected = [float(residuals[it.block][at] @ it.direction) - it.offset for it in probes]
             assert readings == pytest.approx(expected, abs=ERROR)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_a_mixed_batch_when_two_workers_share_each_block_then_each_is_as_by_a_plain_hook(
+    monkeypatch: pytest.MonkeyPatch, vllm_of: LoadVllm, plain_demo: Plain
+) -> None:
+    monkeypatch.setenv(
+        "VLLM_CPU_OMP_THREADS_BIND", "0|1"
+    )  # else vLLM leaves a core to its server, and has one for both
+    with contextlib.closing(vllm_of("qwen2", 16, tensor_parallel_size=2)) as engine:
+        asked = [greedy(engine, rendered(engine, WORDS[i % len(WORDS)]), plan) for i, plan in enumerate(plans(engine))]
+        for generation, told in zip(asked, ask(engine, asked), strict=True):
+            check(plain_demo("qwen2"), generation, told)
+        check_probes(engine, plain_demo("qwen2"))
