@@ -12,7 +12,7 @@ from proxy.steering.work import FolderParts, Work
 from tests.steering.pretend import WORK, PretendEngine, PretendJudge, make_trait
 from tests.steering.sweep.swept import placed
 from tests.vector_store.test_sweep import SWEEP
-from vector_store import Span
+from vector_store import PoleChoice, Side, Span
 
 OPTIONS = VectorEvaluationOptions("quick", samples=4)
 VECTOR = dataclasses.replace(placed(0.5), sweeps={"positive": SWEEP, "negative": SWEEP})
@@ -37,7 +37,8 @@ def test_manners_when_the_direction_is_of_the_response_then_that_of_the_prompt_s
     spans: tuple[Span, ...] = ("last_prompt", "response")
     means = {span: VECTOR.means["last_prompt"] for span in spans}
     norms = {span: VECTOR.residual_norms["last_prompt"] for span in spans}
-    both = dataclasses.replace(VECTOR, poles={"positive": choice}, means=means, residual_norms=norms)
+    poles: dict[Side, PoleChoice] = {"positive": choice, "negative": choice}
+    both = dataclasses.replace(VECTOR, poles=poles, means=means, residual_norms=norms)
     places = {(one.choice.span, one.choice.positions) for one in manners(both, "positive") if one.choice}
     assert places == {
         ("response", "response"),
