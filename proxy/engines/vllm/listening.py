@@ -18,7 +18,7 @@ READING_S = 30.0  # to wait for what was sent before the token was
 
 
 @dataclass
-class Readings:
+class ProbeReadings:
     """What one answer's probes read, by the token's position."""
 
     found: dict[int, list[float]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Listening:
         import zmq.asyncio  # it comes with vLLM
 
         self._keys = count()
-        self._all: dict[int, Readings] = {}
+        self._all: dict[int, ProbeReadings] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="persona-proxy-")
         self._address = f"ipc://{Path(self._folder.name) / 'readings'}"
         self._socket = zmq.asyncio.Context.instance().socket(zmq.PULL)
@@ -52,10 +52,10 @@ class Listening:
         """Have the workers tell: `listen` gives them an address."""
         await listen(self._address)
 
-    def expect(self) -> tuple[int, Readings]:
+    def expect(self) -> tuple[int, ProbeReadings]:
         """A key for a request, and what will be told under it, until it is forgotten."""
         key = next(self._keys)
-        self._all[key] = Readings()
+        self._all[key] = ProbeReadings()
         return key, self._all[key]
 
     def forget(self, key: int) -> None:

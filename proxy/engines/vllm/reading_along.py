@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Event, Token
-from proxy.engines.vllm.listening import Listening, Readings
+from proxy.engines.vllm.listening import Listening, ProbeReadings
 from proxy.engines.vllm.wire import ReadAnswer
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class ReadingAlong:
     """One answer, whose prompt has so many tokens. The last token that it is told of has no reading: it was drawn, and
     not run."""
 
-    def __init__(self, make: MakeAnswer, readings: Readings, n_prompt: int) -> None:
+    def __init__(self, make: MakeAnswer, readings: ProbeReadings, n_prompt: int) -> None:
         self._answer = make(self._note)
         self._readings = readings
         self._n_prompt = n_prompt

@@ -8,7 +8,7 @@ import pytest
 from proxy.engines.answer import RunningAnswer
 from proxy.engines.base import Event, Generation, Sampling, Token
 from proxy.engines.vllm import reading_along
-from proxy.engines.vllm.listening import Readings
+from proxy.engines.vllm.listening import ProbeReadings
 from proxy.engines.vllm.reading_along import ReadAnswers, ReadingAlong
 from proxy.engines.vllm.wire import ReadAnswer
 
@@ -35,7 +35,7 @@ def answer(on_event: Callable[[Event], None]) -> RunningAnswer:
 
 def test_an_answer_when_it_is_read_along_then_each_token_but_the_last_has_its_text_and_what_was_read() -> None:
     async def read() -> ReadAnswer:
-        readings = Readings({2: [9.0], 3: [1.0]})
+        readings = ProbeReadings({2: [9.0], 3: [1.0]})
         along = ReadingAlong(answer, readings, 3)
         for tokens in ([ord("a")], [], [ord("b"), ord("c")]):
             along.hear(tokens)
