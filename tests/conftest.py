@@ -71,6 +71,7 @@ def pytest_collection_finish() -> None:
     """Keep what the imports made out of garbage collection, of which every engine that closes does a whole one."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 50)  # servers that come and go make many objects: looking less often costs less
     gc.enable()
 
 
