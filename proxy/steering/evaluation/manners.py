@@ -146,7 +146,7 @@ def table(pole: str, found: Sequence[Compared]) -> Iterator[str]:
     yield f"| {pole} | answers | trait | coherence | looping | trait, above the vector's own manner |"
     yield "|---|---|---|---|---|---|"
     for one in found:
-        above = "" if one.above_own is None else f"{one.above_own[0]:.0f} to {one.above_own[1]:.0f}"
+        above = "" if one.above_own is None else f"{round(one.above_own[0])} to {round(one.above_own[1])}"
         shares = _cell(one.looping, 100, " %")
         yield f"| {one.name} | {one.n} | {_cell(one.trait)} | {_cell(one.coherence)} | {shares} | {above} |"
 
