@@ -18,6 +18,7 @@ from proxy.chat.prepare import Preparation
 from proxy.chat.scheduler import Scheduler
 from proxy.chat.turn import Turns
 from proxy.engines.registry import Registry
+from proxy.jobs.kinds.comparing import comparison
 from proxy.jobs.kinds.evaluating import evaluation_kind
 from proxy.jobs.kinds.extraction import EXTRACTION, extraction
 from proxy.jobs.kinds.measuring import measuring_kind
@@ -36,7 +37,7 @@ from proxy.routes.chat import create_chat_completion
 from proxy.routes.completions import create_completion
 from proxy.routes.embeddings import refuse_embeddings
 from proxy.routes.errors import EXCEPTION_HANDLERS
-from proxy.routes.evaluations import evaluate_vectors, get_evaluation
+from proxy.routes.evaluations import compare_vectors, evaluate_vectors, get_evaluation
 from proxy.routes.jobs import cancel_job, generate_vector, get_job, list_jobs, measure_vector, watch_job
 from proxy.routes.metrics import get_metrics
 from proxy.routes.models import get_model, health, list_models, ready
@@ -151,6 +152,7 @@ def create_app(settings: Settings, registry: Registry, tracing: Tracing | None =
                     try_steering,
                     sweep_vector,
                     evaluate_vectors,
+                    compare_vectors,
                     get_evaluation,
                     get_curve,
                     get_curve_picture,
@@ -207,6 +209,7 @@ def _services(settings: Settings, registry: Registry, tracing: Tracing | None) -
         measuring_kind(around),
         sweeping_kind(around),
         evaluation_kind(around),
+        comparison(around),
         trait_writing_kind(own_traits, around.parts_folder, around.max_running),
         transferring_kind(around, settings.transfers_dir),
         applying_kind(around, settings.transfers_dir),

@@ -69,7 +69,7 @@ def _compare(args: argparse.Namespace) -> None:
 
     from proxy.cli.console import Console
     from proxy.jobs.kinds.comparing import ComparisonParameters, comparison
-    from proxy.steering.evaluation.manners import Compared, table
+    from proxy.steering.evaluation.manners import MannerComparison, table
     from proxy.steering.evaluation.options import VectorEvaluationOptions
     from proxy.steering.making import in_use
     from proxy.steering.traits.trait import Trait
@@ -90,9 +90,9 @@ def _compare(args: argparse.Namespace) -> None:
         )
 
     def show(result: dict[str, object]) -> None:
-        found = msgspec.convert(result["poles"], dict[str, list[Compared]])
-        print(f"At {args.coefficient:g}, in {model.id}; judged by {result['judge']}.\n")
-        for pole, rows in found.items():
+        found = msgspec.convert(result, MannerComparison)
+        print(f"At {args.coefficient:g}, in {model.id}; judged by {found.judge}.\n")
+        for pole, rows in found.poles.items():
             print(*table(pole, rows), "", sep="\n", flush=True)
 
     with models:

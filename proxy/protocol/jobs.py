@@ -80,6 +80,21 @@ class EvaluateVectorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     wait: bool = False
 
 
+class CompareRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which vector's manners to compare, and at which `coefficient`, 1 by default. `budget` is `quick` by default. For
+    the rest see EvaluateVectorRequest."""
+
+    model: str | None = None
+    trait: str
+    version: str | None = None
+    coefficient: Annotated[float, Meta(gt=0, le=2)] = 1.0
+    budget: Literal["quick", "standard", "thorough"] = "quick"
+    samples: Samples | None = None
+    seed: Seed = 0
+    judge: str | None = None
+    wait: bool = False
+
+
 class JobProgress(msgspec.Struct):
     """`doing` says in words what the job is at, `fraction` how much of it is done, 0 to 1; `seconds_left` is an
     estimate, null where there is none yet."""

@@ -92,6 +92,39 @@ def test_evaluate_when_wrong_then_the_field_is_named_and_there_is_no_job(
     assert idle.client.get("/api/jobs").json() == {"data": [], "has_more": False}
 
 
+def test_compare_then_a_job_finds_what_each_manner_comes_to_and_wait_shows_it(settings: Settings) -> None:
+    VectorStore([settings.vectors_dir]).save(placed(0.6))
+    with serving_pretend(settings, Gated()) as served:
+        served.engine.go.set()
+        begun = served.client.post("/api/vectors/compare", json={**REQUEST, "coefficient": 1.5})
+        assert begun.status_code == 202 and begun.json()["kind"] == "comparison", begun.text
+        found = served.until(begun.json()["id"], "done")["result"]
+        shown = served.client.post("/api/vectors/compare", json={**REQUEST, "coefficient": 1.5, "wait": True})
+        assert (shown.status_code, shown.json()) == (200, found)
+        assert found["judge"] and set(found["poles"]) == {"silly", "serious"}
+        own = found["poles"]["silly"][1]
+        assert own["name"] == "as the vector does: added to the last prompt token" and own["above_own"] is None
+        assert served.client.get(f"/api/vectors/{MODEL}/silly").json()["data"][0]["id"] == "silly-placed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"coefficient": 0}, 400, "coefficient"),
+        ({"coefficient": 2.5}, 400, "coefficient"),
+        ({"version": "nope"}, 404, "version"),
+        ({"trait": "dishonest"}, 404, "trait"),
+        ({"judge": "me"}, 400, "judge"),
+    ],
+)
+def test_compare_when_wrong_then_the_field_is_named(
+    idle: Served, fields: dict[str, Any], status: int, param: str
+) -> None:
+    answer = idle.client.post("/api/vectors/compare", json={**REQUEST, **fields})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
+    assert idle.client.get("/api/jobs").json() == {"data": [], "has_more": False}
+
+
 def test_persona_when_its_vector_was_found_to_do_nothing_then_the_answer_and_the_log_warn(
     idle: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from proxy.jobs.kinds.vectors import Parameters, Surroundings
 from proxy.steering import making
 from proxy.steering.budget import BudgetName
 from proxy.steering.evaluation.judging import prepared, preparing_stages
-from proxy.steering.evaluation.manners import compare, stages
+from proxy.steering.evaluation.manners import MannerComparison, compare, stages
 from proxy.steering.evaluation.options import VectorEvaluationOptions
 from proxy.steering.judge import default_kind, name_of
 from proxy.steering.limited import usual_judge
@@ -52,6 +52,6 @@ def comparison(around: Surroundings) -> Kind:
                 vector.pole(side): compare(engine, trait, vector, side, judged.judge, options, work, asked.coefficient)
                 for side in vector.poles
             }
-        return Done({"judge": str(judged.record), "poles": msgspec.to_builtins(found)}, parts.discard)
+        return Done(msgspec.to_builtins(MannerComparison(judge=str(judged.record), poles=found)), parts.discard)
 
     return Kind(COMPARISON, ComparisonParameters, run)

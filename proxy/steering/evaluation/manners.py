@@ -29,6 +29,7 @@ from proxy.steering.work import Work
 from vector_store import Against, Measured, PersonaVector, PoleChoice, Side
 
 WHERE: dict[Positions, str] = {"last_prompt": "the last prompt token", "response": "the response", "all": "every token"}
+OWN = 1  # the vector's own manner, among those that are tried
 COUNTED: dict[Against, str] = {"neutral": "the neutral mean", "opposite": "the opposite pole"}
 
 
@@ -53,10 +54,17 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     above_own: tuple[float, float] | None
 
 
+class MannerComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What each manner came to, by pole, as `judge` found."""
+
+    judge: str
+    poles: dict[str, list[Compared]]
+
+
 def manners(vector: PersonaVector, side: Side) -> list[Manner]:
     """No steering, the vector's own manner, and all that differ from it in one thing."""
     own = vector.poles[side]
-    found = [Manner("not steered", None), Manner(f"**as the vector does: added to {WHERE[own.positions]}**", own)]
+    found = [Manner("not steered", None), Manner(f"as the vector does: added to {WHERE[own.positions]}", own)]
     found += [
         Manner(f"added to {WHERE[where]}", dataclasses.replace(own, positions=where))
         for where in get_args(Positions)
@@ -111,7 +119,7 @@ def compare(
             trait=measured(traits[at]),
             coherence=measured(coherences[at]),
             looping=measured(looping[at]),
-            above_own=None if at == 1 else difference(traits[at], traits[1]),
+            above_own=None if at == OWN else difference(traits[at], traits[OWN]),
         )
         for at, manner in enumerate(tried)
     ]
@@ -145,10 +153,11 @@ def table(pole: str, found: Sequence[Compared]) -> Iterator[str]:
     """The comparison in Markdown."""
     yield f"| {pole} | answers | trait | coherence | looping | trait, above the vector's own manner |"
     yield "|---|---|---|---|---|---|"
-    for one in found:
+    for at, one in enumerate(found):
+        name = f"**{one.name}**" if at == OWN else one.name
         above = "" if one.above_own is None else f"{round(one.above_own[0])} to {round(one.above_own[1])}"
         shares = _cell(one.looping, 100, " %")
-        yield f"| {one.name} | {one.n} | {_cell(one.trait)} | {_cell(one.coherence)} | {shares} | {above} |"
+        yield f"| {name} | {one.n} | {_cell(one.trait)} | {_cell(one.coherence)} | {shares} | {above} |"
 
 
 def _cell(found: Measured | None, scale: float = 1.0, unit: str = "") -> str:
