@@ -31,27 +31,29 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first impor
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small a second thread costs more than it brings
 
 # The files that take longest, in parts of the tests' folder. They begin first: with `make test` a file runs in one
-# process, and the last to begin should not be one that leaves the other processes without work.
+# process, and the last to begin should not be one that leaves the other processes without work. Those with a browser,
+# which computes beside the test and is waited for, stand between others, so that two seldom run at once.
 LONGEST = (
     "ui/test_play.py",
-    "ui/test_play_servers.py",
+    "clients/test_demo_models.py",
+    "docs/test_code_blocks.py",
+    "ui/test_views.py",
     "demo/test_shipped.py",
     "demo/test_lasting.py",
-    "test_real_server.py",
-    "test_server.py",
     "ui/test_page.py",
     "catalogue/test_known.py",
-    "ui/test_views.py",
-    "hold/test_hold.py",
     "engines/test_repeatable.py",
-    "docs/test_code_blocks.py",
+    "ui/test_play_servers.py",
+    "test_real_server.py",
+    "test_one_store.py",
+    "hold/test_hold.py",
+    "test_server.py",
     "contract/test_jobs.py",
     "benchmarks/test_native.py",
     "benchmarks/test_measure.py",
-    "clients/test_demo_models.py",
-    "demo/test_models.py",
-    "engines/text/test_typed_markers.py",
     "engines/llama_cpp/test_long_runs.py",
+    "engines/upstream/test_several_servers.py",
+    "steering/judge/test_endpoint.py",
 )
 
 demo.register()
