@@ -161,7 +161,9 @@ class Preparation:
         drawn, clamped = sample(limit, asked.sampling, steering.modulation)
         # OpenAI's API has no such penalty, so only one that the client itself asked for is sent.
         drawn = dataclasses.replace(drawn, repetition_penalty=asked.sampling.repetition_penalty)
-        watched = self._watched(asked, steering, info) if info.steerable else ()
+        # Servers that can't be read may answer too, where nobody has asked for what is read and nobody is steered.
+        read = bool(steering.plan.interventions) or asked.projected is not None or asked.steering.trace
+        watched = self._watched(asked, steering, info) if info.steerable and read else ()
         report = msgspec.structs.replace(
             steering.report,
             clamped=steering.report.clamped or clamped,

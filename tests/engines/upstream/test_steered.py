@@ -126,8 +126,9 @@ def test_a_persona_when_one_of_several_servers_can_be_steered_to_it_then_that_on
         [model] = client.get("/api/status").json()["models"]
         client.post("/api/models/far/drain", json={"url": model["upstreams"][0]["url"]}).raise_for_status()
         assert asked(client).status_code == 200
-        assert steered(client).status_code == 503
-    assert len(able.asked) == 4 and len(plain.asked + other.asked) == 1
+        assert steered(client, method="prompt").status_code == 200
+        assert steered(client).status_code == steered(client, method="prompt", trace=True).status_code == 503
+    assert len(able.asked) == 4 and len(plain.asked + other.asked) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
