@@ -10,11 +10,14 @@ import contextlib
 import dataclasses
 import hashlib
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import uvicorn
@@ -368,13 +371,22 @@ def fake_registry(*engines: FakeEngine) -> Registry:
     return registry
 
 
+_hasty = ModuleType("asyncio")
+vars(_hasty).update(vars(asyncio), sleep=lambda seconds: asyncio.sleep(min(seconds, 0.01)))
+
+
 class PromptServer(uvicorn.Server):
-    """uvicorn, but told to stop it looks up at once rather than after a tenth of a second."""
+    """uvicorn, but told to stop it looks up at once rather than after a tenth of a second, and for its connections it
+    waits no longer than they take to close."""
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
         while not self.should_exit:
             await asyncio.sleep(0.01)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        with mock.patch.object(uvicorn.server, "asyncio", _hasty):
+            await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
