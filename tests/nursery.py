@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ class Nursery:
         assert pid is not None
         return Child(self, pid, read)
 
+    def bring(self, *modules: str) -> None:
+        """Have these imported too for whatever is started from now on."""
+        self.ask([modules, "imported"])
+
     def ask(self, request: list[Any], *files: int) -> int | None:
         """The number of a new process, or the exit code, if any, of the one of that number."""
         socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], files)
@@ -102,6 +106,13 @@ def _received(connection: socket.socket) -> tuple[list[Any], list[int]]:
     return json.loads(line), files
 
 
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # memory that is not looked at stays shared
+
+
 def _code_of_a_child(connection: socket.socket) -> str:
     """Answer what is asked. It returns in each process that is forked, with the code that this one is to run; in the
     nursery it ends the process."""
@@ -113,6 +124,9 @@ def _code_of_a_child(connection: socket.socket) -> str:
         if len(request) == 1:
             pid, status = os.waitpid(request[0], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
+        elif len(request) == 2:
+            _import(request[0])
+            answer = None
         elif (answer := os.fork()) == 0:
             code, arguments, environ = request
             connection.close()
@@ -129,8 +143,5 @@ def _code_of_a_child(connection: socket.socket) -> str:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # memory that is not looked at stays shared
+    _import(sys.argv[2:])
     exec(_code_of_a_child(socket.socket(fileno=int(sys.argv[1]))), {"__name__": "__main__"})

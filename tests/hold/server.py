@@ -43,8 +43,8 @@ import runpy, sys
 sys.argv[1:1] = ["serve", "--port", "0"]
 runpy.run_module("tests.serve_fake", run_name="__main__")
 """
-# What a nursery of such servers imports.
-IMPORTS = ("proxy.engines.transformers.engine", "proxy.server", "tests.fakes")
+# What a nursery of such servers imports, and what it does for those that have models.
+IMPORTS, FOR_MODELS = ("proxy.server", "tests.fakes"), ("proxy.engines.transformers.engine",)
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 START_S = 120.0
 POLL_S = 0.02
@@ -133,7 +133,7 @@ class Started(Server):
 
 
 class Forked(Server):
-    """`persona-proxy serve` as Started has it, or with other `code`, forked from a nursery that has imported IMPORTS.
+    """`persona-proxy serve` as Started has it, or with other `code`, forked from a nursery of IMPORTS.
     `flags` are more of its command line; jobs have half of `max_batch` answers made at once, and many together take
     less than one by one."""
 
@@ -148,6 +148,8 @@ class Forked(Server):
     ) -> None:
         log = folder / "log"
         environ = {**ENVIRON, "PERSONA_PROXY_MAX_BATCH": str(max_batch), **folders_below(folder)}
+        if code == SERVE:
+            nursery.bring(*FOR_MODELS)
         self._child = nursery.start(code, *flags_of(models), *flags, environ=environ, log=log)
         super().__init__(log, announced(self._child.stdout, log), self._child.pid)
 
