@@ -91,7 +91,7 @@ def test_a_request_when_its_plan_is_unknown_then_it_does_not_run_unsteered() -> 
 @pytest.mark.parametrize(
     ("options", "refused"),
     [
-        ({"speculative_config": object()}, "speculative decoding"),
+        ({"speculative_config": "ngram"}, "speculative decoding"),
         ({"enable_sp": True}, "sequence parallelism"),
         ({"enable_dbo": True}, "dual-batch overlap"),
         ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
