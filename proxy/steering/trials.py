@@ -150,7 +150,7 @@ class Trials:
         """What the trial's answers are steered by."""
         if trial.choice is None:
             return Plan()
-        vector = dataclasses.replace(self.vector, poles={self.side: trial.choice})
+        vector = dataclasses.replace(self.vector, poles={**self.vector.poles, self.side: trial.choice})
         if trial.random is not None:
             vector = with_random_direction(vector, self.side, self.seed, trial.random)
         pole = self.trait.pole(self.side)
