@@ -133,7 +133,7 @@ def _list(args: argparse.Namespace) -> None:
         print(f"There are none {of}; `persona-proxy extract --help` shows how to make them.")
         return
     standings = store.standings(trait)
-    rows = [("MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "STEERS")]
+    rows = [("MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "PLACES")]
     for header in headers:
         blocks = ", ".join(f"{header.pole(side)} at block {choice.block}" for side, choice in header.poles.items())
         used = header.id in standings and standings[header.id].in_use

@@ -183,9 +183,9 @@ def _bounds(info: inspect.FloatType | inspect.IntType) -> str:
     ge, le, gt = (str(bound).removesuffix(".0") for bound in (info.ge, info.le, info.gt))
     if info.ge is not None and info.le is not None:
         return f" from {ge} to {le}"
-    if info.ge is not None:
-        return f" of at least {ge}"
-    return f" above {gt}" if info.gt is not None else ""
+    if info.gt is not None:
+        return f" above {gt}" + (f", up to {le}" if info.le is not None else "")
+    return f" of at least {ge}" if info.ge is not None else ""
 
 
 def json_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

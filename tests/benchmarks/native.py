@@ -35,6 +35,7 @@ ENOUGH = 0.9  # of the tokens asked for; a model may end an answer, and little i
 STORY = "Tell me a very long story about the sea, with many people in it."
 SETTING = "The people of the island know the sea, the wind and each other. "  # 14 tokens
 LONG = 70  # times the setting: a thousand tokens
+TRIES, OTHERS = 4, 500  # how often other prompts are tried, and what is added to their numbers
 MIXED = 4000  # added to the numbers of steered requests, whose prompts are then no unsteered one's
 TURNS, TURN_TOKENS = 4, 32  # of a conversation
 CROWD = 8  # clients at once
@@ -154,13 +155,15 @@ def _body(server: Server, condition: Condition, prompt: str, number: int, tokens
 async def _burst(
     server: Server, process: Running, condition: Condition, prompt: str, count: int, tokens: int, turn: int
 ) -> float:
+    """Tokens per second. A model may end answers early, and then fewer run at once: it is asked others."""
     first = (turn + 2) * SLOTS + (MIXED if condition == "mixed" else 0)
-    bodies = [_body(server, condition, prompt, first + number, tokens) for number in range(count)]
-    result = await burst(process.client, bodies, count)
-    made = sum(answer.completion_tokens for answer in result.answers)
-    if made < ENOUGH * count * tokens:
-        raise BenchmarkError(f"{server.name} made {made} tokens, where {count * tokens} were asked for")
-    return round(result.tokens_per_s, 2)
+    for others in range(0, TRIES * OTHERS, OTHERS):
+        bodies = [_body(server, condition, prompt, first + others + number, tokens) for number in range(count)]
+        result = await burst(process.client, bodies, count)
+        made = sum(answer.completion_tokens for answer in result.answers)
+        if made >= ENOUGH * count * tokens:
+            return round(result.tokens_per_s, 2)
+    raise BenchmarkError(f"{server.name} made {made} tokens, where {count * tokens} were asked for")
 
 
 async def _delays(

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils.logging import disable_progress_bar
 
+from proxy.catalogue.known import KNOWN
 from proxy.errors import SetupError, first_line
 
 _NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
@@ -49,14 +51,22 @@ def resolve_folder(source: str) -> Path:
     except GatedRepoError:
         raise SetupError(f"{source}: the hub wants you to accept its terms and log in (hf auth login)") from None
     except RepositoryNotFoundError:
-        raise SetupError(f"{source}: there is no such folder, and no such model on the Hugging Face hub") from None
+        none = "there is no such folder, and no such model on the Hugging Face hub"
+        raise SetupError(f"{source}{_meant(source)}: {none}") from None
     except LocalEntryNotFoundError:
         raise SetupError(
-            f"{source}: not downloaded yet, and the Hugging Face hub can't be reached; `persona-proxy models` lists "
-            "models that come from elsewhere too"
+            f"{source}{_meant(source)}: not downloaded yet, and the Hugging Face hub can't be reached; `persona-proxy "
+            "models` lists models that come from elsewhere too"
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise SetupError(f"{source}: the download failed: {first_line(error)}") from None
+
+
+def _meant(source: str) -> str:
+    """The known model that a name which is none may stand for."""
+    begun = [name for name in KNOWN if name.startswith(source.lower())]
+    nearly = begun or get_close_matches(source.lower(), KNOWN, n=1)
+    return f" (did you mean {nearly[0]!r}?)" if nearly else ""
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -43,8 +43,8 @@ class Manner:
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manner's `n` answers came to. `above_own`: the 95 % interval of how far its trait lies above that of the
-    vector's own manner; None for that one."""
+    """What a manner's `n` answers came to: trait and coherence from 0 to 100, `looping` as a share. `above_own`: the
+    95 % interval of how far its trait lies above that of the vector's own manner; None for that one."""
 
     name: str
     n: int
@@ -151,7 +151,7 @@ def judging_label(vector: PersonaVector, side: Side) -> str:
 
 def table(pole: str, found: Sequence[Compared]) -> Iterator[str]:
     """The comparison in Markdown."""
-    yield f"| {pole} | answers | trait | coherence | looping | trait, above the vector's own manner |"
+    yield f"| {pole} | answers | trait | coherence | looping | difference of trait from the vector's own manner |"
     yield "|---|---|---|---|---|---|"
     for at, one in enumerate(found):
         name = f"**{one.name}**" if at == OWN else one.name

@@ -11,7 +11,7 @@ The rules, the first that holds:
 4. *weak*: at some coefficient from 1 on the pole shows more than unsteered, and more than with random directions where
    they were tried there, for certain, and coherence is at least `STILL_COHERENT` of unsteered; but rule 3 fails.
 5. *prompt_only*: the pole's system prompt, alone or with demonstrations, brings more than unsteered, for certain. So
-   the prompt works in this model, and the vector does not.
+   words work in this model, and the vector does not.
 6. *nothing*: none of these.
 
 Certain is a 95 % interval of the difference, over questions, that lies above 0; over several coefficients, wider.
@@ -34,7 +34,7 @@ CONTROLS: dict[SweepKind, str] = {"random": "random directions", "wrong_trait": 
 WORDS: dict[Verdict, str] = {
     "steers": "steers",
     "weak": "weak",
-    "prompt_only": "this model can't: the prompt works, the vector does not",
+    "prompt_only": "this model can't: its vector does not work, words do",
     "nothing": "nothing works",
     "by_itself": "the model is so by itself",
     "unscored": "unscored: the judge can't tell the poles apart",
@@ -86,7 +86,10 @@ def verdict_of(found: Evidence) -> tuple[Verdict, str]:
         return "weak", f"it shows more at {effective[0]:g}, but at coefficient 1 {lacking}{levels}"
     works = [name for name, above in found.asked.items() if _above(above)]
     if works:
-        return "prompt_only", f"it shows more by {' and by '.join(works)}, but at coefficient 1 {lacking}"
+        return (
+            "prompt_only",
+            f"asked for by {' and by '.join(works)} it shows more; steered at coefficient 1, {lacking}",
+        )
     tried = " or ".join(found.asked)
     return "nothing", f"at coefficient 1 {lacking}" + (f", nor does it show more by {tried}" if tried else "")
 

@@ -79,6 +79,16 @@ def test_a_hub_name_when_it_can_t_be_had_then_the_error_says_why(
     assert said in message and "someone/some-model" in message
 
 
+def test_a_hub_name_when_it_is_nearly_a_known_one_s_then_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(loading, "snapshot_download", fail)
+    for typed in ("smollm2", "SmolLM2-135M", "smolm2-135m-instruct"):
+        assert f"{typed} (did you mean 'smollm2-135m-instruct'?)" in refusal(typed)
+    assert "did you mean" not in refusal("someone/some-model")
+
+
 def test_weights_when_missing_cut_off_or_of_another_shape_then_the_error_says_so(copied: Path) -> None:
     weights = copied / "model.safetensors"
     whole = weights.read_bytes()
