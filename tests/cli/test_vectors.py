@@ -361,7 +361,7 @@ def test_list_then_a_line_of_names_and_which_are_in_use(
     rough = store.save(dataclasses.replace(store.get(id_), id="", origin="imported"))
     assert vectors("list", "--model", "org/one") == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "STEERS"]
+    assert header.split() == ["MODEL", "TRAIT", "ID", "MADE", "ORIGIN", "USE", "PLACES"]
     at = header.index("USE")
     assert [(id_ in line, line[at : at + 6].strip()) for line in lines] == [(False, "kept"), (True, "in use")]
     assert vectors("use", rough) == 0

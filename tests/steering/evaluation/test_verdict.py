@@ -65,7 +65,7 @@ def test_verdict_when_a_pole_can_be_had_then_it_is_told_how_much_shows_at_which_
 @pytest.mark.parametrize("which", list(UNASKED))
 def test_verdict_when_words_alone_work_then_it_is_the_vector_that_does_not(which: str) -> None:
     verdict, reason = verdict_of(replace(found(USELESS), asked={**UNASKED, which: UP}))
-    assert verdict == "prompt_only" and f"more by {which}, but" in reason
+    assert verdict == "prompt_only" and f"asked for by {which} it shows more" in reason
     assert verdict_of(replace(found(GOOD), asked={**UNASKED, which: UP}))[0] == "steers"
     assert verdict_of(replace(found(USELESS, two=GOOD), asked={**UNASKED, which: UP}))[0] == "weak"
 
