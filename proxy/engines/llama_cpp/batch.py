@@ -267,11 +267,16 @@ class LlamaBatch:
     def _hold_once(self, seat: Seat) -> None:
         """What a seat's text has in common with another's need not be in the memory twice: a step looks through all
         that is there, and sixteen copies of a thousand tokens make a small model's twice as long."""
-        alike = {other: self._usable(other, seat.tokens) for other in self._seats if other.key == seat.key}
-        alike[seat] = 0
-        source = max(alike, key=alike.__getitem__)
-        if alike[source]:
-            self._context.hold_once(source.number, seat.number, alike[source])
+        source, length = self._most_alike(seat, seat.tokens)
+        if length:
+            self._context.hold_once(source.number, seat.number, length)
+
+    def _most_alike(self, seat: Seat, wanted: Sequence[int]) -> tuple[Seat, int]:
+        """The other seat, read in the same way, that begins with most of the tokens wanted, and how many those are."""
+        others = [other for other in self._seats if other is not seat and other.key == seat.key]
+        alike = {other: self._usable(other, wanted) for other in others}
+        source = max(alike, key=alike.__getitem__, default=seat)
+        return source, alike.get(source, 0)
 
     def _usable(self, seat: Seat, wanted: Sequence[int]) -> int:
         """How many of a seat's first tokens are those wanted, if others may go on from there."""
@@ -310,10 +315,7 @@ class LlamaBatch:
         assert seat.job is not None
         if seat is self._lone:
             return False
-        wanted = seat.job.answer.prompt[:-1]
-        alike = {other: self._usable(other, wanted) for other in self._seats if other.key == seat.key}
-        source = max(alike, key=alike.__getitem__)
-        length = alike[source]
+        source, length = self._most_alike(seat, seat.job.answer.prompt[:-1])
         if length < len(seat.tokens) + _WORTH_COPYING:
             return False
         self._context.cut(seat.number, 0)
