@@ -13,7 +13,7 @@ from proxy.engines.base import ModelInfo
 from proxy.engines.registry import ModelState, Registry
 from proxy.errors import VectorUnavailable
 from proxy.settings import ModelSettings, demo_models, place_of
-from proxy.steering.budget import FIRST_TRY
+from proxy.steering.budget import first_try
 from proxy.steering.traits.trait import Poles, Trait
 from vector_store import PersonaVector, VectorHeader, VectorStore
 
@@ -140,7 +140,7 @@ def extract_command(model: ModelSettings | str, trait: str) -> str:
     elif isinstance(model, ModelSettings):
         source = model.id if model.source in (model.id, place_of(model.id)) else f"{model.id}={model.source}"
     id_ = model.id if isinstance(model, ModelSettings) else model
-    budget = "" if id_ in {toy.id for toy in demo_models()} else f" --budget {FIRST_TRY}"
+    budget = first_try(toy=id_ in {toy.id for toy in demo_models()})
     return f"{_command()} extract --model {shlex.quote(str(source))} --trait {trait}{budget}"
 
 

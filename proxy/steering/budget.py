@@ -8,7 +8,6 @@ from typing import Literal
 
 BudgetName = Literal["quick", "standard", "thorough"]
 
-FIRST_TRY: BudgetName = "quick"  # of a real model: more takes hours without a GPU
 THOROUGH: BudgetName = "thorough"
 LIMITED: tuple[BudgetName, ...] = ("quick", "standard")
 BUDGET_NAMES: tuple[BudgetName, ...] = (*LIMITED, THOROUGH)
@@ -89,3 +88,9 @@ BUDGETS: dict[BudgetName, Budget] = {
         interval=15,
     ),
 }
+
+
+def first_try(*, toy: bool) -> str:
+    """What a command that is suggested to make a vector ends with: a budget, since more takes hours without a GPU, but
+    for a toy."""
+    return "" if toy else " --budget quick"

@@ -14,7 +14,7 @@ from pathlib import Path
 from proxy.engines.base import Engine, ModelInfo
 from proxy.errors import SetupError
 from proxy.steering import extract, judge, limited, placement
-from proxy.steering.budget import BUDGETS, FIRST_TRY, THOROUGH, Budget, BudgetName
+from proxy.steering.budget import BUDGETS, THOROUGH, Budget, BudgetName, first_try
 from proxy.steering.judge import JudgeKind, Validated
 from proxy.steering.traits.trait import N_QUESTIONS, Trait
 from proxy.steering.work import FolderParts, Work, folder_parts
@@ -83,9 +83,8 @@ def in_use(store: VectorStore, engine: Engine, trait: Trait) -> PersonaVector:
 
 def no_vector(model_id: str, trait_id: str | None = None, *, toy: bool) -> str:
     """That a model has no vector for a trait, or none at all, and what makes one: within a budget, but for a toy."""
-    budget = "" if toy else f" --budget {FIRST_TRY}"
     lacking = "no vectors" if trait_id is None else f"no vector for {trait_id}"
-    command = f"persona-proxy extract --model {model_id} --trait {trait_id or 'all'}{budget}"
+    command = f"persona-proxy extract --model {model_id} --trait {trait_id or 'all'}{first_try(toy=toy)}"
     return f"{model_id} has {lacking}: {command}"
 
 
